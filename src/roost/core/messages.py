@@ -1,0 +1,301 @@
+"""The vocabulary of the core: what goes in (commands, reports, ticks) and what comes out.
+
+A *command* is somebody's wish and may be refused. A *report* is a fact stated by a node and is
+never refused; a stale one changes nothing. A *tick* says that time has passed. Out come a reply,
+*effects* for the outside world, and *changes* for the record; effects and replies leave the
+server only after the changes are on disk.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from roost.core.records import (
+    Attempt,
+    AttemptCause,
+    AttemptKey,
+    Event,
+    Job,
+    JobId,
+    JobSpec,
+    Node,
+    NodeFacts,
+    NodeId,
+    Rollup,
+)
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+class NewJob(Struct, frozen=True):
+    """One job of a submission, already coerced, with its place among the others."""
+
+    spec: JobSpec
+    where: str
+    """Its place in the submitted document, for refusals: `job "comp", child 3 ("frame 7")`."""
+    priority: int = 0
+    tries_left: int = 0
+    parents: tuple[int, ...] = ()
+    """Indexes of its parents within the submission; they come before it or after it."""
+    parent_ids: tuple[JobId, ...] = ()
+    """Existing jobs that become its parents."""
+    child_ids: tuple[JobId, ...] = ()
+    """Existing jobs that it adopts."""
+
+
+class SubmitJobs(Struct, frozen=True, tag=True):
+    """Create all of these jobs or none. Reply: their ids in the same order."""
+
+    jobs: tuple[NewJob, ...]
+
+
+class CancelJobs(Struct, frozen=True, tag=True):
+    """Each job and its descendants, where not yet finished (spec §5)."""
+
+    ids: tuple[JobId, ...]
+
+
+class PauseJobs(Struct, frozen=True, tag=True):
+    ids: tuple[JobId, ...]
+
+
+class ResumeJobs(Struct, frozen=True, tag=True):
+    ids: tuple[JobId, ...]
+
+
+class RescheduleJobs(Struct, frozen=True, tag=True):
+    """Each finished job, its finished ancestors and its failed descendants (decision 2)."""
+
+    ids: tuple[JobId, ...]
+
+
+class DeleteJobs(Struct, frozen=True, tag=True):
+    """Each finished job and its descendants, for ever; unfinished ones stay (decision 35)."""
+
+    ids: tuple[JobId, ...]
+
+
+class EjectJobs(Struct, frozen=True, tag=True):
+    ids: tuple[JobId, ...]
+
+
+class SetPriority(Struct, frozen=True, tag=True):
+    ids: tuple[JobId, ...]
+    priority: int
+
+
+class SetNodeDisabled(Struct, frozen=True, tag=True):
+    """Drain a node (it finishes what it runs and gets nothing new), or enable it again."""
+
+    id: NodeId
+    disabled: bool
+
+
+class RemoveNode(Struct, frozen=True, tag=True):
+    """Take a node out of the farm; what it runs is abandoned (spec §5)."""
+
+    id: NodeId
+
+
+Command = (
+    SubmitJobs
+    | CancelJobs
+    | PauseJobs
+    | ResumeJobs
+    | RescheduleJobs
+    | DeleteJobs
+    | EjectJobs
+    | SetPriority
+    | SetNodeDisabled
+    | RemoveNode
+)
+
+# --- reports ----------------------------------------------------------------------------------
+
+
+class HeldAttempt(Struct, frozen=True, array_like=True):
+    """An attempt that a joining agent has: alive, or ended and not yet reported as saved."""
+
+    job: JobId
+    number: int
+    state: Literal["running", "paused", "ended"]
+
+
+class NodeJoined(Struct, frozen=True, tag=True):
+    """An agent connected. Reply: the node's id, or `Refused` when another agent has its name."""
+
+    facts: NodeFacts
+    attempts: tuple[HeldAttempt, ...] = ()
+
+
+class NodeBeat(Struct, frozen=True, tag=True):
+    node: NodeId
+    load: float = 0.0
+    idle_minutes: int = -1
+    progress: tuple[tuple[JobId, int, int], ...] = ()
+    """(job, attempt number, millionths) of what progressed since the last beat."""
+
+
+class AttemptStarted(Struct, frozen=True, tag=True):
+    job: JobId
+    number: int
+
+
+class AttemptPaused(Struct, frozen=True, tag=True):
+    job: JobId
+    number: int
+
+
+class AttemptResumed(Struct, frozen=True, tag=True):
+    job: JobId
+    number: int
+
+
+class AttemptEnded(Struct, frozen=True, tag=True):
+    """The attempt is over and nothing of it lives on; its output has been sent before this."""
+
+    job: JobId
+    number: int
+    cause: AttemptCause
+    exit_code: int | None = None
+    text: str = ""
+    ran_ms: int = 0
+    progress: int = 0
+
+
+class NodeLeft(Struct, frozen=True, tag=True):
+    """`terminate()`: it takes no new jobs, finishes what runs, and is not listed any more."""
+
+    node: NodeId
+
+
+AttemptReport = AttemptStarted | AttemptPaused | AttemptResumed | AttemptEnded
+
+
+class NodeReported(Struct, frozen=True, tag=True):
+    """An attempt report together with the node that made it, so that strangers cannot report."""
+
+    node: NodeId
+    report: AttemptReport
+
+
+Report = NodeJoined | NodeBeat | NodeReported | NodeLeft
+
+
+class Tick(Struct, frozen=True, tag=True):
+    """Time has passed: silence, and placement that had reached its work limit."""
+
+
+class Restarted(Struct, frozen=True, tag=True):
+    """The server has loaded the farm from disk: nodes get a full timeout to come back."""
+
+
+Message = Command | Report | Tick | Restarted
+
+# --- effects ----------------------------------------------------------------------------------
+
+SignalAction = Literal["cancel", "eject", "pause", "resume", "kill"]
+"""`cancel` and `eject` interrupt, then terminate, then kill; `cancel` runs the onCancel script.
+`kill` is for attempts the farm no longer knows: at once, no scripts, no report wanted."""
+
+
+class AttemptOrder(Struct, frozen=True):
+    """All that an agent needs to run an attempt, and nothing it would have to ask for."""
+
+    job: JobId
+    number: int
+    name: str
+    command: str
+    """For the node's platform; empty for the onChildError script alone."""
+    environment: dict[str, str]
+    """JOBID, ROOTJOBID, HQHOSTS and the spec's own; the agent adds what only it knows."""
+    shell: str = ""
+    cwd: str = ""
+    cpus: int = 1
+    max_time_ms: int | None = None
+    on_cancel: str = ""
+    on_error: str = ""
+    on_success: str = ""
+    on_child_error: str = ""
+    """Only set when it is what this attempt is for."""
+    cleanup: str = ""
+    last_try: bool = True
+    """False while a failure would be retried: then onError does not run (decision 29)."""
+
+
+class StartAttempt(Struct, frozen=True, tag=True):
+    """Idempotent: an agent that already has the attempt answers with its present state."""
+
+    node: NodeId
+    order: AttemptOrder
+
+
+class SignalAttempt(Struct, frozen=True, tag=True):
+    node: NodeId
+    job: JobId
+    number: int
+    action: SignalAction
+
+
+class DropNode(Struct, frozen=True, tag=True):
+    """Close this node's connection: it was removed, or another agent took its place."""
+
+    node: NodeId
+
+
+class DeleteOutput(Struct, frozen=True, tag=True):
+    """Remove the stored output of a deleted job."""
+
+    job: JobId
+
+
+Effect = StartAttempt | SignalAttempt | DropNode | DeleteOutput
+
+
+class Outcome(Struct, frozen=True):
+    reply: object = None
+    effects: tuple[Effect, ...] = ()
+
+
+class Changes(Struct):
+    """What has to be saved, merged over all messages since the last time it was taken."""
+
+    submitted: list[tuple[Job, Rollup]] = field(default_factory=list)
+    """New jobs, in their present state."""
+    jobs: list[tuple[Job, Rollup]] = field(default_factory=list)
+    """Known jobs whose state or roll-up changed; their spec is as it was, except priority."""
+    edges: list[tuple[JobId, JobId]] = field(default_factory=list)
+    """New (parent, child) pairs, in order; children of a parent keep this order."""
+    edges_removed: list[tuple[JobId, JobId]] = field(default_factory=list)
+    deleted: list[JobId] = field(default_factory=list)
+    """Jobs to forget, with their edges, attempts and events."""
+    attempts: list[Attempt] = field(default_factory=list)
+    """New or changed; written whole."""
+    nodes: list[Node] = field(default_factory=list)
+    """New or changed; written whole."""
+    nodes_removed: list[NodeId] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    """To append, in order."""
+    next_job_id: int | None = None
+    """Set when the counter moved; ids are never used twice."""
+    next_node_id: int | None = None
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in self.__struct_fields__)
+
+
+class LiveRecords(Struct):
+    """Everything `Farm.load` needs: the unfinished trees, all nodes, and the counters."""
+
+    jobs: list[Job] = field(default_factory=list)
+    edges: list[tuple[JobId, JobId]] = field(default_factory=list)
+    """All edges between the jobs given, in their order."""
+    attempts: list[Attempt] = field(default_factory=list)
+    """Attempts without an end."""
+    nodes: list[Node] = field(default_factory=list)
+    next_job_id: int = 1
+    next_node_id: int = 1
+
+

@@ -1,0 +1,220 @@
+"""What a farm consists of: jobs, attempts, nodes, groups, events.
+
+Records are frozen; a change replaces the record. They know nothing of each other beyond ids:
+who is whose child lives in `tree`, who runs where in `farm`. Moments are integer milliseconds
+since 1970 in UTC, durations end in `_ms`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NewType
+
+from msgspec import Struct
+
+JobId = NewType("JobId", int)
+NodeId = NewType("NodeId", int)
+GroupId = NewType("GroupId", int)
+Moment = NewType("Moment", int)
+
+AttemptKey = tuple[JobId, int]
+"""A job and the number of one of its attempts: the name of everything that ever ran."""
+
+PROGRESS_UNIT = 1_000_000
+"""Progress is counted in whole millionths, so that sums over a tree are exact."""
+
+
+class JobStatus(StrEnum):
+    """The thirteen words of HQueue (spec §4.1)."""
+
+    QUEUED = "queued"
+    RUNNABLE = "runnable"
+    WAITING = "waiting"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    RESUMING = "resuming"
+    EJECTING = "ejecting"
+    EJECTED = "ejected"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
+
+
+class Condition(Struct, frozen=True):
+    """One placement rule of a job (spec §3.4); all of a job's conditions must hold."""
+
+    name: str
+    """`hostname`, `hostname:name`, `group` or `os`."""
+    op: str
+    """`==`, `!=`, `in`, `not_in`, or `any` (deprecated spelling of `in`)."""
+    value: str
+    type: str = "client"
+
+
+class JobSpec(Struct, frozen=True, omit_defaults=True):
+    """What the submitter asked for, after coercion (spec §3.1, §3.2, decision 5)."""
+
+    name: str
+    command: str | dict[str, str] = ""
+    """One shell command set, or one per platform: `linux`, `windows`, `macosx`."""
+    shell: str = ""
+    cwd: str = ""
+    """Working directory on the node; empty means the node's own work folder. Roost's own key."""
+    description: str = ""
+    submitted_by: str = ""
+    environment: dict[str, str] = {}
+    conditions: tuple[Condition, ...] = ()
+    """Own conditions, those made of `host` and `hostgroup` included."""
+    tags: tuple[str, ...] = ()
+    cpus: int = 1
+    min_hosts: int = 1
+    max_hosts: int = 1
+    max_time_ms: int | None = None
+    resources: dict[str, int] = {}
+    on_cancel: str = ""
+    on_error: str = ""
+    on_success: str = ""
+    on_child_error: str = ""
+    cleanup: str = ""
+    email_to: str = ""
+    email_reasons: str = ""
+
+    @property
+    def has_command(self) -> bool:
+        return bool(self.command)
+
+
+class Job(Struct, frozen=True):
+    """A job's own state. Times are None until they have happened."""
+
+    id: JobId
+    spec: JobSpec
+    status: JobStatus
+    queued_at: Moment
+    priority: int = 0
+    tries_left: int = 0
+    progress: int = 0
+    """Millionths of the command done; stays 0 without a command."""
+    attempt: int = 0
+    """Number of the latest attempt; 0 before the first."""
+    nodes: tuple[NodeId, ...] = ()
+    """Every node that runs or has run it, latest last."""
+    runnable_at: Moment | None = None
+    started_at: Moment | None = None
+    """When it or one of its descendants first started."""
+    command_started_at: Moment | None = None
+    command_ended_at: Moment | None = None
+    ended_at: Moment | None = None
+    command_outcome: str = ""
+    """`succeeded` or `failed` once the own command has ended while children remain (decision 6)."""
+
+
+class Rollup(Struct, frozen=True):
+    """What a job shows of itself and its descendants; kept up to date, never computed on reading."""
+
+    ui_status: str
+    overall_progress: int
+    """Millionths, the mean over leaf and command jobs (decision 25)."""
+    tasks_total: int
+    tasks_done: int
+    tasks_failed: int
+    clients_assigned: int
+
+
+class AttemptCause(StrEnum):
+    """Why an attempt is over."""
+
+    EXITED = "exited"
+    CANCELLED = "cancelled"
+    EJECTED = "ejected"
+    TIME_LIMIT = "time limit"
+    NOT_STARTED = "not started"
+    """The command could not be run at all; the text says why. Counts as a failure."""
+    LOST = "lost"
+    """The node no longer has it and cannot say how it ended."""
+    FENCED = "fenced"
+    """The server gave up on the node; whatever the attempt still reports is ignored."""
+
+
+class Attempt(Struct, frozen=True):
+    """One run of a job: the unit that is started, signalled and ended."""
+
+    job: JobId
+    number: int
+    nodes: tuple[NodeId, ...]
+    """Its nodes; the first runs the command, the others are reserved (decision 28)."""
+    assigned_at: Moment
+    purpose: str = "command"
+    """`command`, or `child error` for the onChildError script alone (spec §7.4)."""
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
+    stopping: bool = False
+    """A cancel or eject is on its way; its result can no longer change the job."""
+    cause: AttemptCause | None = None
+    exit_code: int | None = None
+    """As `subprocess` counts: negative for a signal."""
+    text: str = ""
+
+    @property
+    def key(self) -> AttemptKey:
+        return (self.job, self.number)
+
+
+class NodeFacts(Struct, frozen=True):
+    """What a machine says of itself when it joins."""
+
+    hostname: str
+    name: str = ""
+    installation: str = ""
+    """Made once per data folder: tells a returning agent from a second one with the same name."""
+    ip: str = ""
+    port: int = 0
+    platform: str = "linux-x86_64"
+    """An architecture name of spec §7.1; the part before the dash selects a command."""
+    cpus: int = 1
+    cpu_speed_mhz: int = 0
+    memory_kb: int = 0
+    version: str = ""
+
+    @property
+    def label(self) -> str:
+        """`hostname`, or `hostname:name` when the name is not empty (API page)."""
+        return f"{self.hostname}:{self.name}" if self.name else self.hostname
+
+    @property
+    def operating_system(self) -> str:
+        return self.platform.partition("-")[0]
+
+
+class Node(Struct, frozen=True):
+    """A machine of the farm, as the server sees it."""
+
+    id: NodeId
+    facts: NodeFacts
+    joined_at: Moment
+    last_beat_at: Moment
+    active: bool = True
+    """False once it has been silent for longer than the active timeout."""
+    disabled: bool = False
+    leaving: bool = False
+    """It said farewell and only finishes what it runs; no longer listed."""
+    description: str = ""
+    load: float = 0.0
+    idle_minutes: int = -1
+
+
+class Group(Struct, frozen=True):
+    id: GroupId
+    name: str
+    nodes: tuple[NodeId, ...] = ()
+
+
+class Event(Struct, frozen=True):
+    """A line of a job's story: the `logs` of the API (decision 15)."""
+
+    job: JobId
+    at: Moment
+    status: str
+    message: str = ""

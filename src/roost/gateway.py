@@ -1,0 +1,173 @@
+"""What a front end may do: ask a command, run a query, follow what changes.
+
+The vocabulary between the front ends (`hqueue`, `api`, later `web`) and the rest. `server.app`
+fulfils it from the engine and the store; tests fulfil it with a plain object. A wish that cannot
+be said here is a change here, not a way around it. Everything returned is plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from enum import Enum
+from typing import Protocol
+
+from msgspec import Struct
+
+from roost.core.messages import Command
+from roost.core.records import (
+    Attempt,
+    Condition,
+    Event,
+    Group,
+    Job,
+    JobId,
+    JobStatus,
+    Moment,
+    Node,
+    NodeId,
+    Rollup,
+)
+
+
+class Part(Enum):
+    """What of a job costs an extra read and is only fetched when asked for."""
+
+    SPEC = "spec"
+    PARENTS = "parents"
+    CHILDREN = "children"
+    EVENTS = "events"
+    ATTEMPTS = "attempts"
+    CONDITIONS = "conditions"
+    REASONS = "reasons"
+    HOLDS = "holds"
+
+
+ALL_PARTS = frozenset(Part)
+
+
+class Reason(Struct, frozen=True):
+    """Why a job does not run, in one sentence; per node where it differs."""
+
+    text: str
+    nodes: tuple[NodeId, ...] = ()
+    """The nodes it holds for; empty when it does not depend on the node."""
+
+
+class JobView(Struct, frozen=True):
+    """A job as a reader sees it. Parts that were not asked for are empty."""
+
+    job: Job
+    """Without `Part.SPEC` its spec holds the name only."""
+    rollup: Rollup
+    parents: tuple[JobId, ...] = ()
+    children: tuple[JobId, ...] = ()
+    events: tuple[Event, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    """Those in force: its own, or the ones inherited from its root (decision 13)."""
+    held_nodes: tuple[NodeId, ...] = ()
+    """Nodes kept for it until it has `minHosts` of them."""
+
+    @property
+    def waiting_for(self) -> str:
+        """The reasons as one text; empty when the job does not wait."""
+        return " ".join(reason.text for reason in self.reasons)
+
+
+class NodeView(Struct, frozen=True):
+    node: Node
+    connected: bool
+    available: bool
+    """Enabled, active and inside its availability rules: it may get jobs now."""
+    groups: tuple[int, ...] = ()
+    running: tuple[JobId, ...] = ()
+    cpus_busy: int = 0
+
+
+class OutputPart(Struct, frozen=True):
+    """A piece of a job's output log, all attempts in order with separator lines between them."""
+
+    offset: int
+    data: bytes
+    total: int
+    """Bytes stored so far."""
+    complete: bool
+    """True when nothing more can come: the job is finished and all is stored."""
+
+
+class JobFilter(Struct, frozen=True):
+    """Which jobs a listing shows; newest first. Empty fields do not filter."""
+
+    statuses: tuple[JobStatus, ...] = ()
+    roots_only: bool = False
+    parent: JobId | None = None
+    name_contains: str = ""
+    submitted_by: str = ""
+    before: JobId | None = None
+    """Only ids below this one: the next page."""
+    limit: int = 50
+
+
+class FarmCounts(Struct, frozen=True):
+    """The numbers of the farm as a whole, for /healthz, /metrics and headlines."""
+
+    jobs: dict[str, int]
+    """Live jobs by status."""
+    nodes: int
+    nodes_active: int
+    cpus: int
+    cpus_busy: int
+
+
+class Gateway(Protocol):
+    """Every method raises `Refused` for what cannot be, and nothing else."""
+
+    async def ask(self, command: Command) -> object:
+        """Have the core decide; returns its reply once the change is on disk."""
+        ...
+
+    async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
+        """In the order of `ids`; unknown ids are left out."""
+        ...
+
+    async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]: ...
+
+    async def job_ids(
+        self, statuses: Sequence[JobStatus] | None = None, *, roots_only: bool = False
+    ) -> list[JobId]:
+        """Ids in ascending order; `statuses=None` means any."""
+        ...
+
+    async def count_waiting(
+        self, runnable_before: Moment, priority_min: int | None, priority_max: int | None
+    ) -> int:
+        """How many jobs are runnable since before that moment, bounds inclusive."""
+        ...
+
+    async def nodes(self) -> list[NodeView]:
+        """All listed nodes, by id."""
+        ...
+
+    async def groups(self) -> list[Group]: ...
+
+    async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
+        """The whole log or its end, as stored. Raises `NotFound` for an unknown job."""
+        ...
+
+    async def output_part(self, job: JobId, offset: int, size_max: int) -> OutputPart:
+        """Raises `NotFound` for an unknown job."""
+        ...
+
+    def follow(self, jobs: Sequence[JobId]) -> AsyncIterator[tuple[JobId, ...]]:
+        """Yields the ids among `jobs` that changed (state, progress, roll-up or output), as it
+        happens, merged while the reader is busy; once at the start with all of them."""
+        ...
+
+    async def counts(self) -> FarmCounts: ...
+
+    def config(self, key: str) -> str | None:
+        """A setting under HQueue's key name; None when unknown or secret."""
+        ...
+
+    def now(self) -> Moment: ...

@@ -1,0 +1,139 @@
+"""The agent link: what an agent and the server say to each other over one WebSocket.
+
+A frame is a msgpack list of messages, sent when the sender's loop comes to rest or the frame has
+reached `FRAME_BYTES_SOFT`. The link is ordered; it may break at any moment and be opened again:
+
+* **Orders** are idempotent by (job, attempt number).
+* **Reports** carry a number that only grows per agent process; the agent keeps each until the
+  server says `ReportsSaved(through)`. After a break it sends the unsaved ones again.
+* **Output** is addressed by attempt and byte offset and may be sent again. `Welcome` tells how
+  much of each held attempt's output the server already has.
+* An attempt's `AttemptEnded` is sent after the last byte of its output, on the same link.
+
+Pure: bytes in, messages out.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from roost.core.messages import AttemptOrder, AttemptReport, HeldAttempt, SignalAction
+from roost.core.records import JobId, NodeFacts, NodeId
+from roost.errors import ProtocolError
+
+PROTOCOL = 1
+PATH = "/api/v1/agent"
+FRAME_BYTES_MAX = 4 * 1024 * 1024
+FRAME_BYTES_SOFT = 256 * 1024
+OUTPUT_CHUNK_BYTES_MAX = 256 * 1024
+OUTPUT_WINDOW_BYTES = 4 * 1024 * 1024
+"""An agent has at most this many unacknowledged bytes of output under way."""
+
+# --- agent to server --------------------------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """First message of an agent."""
+
+    protocol: int
+    facts: NodeFacts
+    attempts: tuple[HeldAttempt, ...] = ()
+
+
+class Beat(Struct, frozen=True, tag="beat"):
+    load: float = 0.0
+    idle_minutes: int = -1
+    progress: tuple[tuple[JobId, int, int], ...] = ()
+
+
+class Reports(Struct, frozen=True, tag="reports"):
+    """Consecutive reports; the first has number `first`."""
+
+    first: int
+    reports: tuple[AttemptReport, ...]
+
+
+class Output(Struct, frozen=True, tag="output"):
+    job: JobId
+    number: int
+    offset: int
+    data: bytes
+
+
+class Farewell(Struct, frozen=True, tag="farewell"):
+    """The agent was told to terminate; it stays connected until its last attempt has ended."""
+
+
+# --- server to agent --------------------------------------------------------------------------
+
+
+class Welcome(Struct, frozen=True, tag="welcome"):
+    """First message of the server: the agent is a node of the farm now."""
+
+    node: NodeId
+    beat_ms: int
+    outputs: tuple[tuple[JobId, int, int], ...] = ()
+    """(job, attempt number, bytes stored) for each held attempt that is still wanted."""
+
+
+class Refusal(Struct, frozen=True, tag="refusal"):
+    """The agent may not join, `text` says why. `kill`: whatever it runs is not wanted any more."""
+
+    text: str
+    kill: bool = False
+
+
+class Start(Struct, frozen=True, tag="start"):
+    order: AttemptOrder
+
+
+class Signal(Struct, frozen=True, tag="signal"):
+    job: JobId
+    number: int
+    action: SignalAction
+
+
+class ReportsSaved(Struct, frozen=True, tag="reports saved"):
+    through: int
+
+
+class OutputSaved(Struct, frozen=True, tag="output saved"):
+    job: JobId
+    number: int
+    size: int
+
+
+FromAgent = Hello | Beat | Reports | Output | Farewell
+FromServer = Welcome | Refusal | Start | Signal | ReportsSaved | OutputSaved
+
+Sent = TypeVar("Sent")
+
+_encoder = msgspec.msgpack.Encoder()
+_from_agent = msgspec.msgpack.Decoder(list[FromAgent])
+_from_server = msgspec.msgpack.Decoder(list[FromServer])
+
+
+def encode(messages: list[FromAgent] | list[FromServer]) -> bytes:
+    """One frame holding these messages in this order."""
+    return _encoder.encode(messages)
+
+
+def decode_from_agent(frame: bytes) -> list[FromAgent]:
+    """Raises `ProtocolError` for anything that is not a frame of known messages."""
+    return _decode(_from_agent, frame)
+
+
+def decode_from_server(frame: bytes) -> list[FromServer]:
+    """Raises `ProtocolError` for anything that is not a frame of known messages."""
+    return _decode(_from_server, frame)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[list[Sent]], frame: bytes) -> list[Sent]:
+    try:
+        return decoder.decode(frame)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"This is not a frame of the agent link: {error}.") from error
+
