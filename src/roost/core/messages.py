@@ -15,7 +15,6 @@ from msgspec import Struct, field
 from roost.core.records import (
     Attempt,
     AttemptCause,
-    AttemptKey,
     Event,
     Job,
     JobId,
@@ -297,5 +296,3 @@ class LiveRecords(Struct):
     nodes: list[Node] = field(default_factory=list)
     next_job_id: int = 1
     next_node_id: int = 1
-
-

@@ -112,7 +112,7 @@ class Job(Struct, frozen=True):
 
 
 class Rollup(Struct, frozen=True):
-    """What a job shows of itself and its descendants; kept up to date, never computed on reading."""
+    """What a job shows of itself and its descendants; kept current, not computed on reads."""
 
     ui_status: str
     overall_progress: int

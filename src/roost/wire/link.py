@@ -136,4 +136,3 @@ def _decode(decoder: msgspec.msgpack.Decoder[list[Sent]], frame: bytes) -> list[
         return decoder.decode(frame)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise ProtocolError(f"This is not a frame of the agent link: {error}.") from error
-
