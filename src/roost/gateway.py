@@ -25,6 +25,7 @@ from roost.core.records import (
     Moment,
     Node,
     NodeId,
+    Reason,
     Rollup,
 )
 
@@ -43,14 +44,6 @@ class Part(Enum):
 
 
 ALL_PARTS = frozenset(Part)
-
-
-class Reason(Struct, frozen=True):
-    """Why a job does not run, in one sentence; per node where it differs."""
-
-    text: str
-    nodes: tuple[NodeId, ...] = ()
-    """The nodes it holds for; empty when it does not depend on the node."""
 
 
 class JobView(Struct, frozen=True):

@@ -129,6 +129,12 @@ class NodeJoined(Struct, frozen=True, tag=True):
     attempts: tuple[HeldAttempt, ...] = ()
 
 
+class NodeDisconnected(Struct, frozen=True, tag=True):
+    """The agent's connection broke. Its jobs go on; only silence has consequences."""
+
+    node: NodeId
+
+
 class NodeBeat(Struct, frozen=True, tag=True):
     node: NodeId
     load: float = 0.0
@@ -180,7 +186,7 @@ class NodeReported(Struct, frozen=True, tag=True):
     report: AttemptReport
 
 
-Report = NodeJoined | NodeBeat | NodeReported | NodeLeft
+Report = NodeJoined | NodeDisconnected | NodeBeat | NodeReported | NodeLeft
 
 
 class Tick(Struct, frozen=True, tag=True):

@@ -184,6 +184,11 @@ class NodeFacts(Struct, frozen=True):
         return f"{self.hostname}:{self.name}" if self.name else self.hostname
 
     @property
+    def key(self) -> tuple[str, str]:
+        """What makes it the same node when it joins again; letter case does not."""
+        return (self.hostname.casefold(), self.name.casefold())
+
+    @property
     def operating_system(self) -> str:
         return self.platform.partition("-")[0]
 
@@ -218,3 +223,11 @@ class Event(Struct, frozen=True):
     at: Moment
     status: str
     message: str = ""
+
+
+class Reason(Struct, frozen=True):
+    """Why a job does not run, in one sentence; per node where it differs."""
+
+    text: str
+    nodes: tuple[NodeId, ...] = ()
+    """The nodes it holds for; empty when it does not depend on the node."""

@@ -1,0 +1,119 @@
+"""Every statement that must hold of a whole farm at any moment between two messages.
+
+`check(farm)` recomputes from scratch, naively, what the farm keeps incrementally, and asserts
+that both agree. On in tests and after every step of the simulator.
+"""
+
+from __future__ import annotations
+
+from roost.core.farm import Farm
+from roost.core.lifecycle import FINAL, ON_NODE
+from roost.core.matching import NodeUse
+from roost.core.records import JobStatus
+from roost.core.tree import Tally, share_of
+
+S = JobStatus
+
+
+def check(farm: Farm) -> None:
+    """Raise `AssertionError` naming the first statement that does not hold."""
+    _edges_are_symmetric_and_acyclic(farm)
+    _tallies_equal_a_recount(farm)
+    _statuses_fit_children(farm)
+    _attempts_fit_statuses(farm)
+    _uses_equal_a_recount(farm)
+    _queue_is_the_runnable_jobs(farm)
+    _holds_are_symmetric(farm)
+
+
+def _edges_are_symmetric_and_acyclic(farm: Farm) -> None:
+    tree = farm.tree
+    down = {(p, c) for p, children in tree.children.items() for c in children}
+    up = {(p, c) for c, parents in tree.parents.items() for p in parents}
+    assert down == up, f"edges differ: {down ^ up}"
+    assert all(children for children in tree.children.values())
+    assert set(tree.tallies) == set(tree.children)
+    for parent, child in down:
+        assert parent in farm.jobs and child in farm.jobs, f"dangling edge {parent} -> {child}"
+        assert parent not in tree.descendants(child), f"cycle through {parent} -> {child}"
+
+
+def _tallies_equal_a_recount(farm: Farm) -> None:
+    tree = farm.tree
+    for parent, tally in tree.tallies.items():
+        naive = Tally()
+        for below in tree.descendants(parent):
+            naive.add(share_of(farm.jobs[below], below in tree.children))
+            naive.add_nodes(tree.assigned.get(below, ()))
+        children = [farm.jobs[child] for child in tree.children[parent]]
+        naive.children_open = sum(child.status not in FINAL for child in children)
+        naive.children_failed = sum(child.status in (S.FAILED, S.CANCELLED) for child in children)
+        assert tally.as_tuple() == naive.as_tuple(), f"tally of {parent} is off"
+
+
+def _statuses_fit_children(farm: Farm) -> None:
+    for job in farm.jobs.values():
+        assert (job.ended_at is not None) == (job.status in FINAL), f"job {job.id} end time"
+        assert job.status not in (S.WAITING, S.EJECTED)
+        tally = farm.tree.tallies.get(job.id)
+        children_open = tally.children_open if tally is not None else 0
+        if job.status is S.QUEUED:
+            assert children_open, f"job {job.id} is queued and waits for nobody"
+        if job.status in (S.RUNNABLE, S.SUCCEEDED):
+            assert not children_open, f"job {job.id} is {job.status} with open children"
+        if job.status is S.SUCCEEDED and tally is not None:
+            assert not tally.children_failed, f"job {job.id} succeeded over failed children"
+
+
+def _attempts_fit_statuses(farm: Farm) -> None:
+    for key, attempt in farm.attempts.items():
+        assert attempt.ended_at is None and attempt.key == key
+        if attempt.stopping:
+            assert attempt.number in farm.stopping[attempt.job]
+    for job_id, numbers in farm.stopping.items():
+        assert numbers, f"job {job_id} has an empty set of attempts being stopped"
+        for number in numbers:
+            assert farm.attempts[(job_id, number)].stopping
+    for job in farm.jobs.values():
+        live = farm.live_attempt(job)
+        others = [
+            key for key in farm.attempts if key[0] == job.id and not farm.attempts[key].stopping
+        ]
+        if job.status in ON_NODE:
+            assert live is not None, f"job {job.id} is {job.status} without an attempt"
+            assert others == [live.key], f"job {job.id} has two live attempts"
+        elif job.status is S.PAUSED:
+            assert len(others) <= 1
+        else:
+            assert not others, f"job {job.id} is {job.status} with a live attempt"
+
+
+def _uses_equal_a_recount(farm: Farm) -> None:
+    for node_id, use in farm.floor.uses.items():
+        naive = NodeUse()
+        for key, attempt in farm.attempts.items():
+            if node_id in attempt.nodes:
+                naive.occupy(key, use.attempts[key])
+        assert use.attempts.keys() == naive.attempts.keys(), f"node {node_id} attempts"
+        assert use.cpus_busy == naive.cpus_busy and use.singles == naive.singles
+        assert use.unlike == naive.unlike
+        assert not use.singles or len(use.attempts) == 1, f"node {node_id} is shared"
+        assert all(count == 1 for count in use.unlike.values()), f"node {node_id} tags"
+        jobs = [key[0] for key in use.attempts]
+        assert len(jobs) == len(set(jobs)), f"node {node_id} has two attempts of one job"
+
+
+def _queue_is_the_runnable_jobs(farm: Farm) -> None:
+    runnable = {
+        job.id
+        for job in farm.jobs.values()
+        if job.status is S.RUNNABLE and job.id not in farm.stopping
+    }
+    assert runnable == set(farm.floor.waiting), "the queue is not the set of runnable jobs"
+
+
+def _holds_are_symmetric(farm: Farm) -> None:
+    by_job = {(job, node) for job, nodes in farm.floor.holds.items() for node in nodes}
+    by_node = {(job, node) for node, use in farm.floor.uses.items() for job in use.holds}
+    assert by_job == by_node, f"holds differ: {by_job ^ by_node}"
+    assert all(job in farm.floor.waiting for job, _ in by_job), "a hold for a job not waiting"

@@ -1,0 +1,275 @@
+"""What people ask of jobs: submit, cancel, pause, resume, reschedule, delete, eject.
+
+One handler per command; which linked jobs an action reaches is decision 2 of the spec. Actions
+skip jobs in a state they do not apply to, and ids nobody knows (decisions 2, 3, 35, 36): callers
+send overlapping lists of roots and children as a matter of course. Submitting is the one command
+that refuses, and it does so before anything has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from roost.core.lifecycle import FAILED, FINAL
+from roost.core.messages import (
+    CancelJobs,
+    DeleteJobs,
+    DeleteOutput,
+    EjectJobs,
+    NewJob,
+    PauseJobs,
+    RescheduleJobs,
+    ResumeJobs,
+    SetPriority,
+    SubmitJobs,
+)
+from roost.core.records import AttemptCause, Job, JobId, JobSpec, JobStatus
+from roost.core.tree import find_cycle
+from roost.errors import Conflict, Invalid, NotFound
+
+if TYPE_CHECKING:
+    from roost.core.farm import Farm
+
+S = JobStatus
+
+
+def on_submit_jobs(farm: Farm, command: SubmitJobs) -> list[JobId]:
+    """All of the jobs or none. Raises `NotFound`, `Conflict` or `Invalid`, naming the job."""
+    new_jobs = command.jobs
+    for new in new_jobs:
+        _refuse_bad_links(farm, new)
+    _refuse_cycles(farm, new_jobs)
+    ids = [JobId(farm.next_job_id + index) for index in range(len(new_jobs))]
+    farm.next_job_id += len(new_jobs)
+    with_children = {parent for new in new_jobs for parent in new.parents}
+    for index, new in enumerate(new_jobs):
+        parents = [*(ids[parent] for parent in new.parents), *new.parent_ids]
+        waits = index in with_children or bool(new.child_ids)
+        spec = _with_inherited_submitter(farm, new, parents)
+        if waits:
+            status = S.QUEUED
+        else:
+            status = S.RUNNABLE if spec.has_command else S.SUCCEEDED
+        job = Job(
+            ids[index],
+            spec,
+            status,
+            queued_at=farm.now,
+            priority=new.priority,
+            tries_left=new.tries_left,
+            runnable_at=farm.now if status is S.RUNNABLE else None,
+            ended_at=farm.now if status is S.SUCCEEDED else None,
+        )
+        farm.add_job(job)
+        if waits:
+            farm.unsettle(job.id)
+    for index, new in enumerate(new_jobs):
+        job_id = ids[index]
+        for parent in dict.fromkeys((*(ids[parent] for parent in new.parents), *new.parent_ids)):
+            farm.add_edge(parent, job_id)
+        for child in dict.fromkeys(new.child_ids):
+            farm.add_edge(job_id, child)
+    for parent_id in dict.fromkeys(parent for new in new_jobs for parent in new.parent_ids):
+        _open_again(farm, parent_id)
+        farm.unsettle(parent_id)
+    for job_id in ids:
+        farm.requeue(farm.jobs[job_id])
+    return ids
+
+
+def _with_inherited_submitter(farm: Farm, new: NewJob, parents: Iterable[JobId]) -> JobSpec:
+    if not new.spec.submitted_by:
+        for parent in parents:
+            job = farm.jobs.get(parent)
+            if job is not None and job.spec.submitted_by:
+                return replace(new.spec, submitted_by=job.spec.submitted_by)
+    return new.spec
+
+
+def _refuse_bad_links(farm: Farm, new: NewJob) -> None:
+    for linked in (*new.parent_ids, *new.child_ids):
+        if linked not in farm.jobs:
+            raise NotFound(
+                f"{new.where} names job {linked} as its "
+                f"{'parent' if linked in new.parent_ids else 'child'}, and there is no such job."
+            )
+    for parent in new.parent_ids:
+        if farm.jobs[parent].status is S.CANCELLED:
+            raise Conflict(
+                f"{new.where} cannot become a child of job {parent}, which is cancelled; "
+                f"reschedule that job first."
+            )
+
+
+def _refuse_cycles(farm: Farm, new_jobs: tuple[NewJob, ...]) -> None:
+    """New jobs are numbered -1, -2, … here, so that they cannot be mixed up with known ones."""
+    if not any(new.child_ids or any(p >= i for p in new.parents) for i, new in enumerate(new_jobs)):
+        return
+    children: dict[int, list[int]] = {}
+    for index, new in enumerate(new_jobs):
+        me = -1 - index
+        for parent in new.parents:
+            children.setdefault(-1 - parent, []).append(me)
+        for parent_id in new.parent_ids:
+            children.setdefault(parent_id, []).append(me)
+        children.setdefault(me, []).extend(new.child_ids)
+    known = farm.tree.children
+    merged = _Merged(children, known)
+    cycle = find_cycle([-1 - index for index in range(len(new_jobs))], merged)
+    if cycle is not None:
+        first = max((-1 - member for member in cycle if member < 0), default=0)
+        names = " -> ".join(
+            new_jobs[-1 - member].spec.name if member < 0 else f"job {member}" for member in cycle
+        )
+        raise Invalid(f"{new_jobs[first].where} would be its own descendant: {names}.")
+
+
+class _Merged(dict[int, list[int]]):
+    """New edges laid over the known ones, without copying either."""
+
+    def __init__(self, new: dict[int, list[int]], known: dict[JobId, list[JobId]]) -> None:
+        super().__init__(new)
+        self.known = known
+
+    def get(self, key: int, default: object = None) -> list[int]:
+        return [*super().get(key, ()), *self.known.get(JobId(key), ())]
+
+
+def _open_again(farm: Farm, job_id: JobId) -> None:
+    """The job has an open child: it waits for it, and so do the jobs above that were past it.
+
+    A cancelled job is past it for good, and one that is running or paused asks when it is done.
+    """
+    waiting = [job_id]
+    for one in waiting:
+        job = farm.jobs[one]
+        if not farm.tree.has_open_children(one):
+            continue
+        if job.status is S.RUNNABLE:
+            farm.set_status(job, S.QUEUED, "waits for a child")
+        elif job.status in (S.SUCCEEDED, S.FAILED):
+            outcome = job.command_outcome or (job.status.value if job.attempt else "")
+            farm.set_status(job, S.QUEUED, "waits for a child", command_outcome=outcome)
+            waiting.extend(farm.tree.parents.get(one, ()))
+
+
+def on_cancel_jobs(farm: Farm, command: CancelJobs) -> None:
+    for job_id in farm.tree.with_descendants(command.ids):
+        job = farm.jobs[job_id]
+        if job.status not in FINAL:
+            cancel(farm, job)
+
+
+def cancel(farm: Farm, job: Job, message: str = "") -> None:
+    """The job is cancelled at once; what runs of it is stopped and keeps its room until then."""
+    attempt = farm.live_attempt(job)
+    farm.set_status(job, S.CANCELLED, message)
+    if attempt is not None:
+        farm.stop_attempt(attempt, "cancel")
+
+
+def on_pause_jobs(farm: Farm, command: PauseJobs) -> None:
+    for job_id in farm.tree.with_descendants(command.ids):
+        job = farm.jobs[job_id]
+        if job.status in (S.RUNNABLE, S.QUEUED):
+            farm.set_status(job, S.PAUSED)
+        elif job.status in (S.RUNNING, S.RESUMING):
+            attempt = farm.live_attempt(job)
+            assert attempt is not None
+            farm.set_status(job, S.PAUSING)
+            farm.signal(attempt, "pause")
+
+
+def on_resume_jobs(farm: Farm, command: ResumeJobs) -> None:
+    for job_id in farm.tree.with_descendants(command.ids):
+        job = farm.jobs[job_id]
+        if job.status not in (S.PAUSED, S.PAUSING):
+            continue
+        attempt = farm.live_attempt(job)
+        if attempt is not None:
+            farm.set_status(job, S.RESUMING)
+            farm.signal(attempt, "resume")
+        else:
+            farm.set_status(job, S.QUEUED)
+            farm.unsettle(job_id)
+
+
+def on_reschedule_jobs(farm: Farm, command: RescheduleJobs) -> None:
+    """Finished jobs, their finished ancestors, their failed descendants (decision 2)."""
+    again: dict[JobId, None] = {}
+    for job_id in command.ids:
+        job = farm.jobs.get(job_id)
+        if job is None or not _may_reschedule(job):
+            continue
+        again[job_id] = None
+        for linked in farm.tree.descendants(job_id):
+            if farm.jobs[linked].status in FAILED:
+                again[linked] = None
+    for job_id in list(again):
+        for linked in farm.tree.ancestors(job_id):
+            if _may_reschedule(farm.jobs[linked]):
+                again[linked] = None
+    for job_id in again:
+        job = farm.jobs[job_id]
+        attempt = farm.live_attempt(job)
+        if attempt is not None:
+            farm.end_attempt(attempt.key, AttemptCause.FENCED, text="rescheduled by hand")
+        farm.set_status(
+            job,
+            S.QUEUED,
+            "rescheduled",
+            progress=0,
+            started_at=None,
+            command_started_at=None,
+            command_ended_at=None,
+            command_outcome="",
+        )
+        farm.unsettle(job_id)
+    for job_id in again:
+        for parent in farm.tree.parents.get(job_id, ()):
+            _open_again(farm, parent)
+
+
+def _may_reschedule(job: Job) -> bool:
+    return job.status in FINAL or job.status is S.ABANDONED
+
+
+def on_delete_jobs(farm: Farm, command: DeleteJobs) -> None:
+    """A job below the deleted ones stays while it has a parent that stays (decision 2)."""
+    named = {job for job in command.ids if job in farm.jobs}
+    doomed: dict[JobId, None] = {}
+    waiting = [job for job in command.ids if job in named]
+    for job_id in waiting:
+        if job_id in doomed or not _may_reschedule(farm.jobs[job_id]):
+            continue
+        if job_id in named or all(p in doomed for p in farm.tree.parents.get(job_id, ())):
+            doomed[job_id] = None
+            waiting.extend(farm.tree.children.get(job_id, ()))
+    for job_id in doomed:
+        attempt = farm.live_attempt(farm.jobs[job_id])
+        if attempt is not None:
+            farm.end_attempt(attempt.key, AttemptCause.FENCED, text="its job was deleted")
+    farm.forget_jobs(doomed)
+    for job_id in doomed:
+        farm.emit(DeleteOutput(job_id))
+
+
+def on_eject_jobs(farm: Farm, command: EjectJobs) -> None:
+    for job_id in farm.tree.with_descendants(command.ids):
+        job = farm.jobs[job_id]
+        attempt = farm.live_attempt(job)
+        if attempt is not None and job.status in (S.RUNNING, S.PAUSING, S.PAUSED, S.RESUMING):
+            farm.set_status(job, S.EJECTING)
+            farm.signal(attempt, "eject")
+
+
+def on_set_priority(farm: Farm, command: SetPriority) -> None:
+    for job_id in dict.fromkeys(command.ids):
+        job = farm.jobs.get(job_id)
+        if job is not None:
+            changed = farm.update_job(job, priority=max(command.priority, 0))
+            farm.log(job_id, "priority changed", f"from {job.priority} to {changed.priority}")
+            farm.requeue(changed)

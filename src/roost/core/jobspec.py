@@ -1,0 +1,518 @@
+"""A submitted job specification, in any form callers send, becomes one checked `SubmitJobs`.
+
+Knows every key of HQueue's job specification (spec §3.1, "The Job Specification" of its manual),
+the undocumented forms seen in real submitters (§3.2) and the leniency decided on for them
+(decisions 5, 11, 12, 39). Must not know which jobs, nodes or groups exist: ids that point out of
+the submission are checked by the core, and so are cycles.
+
+Always holds: everything or nothing. The first fault found raises `Invalid` with one sentence that
+names the job and the key; no half-read submission leaves this module. Jobs come out breadth first
+(decision 1): the submitted specs in their order, then their descendants. Nothing here recurses,
+so that the depth of a document is a rule (`DEPTH_MAX`) and not an accident of the stack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from roost.core.messages import NewJob, SubmitJobs
+from roost.core.records import Condition, Job, JobId, JobSpec
+from roost.errors import Invalid
+
+JOBS_PER_SUBMISSION_MAX = 200_000
+DEPTH_MAX = 200
+"""Levels of `children` within `children`."""
+WHOLE_MAX = 2**53 - 1
+"""Largest number taken: JSON readers keep it exactly, and as milliseconds it fits 64 bits."""
+SHOWN_CHARS_MAX = 60
+"""How much of a name or value a refusal repeats."""
+
+CONDITION_NAMES = ("hostname", "hostname:name", "group", "os")
+CONDITION_OPS = ("==", "!=", "in", "not_in", "any")
+PLATFORMS = ("linux", "windows", "macosx")
+
+_LEADING_WHOLE = re.compile(r"\s*([+-]?[0-9]{1,18})(?:\.0+)?(?!\w|\.[0-9])")
+"""The integer a label such as `5 (Medium)` starts with; `5.5` and `5x` do not have one."""
+_TAG_SEPARATORS = re.compile(r"[,\s]+")
+_HOST_SEPARATORS = re.compile(r"[,;\s]+")
+
+
+def parse(
+    raw: object, parent_id: JobId | None = None, child_ids: Sequence[JobId] = ()
+) -> SubmitJobs:
+    """Read a submission.
+
+    `raw` is a specification (dict), a list of them, or JSON text of either (`str` or `bytes`).
+    `parent_id` becomes a parent, and `child_ids` become children, of every submitted job that
+    has no parent within the submission. Raises `Invalid`.
+    Source: `newjob` of HQueue's Python API page.
+    """
+    if isinstance(raw, str | bytes | bytearray):
+        raw = _json(raw)
+    submitted = raw if isinstance(raw, list | tuple) else [raw]
+    if not submitted:
+        raise Invalid("the submission holds no job: give one specification, or a list of them")
+    drafts = _walk(submitted)
+    _join_stubs(drafts)
+    _inherit_submitters(drafts)
+    outer_parents = () if parent_id is None else (parent_id,)
+    return SubmitJobs(tuple(_new_job(draft, outer_parents, tuple(child_ids)) for draft in drafts))
+
+
+def anonymous(command: object) -> SubmitJobs:
+    """The one nameless job that runs `command`: `runcmd` of the API page. Raises `Invalid`."""
+    try:
+        read = _command(command)
+    except Invalid as error:
+        raise Invalid(f"the command {error}") from None
+    if not read:
+        raise Invalid("the command must not be empty")
+    return SubmitJobs((NewJob(JobSpec(name="", command=read), where="the anonymous job"),))
+
+
+def unparse(job: Job, conditions: Iterable[Condition]) -> dict[str, Any]:
+    """The job's specification under HQueue's key names; `parse` reads it back to the same.
+
+    `conditions` are those to show. No value is None except `resources`, which the API page
+    wants so when there are none: callers without `allow_none` send these back in new specs.
+    """
+    spec = job.spec
+    return {
+        "name": spec.name,
+        "command": spec.command,
+        "shell": spec.shell,
+        "cwd": spec.cwd,
+        "description": spec.description,
+        "submittedBy": spec.submitted_by,
+        "environment": spec.environment,
+        "conditions": conditions_as_dicts(conditions),
+        "tags": list(spec.tags),
+        "cpus": spec.cpus,
+        "minHosts": spec.min_hosts,
+        "maxHosts": spec.max_hosts,
+        "maxTime": seconds_or_unlimited(spec.max_time_ms),
+        "resources": spec.resources or None,
+        "onCancel": spec.on_cancel,
+        "onError": spec.on_error,
+        "onSuccess": spec.on_success,
+        "onChildError": spec.on_child_error,
+        "cleanup": spec.cleanup,
+        "emailTo": spec.email_to,
+        "emailReasons": spec.email_reasons,
+        "priority": job.priority,
+        "triesLeft": job.tries_left,
+    }
+
+
+def conditions_as_dicts(conditions: Iterable[Condition]) -> list[dict[str, str]]:
+    """The four-key form of spec §3.4, as callers send and expect it."""
+    return [{"type": c.type, "name": c.name, "op": c.op, "value": c.value} for c in conditions]
+
+
+def seconds_or_unlimited(duration_ms: int | None) -> int:
+    """`maxTime` in seconds; -1 for no limit, as the specification allows it to be written."""
+    return -1 if duration_ms is None else duration_ms // 1000
+
+
+def whole(value: object) -> int:
+    """An integer from an int, an integral float, or text that starts with one (decision 5).
+
+    Raises `Invalid` with the rest of a sentence: "must be a whole number, not ...".
+    """
+    number: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    elif isinstance(value, str) and (match := _LEADING_WHOLE.match(value)):
+        number = int(match[1])
+    if number is None:
+        raise Invalid(f"must be a whole number, not {show(value)}")
+    if not -WHOLE_MAX <= number <= WHOLE_MAX:
+        raise Invalid(f"must be a number up to {WHOLE_MAX}")
+    return number
+
+
+def show(value: object) -> str:
+    """A value as a refusal names it: short, and without walking into it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, str):
+        shown = value if len(value) <= SHOWN_CHARS_MAX else value[:SHOWN_CHARS_MAX] + "…"
+        # ASCII quoting, so that control characters and lone surrogates are visible.
+        return ascii(shown) if not shown.isprintable() else f'"{shown}"'
+    if isinstance(value, bool | float):
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if -WHOLE_MAX <= value <= WHOLE_MAX else "a number that large"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return f"a value of type {type(value).__name__}"
+
+
+# --- one value each: read it or say what it must be ----------------------------------------------
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        if not value.isprintable():
+            _check_characters(value)
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value) if isinstance(value, float) else str(whole(value))
+    raise Invalid(f"must be text, not {show(value)}")
+
+
+def _check_characters(value: str) -> None:
+    # Neither processes nor databases can take these; both come out of JSON escapes only.
+    if "\0" in value:
+        raise Invalid("must not hold a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Invalid("must be valid Unicode text, without lone surrogates") from None
+
+
+def _list(value: object) -> Sequence[object]:
+    if isinstance(value, list | tuple):
+        return value
+    if _is_empty(value):
+        return ()
+    raise Invalid(f"must be a list, not {show(value)}")
+
+
+def _dict(value: object) -> Mapping[object, object]:
+    if isinstance(value, dict):
+        return value
+    if _is_empty(value):
+        return {}
+    raise Invalid(f"must be an object, not {show(value)}")
+
+
+def _is_empty(value: object) -> bool:
+    """What forms and languages without a null send for "nothing"."""
+    return value is None or value in ("", [], (), {})
+
+
+def _at_least_zero(value: object) -> int:
+    number = whole(value)
+    if number < 0:
+        raise Invalid(f"must be 0 or more, not {number}")
+    return number
+
+
+def _at_least_one(value: object) -> int:
+    """Zero means "unknown" where callers write it back (spec §3.2) and so becomes one."""
+    return max(_at_least_zero(value), 1)
+
+
+def _max_time_ms(value: object) -> int | None:
+    seconds = whole(value)
+    return None if seconds < 0 else seconds * 1000
+
+
+def _command(value: object) -> str | dict[str, str]:
+    if not isinstance(value, dict):
+        return _text(value)
+    commands: dict[str, str] = {}
+    for key, text in value.items():
+        platform = "macosx" if key == "macos" else key
+        if platform not in PLATFORMS:
+            raise Invalid(f"has no platform {show(key)}: it can be one of {', '.join(PLATFORMS)}")
+        if command := _text(text):
+            if key == "macos":
+                commands.setdefault(platform, command)
+            else:
+                commands[platform] = command
+    return {platform: commands[platform] for platform in PLATFORMS if platform in commands} or ""
+
+
+def _environment(value: object) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    for key, item in _dict(value).items():
+        name = _text(key)
+        if not name or "=" in name:
+            raise Invalid(f"cannot hold a variable named {show(name)}")
+        try:
+            variables[name] = str(item) if isinstance(item, bool) else _text(item)
+        except Invalid as error:
+            raise Invalid(f"variable {show(name)} {error}") from None
+    return variables
+
+
+def _resources(value: object) -> dict[str, int]:
+    amounts: dict[str, int] = {}
+    for key, item in _dict(value).items():
+        try:
+            amounts[_text(key)] = _at_least_zero(item)
+        except Invalid as error:
+            raise Invalid(f"amount of {show(key)} {error}") from None
+    return amounts
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        tags: Iterable[str] = _TAG_SEPARATORS.split(_text(value))
+    else:
+        tags = [_text(tag).strip() for tag in _list(value)]
+    return tuple(dict.fromkeys(tag for tag in tags if tag))
+
+
+def _addresses(value: object) -> str:
+    """Comma-separated words, also when they come as a list."""
+    if isinstance(value, list | tuple):
+        return ",".join(_text(item) for item in value)
+    return _text(value)
+
+
+def _conditions(value: object) -> tuple[Condition, ...]:
+    return tuple(_condition(item) for item in _list(value))
+
+
+def _condition(value: object) -> Condition:
+    if not isinstance(value, dict):
+        raise Invalid(f'must hold objects such as {{"name": "hostname", …}}, not {show(value)}')
+    kind = _text(value.get("type")).strip() or "client"
+    name = _text(value.get("name")).strip()
+    op = _text(value.get("op")).strip()
+    if kind != "client":
+        raise Invalid(f'have no type {show(kind)}: it is always "client"')
+    if name not in CONDITION_NAMES:
+        raise Invalid(f"have no name {show(name)}: it can be one of {', '.join(CONDITION_NAMES)}")
+    if op not in CONDITION_OPS:
+        raise Invalid(f"have no op {show(op)}: it can be one of {', '.join(CONDITION_OPS)}")
+    return Condition(name, op, _text(value.get("value")), kind)
+
+
+def _hosts(value: object) -> str:
+    """Names, comma-separated (decision 12)."""
+    parts = [_text(item) for item in value] if isinstance(value, list | tuple) else [_text(value)]
+    return ",".join(name for part in parts for name in _HOST_SEPARATORS.split(part) if name)
+
+
+def _groups(value: object) -> str:
+    """As it came: a group's name may hold any separator, and only matching knows the groups."""
+    return _addresses(value).strip()
+
+
+def _ids(value: object) -> tuple[JobId, ...]:
+    return tuple(dict.fromkeys(job_id(item) for item in _list(value)))
+
+
+def job_id(value: object) -> JobId:
+    """The id of an existing job, as an int or as text (from `$JOBID`). Raises `Invalid`."""
+    number = whole(value)
+    if number < 1:
+        raise Invalid(f"must be a job id, not {number}")
+    return JobId(number)
+
+
+def _stubs(value: object) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_text(item) for item in _list(value)))
+
+
+# --- the table: HQueue's key, the field it fills, how it is read ---------------------------------
+
+_Reader = Callable[[object], Any]
+
+_KEYS: dict[str, tuple[str, _Reader]] = {
+    "name": ("name", _text),
+    "command": ("command", _command),
+    "shell": ("shell", _text),
+    "cwd": ("cwd", _text),
+    "description": ("description", _text),
+    "submittedBy": ("submitted_by", _text),
+    "environment": ("environment", _environment),
+    "tags": ("tags", _tags),
+    "conditions": ("conditions", _conditions),
+    "host": ("host", _hosts),
+    "hostgroup": ("hostgroup", _groups),
+    "cpus": ("cpus", _at_least_one),
+    "minHosts": ("min_hosts", _at_least_one),
+    "maxHosts": ("max_hosts", whole),
+    "maxTime": ("max_time_ms", _max_time_ms),
+    "resources": ("resources", _resources),
+    "onCancel": ("on_cancel", _text),
+    "onError": ("on_error", _text),
+    "onSuccess": ("on_success", _text),
+    "onChildError": ("on_child_error", _text),
+    "cleanup": ("cleanup", _text),
+    "emailTo": ("email_to", _addresses),
+    "emailReasons": ("email_reasons", _addresses),
+    "priority": ("priority", whole),
+    "triesLeft": ("tries_left", _at_least_zero),
+    "children": ("children", _list),
+    "childrenIds": ("child_ids", _ids),
+    "parentIds": ("parent_ids", _ids),
+    "stubId": ("stub", _text),
+    "childStubIds": ("child_stubs", _stubs),
+}
+"""Whatever a reader is not called for keeps the default of the record it goes into."""
+
+_SHARED_FIELDS = ("environment", "tags", "conditions", "resources", "command")
+"""Mostly the same for all frames of a job: equal ones are kept once."""
+
+
+class _Draft(Struct):
+    """A specification that has been read, while its relations are still being worked out."""
+
+    fields: dict[str, Any]
+    """Of `JobSpec`."""
+    where: str
+    priority: int
+    tries_left: int
+    parent_ids: tuple[JobId, ...]
+    child_ids: tuple[JobId, ...]
+    stub: str
+    child_stubs: tuple[str, ...]
+    parents: list[int] = msgspec.field(default_factory=list)
+    """Indexes, in the order in which they claimed it; the first one is what it inherits from."""
+
+
+def _json(text: str | bytes | bytearray) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise Invalid(f"the specification is not valid JSON: {error}") from None
+    except RecursionError:
+        raise Invalid("the specification is nested too deeply") from None
+
+
+def _walk(submitted: Sequence[object]) -> list[_Draft]:
+    """Read all specs breadth first, each knowing its parent by index."""
+    drafts: list[_Draft] = []
+    kept: dict[object, Any] = {}
+    level: list[tuple[object, int, int]] = [(raw, i, -1) for i, raw in enumerate(submitted, 1)]
+    depth = 0
+    while level:
+        if len(drafts) + len(level) > JOBS_PER_SUBMISSION_MAX:
+            raise Invalid(f"a submission can hold at most {JOBS_PER_SUBMISSION_MAX} jobs")
+        if depth > DEPTH_MAX:
+            raise Invalid(f"children can be nested at most {DEPTH_MAX} levels deep")
+        below: list[tuple[object, int, int]] = []
+        for raw, place, parent in level:
+            name = raw.get("name") if isinstance(raw, dict) else None
+            if parent < 0:
+                where = _where("job", place if len(submitted) > 1 else None, name)
+            else:
+                above = show(drafts[parent].fields["name"])
+                where = f"{_where('child', place, name)} of job {above}"
+            draft, children = _read(raw, where, kept)
+            if parent >= 0:
+                draft.parents.append(parent)
+            index = len(drafts)
+            drafts.append(draft)
+            below += [(child, i, index) for i, child in enumerate(children, 1)]
+        level = below
+        depth += 1
+    return drafts
+
+
+def _where(noun: str, place: int | None, name: object) -> str:
+    """`job "comp"`, `job 2 ("comp")`, `child 3 ("frame 7")`, or `child 3` without a name."""
+    if not isinstance(name, str) or not name:
+        return noun if place is None else f"{noun} {place}"
+    return f"{noun} {show(name)}" if place is None else f"{noun} {place} ({show(name)})"
+
+
+def _read(raw: object, where: str, kept: dict[object, Any]) -> tuple[_Draft, Sequence[object]]:
+    if not isinstance(raw, dict):
+        raise Invalid(f"{where} must be an object, not {show(raw)}")
+    fields: dict[str, Any] = {}
+    for key, value in raw.items():
+        # Nothing, and the blank text of an unfilled form, leave the default (decision 5).
+        if (entry := _KEYS.get(key)) and value is not None and value != "":
+            try:
+                fields[entry[0]] = entry[1](value)
+            except Invalid as error:
+                raise Invalid(f"{where}: {key} {error}") from None
+    if not fields.get("name"):
+        raise Invalid(f"{where}: name must be given and not be empty")
+    for field, condition in (("host", "hostname"), ("hostgroup", "group")):
+        if names := fields.pop(field, ""):
+            own = fields.get("conditions", ())
+            fields["conditions"] = (*own, Condition(condition, "in", names))
+    if "max_hosts" in fields or "min_hosts" in fields:
+        fields["max_hosts"] = max(fields.get("max_hosts", 1), fields.get("min_hosts", 1))
+    for field in _SHARED_FIELDS:
+        if field in fields:
+            value = fields[field]
+            mark = tuple(value.items()) if isinstance(value, dict) else value
+            fields[field] = kept.setdefault((field, mark), value)
+    children = fields.pop("children", ())
+    draft = _Draft(
+        where=where,
+        priority=max(fields.pop("priority", 0), 0),
+        tries_left=fields.pop("tries_left", 0),
+        parent_ids=fields.pop("parent_ids", ()),
+        child_ids=fields.pop("child_ids", ()),
+        stub=fields.pop("stub", ""),
+        child_stubs=fields.pop("child_stubs", ()),
+        fields=fields,
+    )
+    return draft, children
+
+
+def _join_stubs(drafts: list[_Draft]) -> None:
+    """Turn `childStubIds` into parents, in whichever order the specs were listed (spec §3.2)."""
+    places: dict[str, int] = {}
+    for index, draft in enumerate(drafts):
+        if draft.stub and places.setdefault(draft.stub, index) != index:
+            other = drafts[places[draft.stub]].where
+            raise Invalid(f"{draft.where}: stubId {show(draft.stub)} is already that of {other}")
+    for index, draft in enumerate(drafts):
+        for stub in draft.child_stubs:
+            if stub not in places:
+                raise Invalid(
+                    f"{draft.where}: childStubIds names {show(stub)}, "
+                    "which is no stubId of this submission"
+                )
+            parents = drafts[places[stub]].parents
+            if index not in parents:
+                parents.append(index)
+
+
+def _inherit_submitters(drafts: list[_Draft]) -> None:
+    """Give each job without `submittedBy` that of its nearest first parent that has one."""
+    settled: set[int] = set()
+    for start in range(len(drafts)):
+        path: list[int] = []
+        index, submitter = start, ""
+        while index not in settled:
+            settled.add(index)  # at once: stubs may form a cycle, which the core will refuse
+            path.append(index)
+            draft = drafts[index]
+            if draft.fields.get("submitted_by") or not draft.parents:
+                break
+            index = draft.parents[0]
+        submitter = drafts[index].fields.get("submitted_by", "")
+        if submitter:
+            for index in path:
+                drafts[index].fields["submitted_by"] = submitter
+
+
+def _new_job(
+    draft: _Draft, outer_parents: tuple[JobId, ...], outer_children: tuple[JobId, ...]
+) -> NewJob:
+    parent_ids, child_ids = draft.parent_ids, draft.child_ids
+    if not draft.parents:
+        parent_ids = tuple(dict.fromkeys(outer_parents + parent_ids))
+        child_ids = tuple(dict.fromkeys(child_ids + outer_children))
+    return NewJob(
+        JobSpec(**draft.fields),
+        draft.where,
+        draft.priority,
+        draft.tries_left,
+        tuple(draft.parents),
+        parent_ids,
+        child_ids,
+    )

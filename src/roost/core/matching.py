@@ -1,0 +1,223 @@
+"""May this node run this job? One chain of tests, each giving a reason or nothing.
+
+Placement takes the first node without an obstacle; `explain` collects all obstacles. Both walk
+the same chain, so they cannot disagree, and `waitingFor`, `roost why` and the API show the very
+sentences written here. The order is that of spec §6.
+
+Jobs with equal `Need` are interchangeable for placement and share one queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from msgspec import Struct
+
+from roost.core.records import AttemptKey, Condition, Group, Job, JobId, JobSpec, Node
+
+Rank = tuple[int, int]
+"""Order of runnable jobs: higher priority first, then the older one."""
+
+SINGLE = "single"
+
+
+def rank_of(job: Job) -> Rank:
+    return (-job.priority, job.id)
+
+
+class Need(Struct, frozen=True):
+    """All that matters of a job for where it may run."""
+
+    conditions: tuple[Condition, ...]
+    cpus: int
+    single: bool
+    """Wants the machine for itself."""
+    unlike: frozenset[str]
+    """Tags such as `single:1`: never two running jobs with the same one on a machine."""
+    platforms: frozenset[str] | None
+    """Platforms it has a command for; None when any will do."""
+    hosts_min: int
+    hosts_max: int
+
+
+def need_of(spec: JobSpec, conditions: tuple[Condition, ...]) -> Need:
+    """What a job with this spec needs, given the conditions in force for it."""
+    command = spec.command
+    return Need(
+        conditions=conditions,
+        cpus=spec.cpus,
+        single=SINGLE in spec.tags,
+        unlike=frozenset(tag for tag in spec.tags if tag.startswith(SINGLE) and tag != SINGLE),
+        platforms=frozenset(command) if isinstance(command, dict) else None,
+        hosts_min=spec.min_hosts,
+        hosts_max=spec.max_hosts,
+    )
+
+
+class NodeUse:
+    """What occupies a node right now: running attempts, and holds for multi-host jobs."""
+
+    __slots__ = ("attempts", "cpus_busy", "holds", "singles", "unlike")
+
+    def __init__(self) -> None:
+        self.attempts: dict[AttemptKey, Need] = {}
+        self.cpus_busy = 0
+        self.singles = 0
+        self.unlike: dict[str, int] = {}
+        self.holds: dict[JobId, tuple[Rank, Need]] = {}
+
+    def occupy(self, key: AttemptKey, need: Need) -> None:
+        assert key not in self.attempts
+        self.attempts[key] = need
+        self.cpus_busy += need.cpus
+        self.singles += need.single
+        for tag in need.unlike:
+            self.unlike[tag] = self.unlike.get(tag, 0) + 1
+
+    def vacate(self, key: AttemptKey) -> None:
+        need = self.attempts.pop(key)
+        self.cpus_busy -= need.cpus
+        self.singles -= need.single
+        for tag in need.unlike:
+            self.unlike[tag] -= 1
+            if not self.unlike[tag]:
+                del self.unlike[tag]
+
+    def held_before(self, rank: Rank, job: JobId) -> list[Need]:
+        """What better-ranked jobs keep here; worse-ranked holds give way."""
+        return [n for j, (r, n) in self.holds.items() if r < rank and j != job]
+
+
+class Candidate(Struct, frozen=True):
+    """One question: this need, of a job with this rank, on this node."""
+
+    need: Need
+    rank: Rank
+    job: JobId
+    node: Node
+    use: NodeUse
+    connected: bool
+    groups: Mapping[str, Group]
+
+
+Test = Callable[[Candidate], str | None]
+
+
+def _is_enabled(c: Candidate) -> str | None:
+    if c.node.leaving:
+        return "is leaving the farm"
+    return "is disabled" if c.node.disabled else None
+
+
+def _is_active(c: Candidate) -> str | None:
+    if not c.node.active:
+        return "is silent for longer than the active timeout"
+    return None if c.connected else "is not connected at the moment"
+
+
+def _has_platform(c: Candidate) -> str | None:
+    platforms, system = c.need.platforms, c.node.facts.operating_system
+    if platforms is None or system in platforms:
+        return None
+    return f"runs {system}, and the job has a command for {', '.join(sorted(platforms))} only"
+
+
+def _passes_conditions(c: Candidate) -> str | None:
+    for condition in c.need.conditions:
+        if not condition_holds(condition, c.node, c.groups):
+            return f"fails the condition {condition.name} {condition.op} {condition.value!r}"
+    return None
+
+
+def _is_big_enough(c: Candidate) -> str | None:
+    needed, there = c.need.cpus, c.node.facts.cpus
+    return f"has {_cpus(there)}, and the job needs {needed}" if needed > there else None
+
+
+def _has_free_cpus(c: Candidate) -> str | None:
+    free = c.node.facts.cpus - c.use.cpus_busy
+    if c.use.holds:
+        free -= sum(need.cpus for need in c.use.held_before(c.rank, c.job))
+    if c.need.cpus <= free:
+        return None
+    return f"is busy: {_cpus(max(free, 0))} free, and the job needs {c.need.cpus}"
+
+
+def _shares_machine(c: Candidate) -> str | None:
+    use = c.use
+    better_holds = use.held_before(c.rank, c.job) if use.holds else []
+    if use.singles or any(need.single for need in better_holds):
+        return "is given to a job that wants it for itself"
+    if c.need.single and (use.attempts or better_holds):
+        return "runs other jobs, and the job wants a machine for itself (tag single)"
+    for tag in sorted(c.need.unlike):
+        if tag in use.unlike or any(tag in need.unlike for need in better_holds):
+            return f"runs another job with the tag {tag}"
+    return None
+
+
+ELIGIBLE_TESTS: tuple[Test, ...] = (
+    _is_enabled,
+    _is_active,
+    _has_platform,
+    _passes_conditions,
+    _is_big_enough,
+)
+"""What only a change of the node or the job can alter."""
+
+ROOM_TESTS: tuple[Test, ...] = (_has_free_cpus, _shares_machine)
+"""What alters whenever something starts or ends there."""
+
+
+def obstacle(candidate: Candidate, tests: Iterable[Test]) -> str | None:
+    """The first reason against, as the end of a sentence that starts with the node's name."""
+    for test in tests:
+        reason = test(candidate)
+        if reason is not None:
+            return reason
+    return None
+
+
+def condition_holds(condition: Condition, node: Node, groups: Mapping[str, Group]) -> bool:
+    """Decision 11: names ignore case, a short hostname equals its full one, an empty value
+    matches nothing for `==`/`in` and everything for `!=`/`not_in`."""
+    if condition.op in ("==", "!="):
+        values = [condition.value.strip()] if condition.value.strip() else []
+    else:
+        values = split_values(condition.value)
+    is_among = any(_matches(condition.name, value, node, groups) for value in values)
+    return is_among if condition.op in ("==", "in", "any") else not is_among
+
+
+def split_values(text: str) -> list[str]:
+    """The members of a list value: separated by commas or semicolons, trimmed."""
+    return [part for part in (p.strip() for p in text.replace(";", ",").split(",")) if part]
+
+
+def _matches(name: str, value: str, node: Node, groups: Mapping[str, Group]) -> bool:
+    facts = node.facts
+    if name == "group":
+        group = groups.get(value)
+        return group is not None and node.id in group.nodes
+    if name == "os":
+        return value.casefold() == facts.operating_system.casefold()
+    host, colon, client = value.partition(":")
+    if name == "hostname:name" and colon and client.casefold() != facts.name.casefold():
+        return False
+    if name == "hostname" and colon:
+        return value.casefold() == facts.label.casefold()
+    return same_host(host, facts.hostname)
+
+
+def same_host(one: str, other: str) -> bool:
+    """Without case; a short name equals the full name it starts."""
+    one, other = one.casefold(), other.casefold()
+    if one == other:
+        return True
+    if "." in one and "." in other:
+        return False
+    return one.partition(".")[0] == other.partition(".")[0]
+
+
+def _cpus(count: int) -> str:
+    return "1 CPU" if count == 1 else f"{count} CPUs"

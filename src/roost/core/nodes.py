@@ -1,0 +1,295 @@
+"""What machines report: joining, beats, starts and ends of attempts, leaving, silence.
+
+A report states what has happened and is never refused; one about an attempt the farm no longer
+counts on changes nothing. The one exception is joining: of two agents with the same name the
+second is refused while the first may still be alive, so that they cannot take turns (spec §4.4,
+"flapping").
+
+Silence has two steps. After the active timeout a node is inactive and its jobs are `abandoned`,
+as HQueue does; they go on if it comes back. After `requeue_after_gone_ms` more it is gone: its
+attempts are fenced off for ever and the jobs run again, once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roost.core.jobs import cancel
+from roost.core.lifecycle import FINAL
+from roost.core.matching import NodeUse
+from roost.core.messages import (
+    AttemptEnded,
+    AttemptPaused,
+    AttemptResumed,
+    AttemptStarted,
+    DropNode,
+    HeldAttempt,
+    NodeBeat,
+    NodeDisconnected,
+    NodeJoined,
+    NodeLeft,
+    NodeReported,
+    RemoveNode,
+    Restarted,
+    SetNodeDisabled,
+    SignalAttempt,
+    StartAttempt,
+    Tick,
+)
+from roost.core.records import (
+    Attempt,
+    AttemptCause,
+    AttemptKey,
+    JobStatus,
+    Moment,
+    Node,
+    NodeId,
+)
+from roost.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from roost.core.farm import Farm
+
+S = JobStatus
+
+BEAT_SAVED_EVERY_MS = 60_000
+"""How old the last heartbeat on disk may be."""
+
+
+# --- joining and leaving ----------------------------------------------------------------------
+
+
+def on_node_joined(farm: Farm, report: NodeJoined) -> NodeId:
+    facts = report.facts
+    known_id = farm.node_names.get(facts.key)
+    if known_id is None:
+        node_id = NodeId(farm.next_node_id)
+        farm.next_node_id += 1
+        farm.node_names[facts.key] = node_id
+        farm.floor.uses[node_id] = NodeUse()
+        node = Node(node_id, facts, joined_at=farm.now, last_beat_at=farm.now)
+        farm.nodes[node_id] = node
+        farm.update_node(node)
+    else:
+        node = farm.nodes[known_id]
+        is_other_agent = node.facts.installation != facts.installation
+        if is_other_agent:
+            _refuse_while_alive(farm, node)
+        farm.update_node(node, facts=facts, last_beat_at=farm.now, active=True, leaving=False)
+        if is_other_agent:
+            for attempt in farm.attempts_on(node.id):
+                farm.conclude(attempt, AttemptCause.LOST, text="its node was installed anew")
+        node_id = node.id
+    farm.floor.connected[node_id] = None
+    _reconcile(farm, node_id, report.attempts)
+    farm.watch(node_id, Moment(farm.now + farm.rules.active_timeout_ms))
+    farm.floor.wake(node_id)
+    return node_id
+
+
+def _refuse_while_alive(farm: Farm, node: Node) -> None:
+    label = node.facts.label
+    if node.id in farm.floor.connected:
+        raise Conflict(
+            f"Another agent is connected as {label}; give this one a name of its own with --name."
+        )
+    if node.active and farm.attempts_on(node.id):
+        raise Conflict(
+            f"Another agent named {label} still has jobs and may come back; "
+            f"give this one a name of its own, or try again when that one is inactive."
+        )
+
+
+def _reconcile(farm: Farm, node_id: NodeId, held: tuple[HeldAttempt, ...]) -> None:
+    """Bring what the agent has and what the farm wants together."""
+    held_by_key: dict[AttemptKey, HeldAttempt] = {(one.job, one.number): one for one in held}
+    for key, one in held_by_key.items():
+        attempt = farm.attempts.get(key)
+        if attempt is None or attempt.nodes[0] != node_id:
+            if one.state != "ended":
+                farm.emit(SignalAttempt(node_id, one.job, one.number, "kill"))
+        else:
+            _take_back(farm, attempt, one)
+    for attempt in farm.attempts_on(node_id):
+        if attempt.key in held_by_key:
+            continue
+        if attempt.stopping:
+            farm.end_attempt(attempt.key, AttemptCause.CANCELLED, text="it had not been started")
+        else:
+            job = farm.jobs[attempt.job]
+            if job.status is S.ABANDONED:
+                job = farm.set_status(job, S.RUNNING, "its node is back")
+            farm.emit(StartAttempt(node_id, farm.order(job, attempt)))
+            _repeat_wish(farm, attempt)
+
+
+def _take_back(farm: Farm, attempt: Attempt, held: HeldAttempt) -> None:
+    job = farm.jobs.get(attempt.job)
+    if job is None or attempt.stopping:
+        farm.signal(attempt, "cancel")
+        return
+    if job.status is S.ABANDONED:
+        status = S.PAUSED if held.state == "paused" else S.RUNNING
+        farm.set_status(job, status, "its node is back")
+    elif job.status is S.PAUSING and held.state == "paused":
+        farm.set_status(job, S.PAUSED)
+    elif job.status is S.RESUMING and held.state == "running":
+        farm.set_status(job, S.RUNNING)
+    elif job.status is S.RUNNING and held.state == "paused":
+        farm.signal(attempt, "resume")
+    else:
+        _repeat_wish(farm, attempt)
+
+
+def _repeat_wish(farm: Farm, attempt: Attempt) -> None:
+    """What people asked of a job may have been lost with the connection: say it again."""
+    status = farm.jobs[attempt.job].status
+    if status in (S.PAUSING, S.PAUSED):
+        farm.signal(attempt, "pause")
+    elif status is S.RESUMING:
+        farm.signal(attempt, "resume")
+    elif status is S.EJECTING:
+        farm.signal(attempt, "eject")
+
+
+def on_node_disconnected(farm: Farm, report: NodeDisconnected) -> None:
+    farm.floor.connected.pop(report.node, None)
+
+
+def on_node_left(farm: Farm, report: NodeLeft) -> None:
+    """`terminate()` on the node (API page, HQueue Client API)."""
+    node = farm.nodes.get(report.node)
+    if node is None or node.leaving:
+        return
+    farm.update_node(node, leaving=True)
+    for attempt in farm.attempts_on(node.id):
+        job = farm.jobs.get(attempt.job)
+        if job is not None and job.attempt == attempt.number:
+            if job.status in (S.PAUSED, S.PAUSING):
+                cancel(farm, job, "its node is leaving the farm")
+
+
+def on_remove_node(farm: Farm, command: RemoveNode) -> None:
+    """Raises `NotFound`. The jobs on it are abandoned at once (spec §5)."""
+    node = _listed(farm, command.id)
+    if node.active:
+        _go_silent(farm, node, "was removed from the farm")
+    farm.update_node(farm.nodes[node.id], leaving=True)
+    farm.emit(DropNode(node.id))
+
+
+def on_set_node_disabled(farm: Farm, command: SetNodeDisabled) -> None:
+    """Raises `NotFound`."""
+    node = _listed(farm, command.id)
+    if node.disabled != command.disabled:
+        farm.update_node(node, disabled=command.disabled)
+        farm.floor.wake(node.id)
+
+
+def _listed(farm: Farm, node_id: NodeId) -> Node:
+    node = farm.nodes.get(node_id)
+    if node is None or node.leaving:
+        raise NotFound(f"There is no node with id {node_id}.")
+    return node
+
+
+# --- beats and attempts -----------------------------------------------------------------------
+
+
+def on_node_beat(farm: Farm, report: NodeBeat) -> None:
+    node = farm.nodes.get(report.node)
+    if node is None or report.node not in farm.floor.connected:
+        return
+    farm.update_node(
+        node,
+        saved=farm.now - node.last_beat_at >= BEAT_SAVED_EVERY_MS,
+        last_beat_at=farm.now,
+        load=report.load,
+        idle_minutes=report.idle_minutes,
+    )
+    for job_id, number, progress in report.progress:
+        job = farm.jobs.get(job_id)
+        is_current = job is not None and job.attempt == number and (job_id, number) in farm.attempts
+        if job is not None and is_current and job.status not in FINAL:
+            if job.spec.has_command and progress > job.progress:
+                farm.update_job(job, progress=min(progress, 1_000_000))
+
+
+def on_node_reported(farm: Farm, message: NodeReported) -> None:
+    report = message.report
+    attempt = farm.attempts.get((report.job, report.number))
+    if attempt is None or attempt.nodes[0] != message.node:
+        return
+    match report:
+        case AttemptStarted():
+            _attempt_started(farm, attempt)
+        case AttemptPaused():
+            _move(farm, attempt, (S.PAUSING,), S.PAUSED)
+        case AttemptResumed():
+            _move(farm, attempt, (S.RESUMING,), S.RUNNING)
+        case AttemptEnded():
+            farm.conclude(attempt, report.cause, report.exit_code, report.text, report.progress)
+
+
+def _attempt_started(farm: Farm, attempt: Attempt) -> None:
+    if attempt.started_at is None:
+        farm.update_attempt(attempt, started_at=farm.now)
+        job = farm.jobs.get(attempt.job)
+        if job is not None and job.attempt == attempt.number and job.status not in FINAL:
+            farm.update_job(job, command_started_at=farm.now)
+
+
+def _move(farm: Farm, attempt: Attempt, sources: tuple[JobStatus, ...], target: JobStatus) -> None:
+    job = farm.jobs.get(attempt.job)
+    if job is not None and not attempt.stopping and job.attempt == attempt.number:
+        if job.status in sources:
+            farm.set_status(job, target)
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+def on_tick(farm: Farm, _: Tick) -> None:
+    for node_id in farm.due_nodes():
+        _look_at(farm, farm.nodes[node_id])
+    if farm.floor.has_work:
+        farm.floor.place(farm.start_attempt)
+
+
+def _look_at(farm: Farm, node: Node) -> None:
+    silent_at = Moment(node.last_beat_at + farm.rules.active_timeout_ms)
+    gone_at = Moment(silent_at + farm.rules.requeue_after_gone_ms)
+    if farm.now < silent_at:
+        farm.watch(node.id, silent_at)
+        return
+    if node.active:
+        _go_silent(farm, node, "is silent")
+    if not farm.rules.requeue_after_gone_ms:
+        return
+    if farm.now < gone_at:
+        farm.watch(node.id, gone_at)
+        return
+    for attempt in farm.attempts_on(node.id):
+        farm.conclude(attempt, AttemptCause.FENCED, text=f"{node.facts.label} is gone")
+
+
+def _go_silent(farm: Farm, node: Node, why: str) -> None:
+    farm.update_node(node, active=False)
+    farm.emit(DropNode(node.id))
+    for attempt in farm.attempts_on(node.id):
+        if attempt.stopping:
+            farm.end_attempt(attempt.key, AttemptCause.FENCED, text="its node is gone")
+            continue
+        job = farm.jobs[attempt.job]
+        if job.status is not S.ABANDONED:
+            farm.set_status(job, S.ABANDONED, f"{node.facts.label} {why}")
+
+
+def on_restarted(farm: Farm, _: Restarted) -> None:
+    """Silence while the server was down is nobody's fault: every node gets a full timeout."""
+    for node in list(farm.nodes.values()):
+        if node.active and not node.leaving:
+            farm.update_node(node, saved=False, last_beat_at=farm.now)
+            farm.watch(node.id, Moment(farm.now + farm.rules.active_timeout_ms))
+        elif farm.attempts_on(node.id):
+            farm.watch(node.id, farm.now)

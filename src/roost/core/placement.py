@@ -1,0 +1,236 @@
+"""Which runnable job goes to which node next.
+
+Runnable jobs with equal needs wait in one `Kind`, best rank first. A pass looks only at what may
+have changed since the last one: kinds that got a better first job, nodes that got room. It
+starts at most `PLACEMENTS_PER_PASS` attempts and then asks to be called again. So the cost of a
+placement depends on the number of kinds, not on the number of jobs.
+
+A job that wants several hosts *holds* nodes until it has `hosts_min` of them. A hold keeps out
+worse-ranked jobs only; a better-ranked one takes the room and the hold is lost. The best-ranked
+multi-host job therefore always gets its nodes: two half-filled jobs cannot block each other.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping
+
+from roost.core.matching import (
+    ELIGIBLE_TESTS,
+    ROOM_TESTS,
+    Candidate,
+    Need,
+    NodeUse,
+    Rank,
+    obstacle,
+)
+from roost.core.records import Group, JobId, Node, NodeId
+
+PLACEMENTS_PER_PASS = 2_000
+
+
+class Kind:
+    """Runnable jobs that need the same."""
+
+    __slots__ = ("heap", "need")
+
+    def __init__(self, need: Need) -> None:
+        self.need = need
+        self.heap: list[Rank] = []
+        """Ranks of its jobs; entries of jobs that left are skipped when they come up."""
+
+
+class Floor:
+    """The nodes as placement sees them, and the jobs that wait for one."""
+
+    def __init__(self, groups: Mapping[str, Group]) -> None:
+        self.groups = groups
+        self.nodes: dict[NodeId, Node] = {}
+        self.uses: dict[NodeId, NodeUse] = {}
+        self.connected: dict[NodeId, None] = {}
+        self.kinds: dict[Need, Kind] = {}
+        self.waiting: dict[JobId, tuple[Rank, Kind]] = {}
+        self.holds: dict[JobId, dict[NodeId, None]] = {}
+        self._fresh_kinds: dict[Need, None] = {}
+        self._fresh_nodes: dict[NodeId, None] = {}
+
+    # --- the queue ------------------------------------------------------------------------
+
+    def enqueue(self, rank: Rank, need: Need) -> None:
+        job = JobId(rank[1])
+        assert job not in self.waiting
+        kind = self.kinds.get(need)
+        if kind is None or self._first(kind) is None:
+            kind = self.kinds[need] = Kind(need)
+            self._fresh_kinds[need] = None
+        elif self.holds:
+            self._fresh_kinds[need] = None
+        # Otherwise equals of this job wait already: what blocks them blocks it as well.
+        heapq.heappush(kind.heap, rank)
+        self.waiting[job] = (rank, kind)
+
+    def withdraw(self, job: JobId) -> None:
+        """The job no longer waits; what was held for it is free again."""
+        if self.waiting.pop(job, None) is not None:
+            self.release_holds(job)
+
+    def release_holds(self, job: JobId) -> None:
+        for node in self.holds.pop(job, ()):
+            del self.uses[node].holds[job]
+            self.wake(node)
+
+    def wake(self, node: NodeId) -> None:
+        """Something changed there: the next pass looks at it again."""
+        self._fresh_nodes[node] = None
+
+    def wake_all(self) -> None:
+        self._fresh_nodes.update(dict.fromkeys(self.nodes))
+
+    @property
+    def has_work(self) -> bool:
+        """A pass could find something to start."""
+        return bool(self.waiting) and bool(self._fresh_kinds or self._fresh_nodes)
+
+    # --- asking ---------------------------------------------------------------------------
+
+    def candidate(self, need: Need, rank: Rank, node: NodeId) -> Candidate:
+        return Candidate(
+            need,
+            rank,
+            JobId(rank[1]),
+            self.nodes[node],
+            self.uses[node],
+            node in self.connected,
+            self.groups,
+        )
+
+    def obstacles(self, need: Need, rank: Rank) -> dict[NodeId, str | None]:
+        """For each listed node the first reason against, or None if it could run the job."""
+        return {
+            node: obstacle(self.candidate(need, rank, node), ELIGIBLE_TESTS + ROOM_TESTS)
+            for node, record in self.nodes.items()
+            if not record.leaving
+        }
+
+    # --- a pass ---------------------------------------------------------------------------
+
+    def place(self, start: Callable[[JobId, tuple[NodeId, ...]], None]) -> None:
+        """One pass. `start` is called for each job that got its nodes, and must occupy them."""
+        fresh_kinds, fresh_nodes = self._fresh_kinds, self._fresh_nodes
+        self._fresh_kinds, self._fresh_nodes = {}, {}
+        needs = list(self.kinds if fresh_nodes else fresh_kinds)
+        order: list[tuple[Rank, int, Kind, _Choice]] = []
+        for number, need in enumerate(needs):
+            kind = self.kinds.get(need)
+            rank = self._first(kind) if kind else None
+            if kind and rank is not None:
+                nodes: Iterable[NodeId] = self.nodes if need in fresh_kinds else fresh_nodes
+                order.append((rank, number, kind, _Choice(self, need, nodes)))
+        heapq.heapify(order)
+        placed = 0
+        while order:
+            rank, number, kind, choice = order[0]
+            if placed >= PLACEMENTS_PER_PASS:
+                self._fresh_kinds.update(dict.fromkeys(entry[2].need for entry in order))
+                self._fresh_nodes.update(fresh_nodes)
+                return
+            nodes_found = choice.find(rank)
+            if nodes_found is None:
+                heapq.heappop(order)
+                continue
+            job = JobId(rank[1])
+            self.withdraw(job)
+            self._push_out_holds(rank, kind.need, nodes_found)
+            start(job, nodes_found)
+            placed += 1
+            following = self._first(kind)
+            if following is None:
+                heapq.heappop(order)
+            else:
+                heapq.heapreplace(order, (following, number, kind, choice))
+
+    def _first(self, kind: Kind) -> Rank | None:
+        heap = kind.heap
+        while heap:
+            waiting = self.waiting.get(JobId(heap[0][1]))
+            if waiting is not None and waiting[1] is kind and waiting[0] == heap[0]:
+                return heap[0]
+            heapq.heappop(heap)
+        self.kinds.pop(kind.need, None)
+        return None
+
+    def _push_out_holds(self, rank: Rank, need: Need, nodes: Iterable[NodeId]) -> None:
+        """Worse-ranked jobs lose what they held on these nodes: their room is being taken."""
+        for node in nodes:
+            use = self.uses[node]
+            for job, (held_rank, _) in list(use.holds.items()):
+                if held_rank > rank:
+                    del use.holds[job]
+                    del self.holds[job][node]
+                    if not self.holds[job]:
+                        del self.holds[job]
+                    self._fresh_kinds[self.waiting[job][1].need] = None
+
+    def hold(self, rank: Rank, need: Need, nodes: Iterable[NodeId]) -> None:
+        job = JobId(rank[1])
+        held = self.holds.setdefault(job, {})
+        for node in nodes:
+            if node not in held:
+                held[node] = None
+                self._push_out_holds(rank, need, (node,))
+                self.uses[node].holds[job] = (rank, need)
+
+
+class _Choice:
+    """The nodes that one kind may use in one pass, the emptiest first."""
+
+    def __init__(self, floor: Floor, need: Need, nodes: Iterable[NodeId]) -> None:
+        self.floor = floor
+        self.need = need
+        self.nodes = nodes
+        self.heap: list[tuple[int, NodeId]] | None = None
+
+    def find(self, rank: Rank) -> tuple[NodeId, ...] | None:
+        """The nodes for the job with this rank, or None; a multi-host job may take holds."""
+        if self.need.hosts_max > 1:
+            return self._find_several(rank)
+        floor, need = self.floor, self.need
+        if self.heap is None:
+            self.heap = [
+                (-floor.nodes[node].facts.cpus + floor.uses[node].cpus_busy, node)
+                for node in self.nodes
+                if obstacle(floor.candidate(need, rank, node), ELIGIBLE_TESTS) is None
+            ]
+            heapq.heapify(self.heap)
+        while self.heap:
+            free_negative, node = self.heap[0]
+            free_now = -floor.nodes[node].facts.cpus + floor.uses[node].cpus_busy
+            if free_now != free_negative:
+                heapq.heapreplace(self.heap, (free_now, node))
+            elif obstacle(floor.candidate(need, rank, node), ROOM_TESTS) is None:
+                return (node,)
+            else:
+                heapq.heappop(self.heap)
+        return None
+
+    def _find_several(self, rank: Rank) -> tuple[NodeId, ...] | None:
+        floor, need = self.floor, self.need
+        eligible = [
+            node
+            for node in floor.nodes
+            if obstacle(floor.candidate(need, rank, node), ELIGIBLE_TESTS) is None
+        ]
+        if len(eligible) < need.hosts_min:
+            floor.release_holds(JobId(rank[1]))
+            return None
+        ready = [
+            node
+            for node in eligible
+            if obstacle(floor.candidate(need, rank, node), ROOM_TESTS) is None
+        ]
+        held = floor.holds.get(JobId(rank[1]), {})
+        ready.sort(key=lambda node: (node not in held, floor.uses[node].cpus_busy, node))
+        if len(ready) >= need.hosts_min:
+            return tuple(ready[: need.hosts_max])
+        floor.hold(rank, need, ready)
+        return None

@@ -1,0 +1,350 @@
+"""Who is whose child, and what every job knows of all its descendants.
+
+Jobs form a directed acyclic graph: a job may have several parents. Each job that has children
+owns a `Tally` of *distinct* descendants, so a job reachable by two paths counts once. A change
+of one job costs one small update per distinct ancestor (the depth, in a tree), and reading a
+roll-up costs nothing. What a job adds to its ancestors is its `share`, a pure function of its
+record, so the old record and the new one give the difference and nothing is stored twice.
+
+The tree holds ids and counts; it reads job records from the mapping its owner passes in, and it
+tells which roll-ups it touched through `touched`. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from roost.core.lifecycle import FAILED, FINAL, ui_status
+from roost.core.records import PROGRESS_UNIT, Job, JobId, JobStatus, NodeId, Rollup
+
+EXCLUDE_PROGRESS_TAG = "excludeProgress"
+
+
+class Share(NamedTuple):
+    """What one job adds to the tally of each of its ancestors."""
+
+    tasks: int
+    done: int
+    failed: int
+    counted: int
+    """1 when it takes part in the mean progress."""
+    progress: int
+    open: int
+
+
+class Tally:
+    """Sums over the distinct descendants of a job, and over its direct children."""
+
+    __slots__ = (
+        "children_failed",
+        "children_open",
+        "counted",
+        "done",
+        "failed",
+        "nodes",
+        "open",
+        "progress",
+        "tasks",
+    )
+
+    def __init__(self) -> None:
+        self.tasks = 0
+        self.done = 0
+        self.failed = 0
+        self.counted = 0
+        self.progress = 0
+        self.open = 0
+        """Descendants that are not in a final status."""
+        self.nodes: dict[NodeId, int] = {}
+        """Nodes that run descendants, with how many."""
+        self.children_open = 0
+        self.children_failed = 0
+        """Direct children that ended failed or cancelled (decision 7)."""
+
+    def add(self, share: Share, sign: int = 1) -> None:
+        self.tasks += sign * share.tasks
+        self.done += sign * share.done
+        self.failed += sign * share.failed
+        self.counted += sign * share.counted
+        self.progress += sign * share.progress
+        self.open += sign * share.open
+
+    def add_nodes(self, nodes: Iterable[NodeId], sign: int = 1) -> None:
+        for node in nodes:
+            count = self.nodes.get(node, 0) + sign
+            if count:
+                self.nodes[node] = count
+            else:
+                del self.nodes[node]
+
+    def as_tuple(self) -> tuple[object, ...]:
+        """For comparison with a naive recount."""
+        return (
+            self.tasks,
+            self.done,
+            self.failed,
+            self.counted,
+            self.progress,
+            self.open,
+            dict(sorted(self.nodes.items())),
+            self.children_open,
+            self.children_failed,
+        )
+
+
+def share_of(job: Job, has_children: bool) -> Share:
+    """Tasks are leaves and jobs with a command; containers only group them (decision 25)."""
+    status = job.status
+    is_open = 0 if status in FINAL else 1
+    if has_children and not job.spec.has_command:
+        return Share(0, 0, 0, 0, 0, is_open)
+    counted = 0 if EXCLUDE_PROGRESS_TAG in job.spec.tags else 1
+    progress = (job.progress if is_open else PROGRESS_UNIT) if counted else 0
+    return Share(
+        1,
+        1 if status is JobStatus.SUCCEEDED else 0,
+        1 if status in FAILED else 0,
+        counted,
+        progress,
+        is_open,
+    )
+
+
+class Tree:
+    """The edges between the jobs in memory, and the tallies over them."""
+
+    def __init__(self, jobs: Mapping[JobId, Job]) -> None:
+        self.jobs = jobs
+        self.children: dict[JobId, list[JobId]] = {}
+        self.parents: dict[JobId, list[JobId]] = {}
+        self.tallies: dict[JobId, Tally] = {}
+        self.assigned: dict[JobId, tuple[NodeId, ...]] = {}
+        self.touched: dict[JobId, None] = {}
+        """Jobs whose roll-up changed since their owner last cleared this; insertion-ordered."""
+
+    # --- walking --------------------------------------------------------------------------
+
+    def ancestors(self, job: JobId) -> list[JobId]:
+        """Every job above, each once, nearest first."""
+        found: list[JobId] = []
+        parents = self.parents.get(job)
+        while parents:
+            if len(parents) > 1:
+                return self._walk(found, parents, self.parents)
+            found.append(parents[0])
+            parents = self.parents.get(parents[0])
+        return found
+
+    def descendants(self, job: JobId) -> list[JobId]:
+        """Every job below, each once, level by level."""
+        children = self.children.get(job)
+        return self._walk([], children, self.children) if children else []
+
+    @staticmethod
+    def _walk(
+        found: list[JobId], level: Iterable[JobId], step: Mapping[JobId, list[JobId]]
+    ) -> list[JobId]:
+        seen = dict.fromkeys(found)
+        waiting = list(level)
+        for job in waiting:
+            if job not in seen:
+                seen[job] = None
+                waiting.extend(step.get(job, ()))
+        return list(seen)
+
+    def with_descendants(self, ids: Iterable[JobId]) -> list[JobId]:
+        """The given jobs and everything below them, each once; unknown ids are left out."""
+        return self._walk([], (job for job in ids if job in self.jobs), self.children)
+
+    def root_of(self, job: JobId) -> JobId:
+        """Follow first parents to the top (decision 13)."""
+        while parents := self.parents.get(job):
+            job = parents[0]
+        return job
+
+    def component(self, job: JobId) -> list[JobId]:
+        """All jobs linked with this one through edges in either direction."""
+        seen: dict[JobId, None] = {}
+        waiting = [job]
+        for one in waiting:
+            if one not in seen:
+                seen[one] = None
+                waiting.extend(self.parents.get(one, ()))
+                waiting.extend(self.children.get(one, ()))
+        return list(seen)
+
+    def has_open_children(self, job: JobId) -> bool:
+        tally = self.tallies.get(job)
+        return tally is not None and tally.children_open > 0
+
+    def has_failed_children(self, job: JobId) -> bool:
+        tally = self.tallies.get(job)
+        return tally is not None and tally.children_failed > 0
+
+    # --- reading --------------------------------------------------------------------------
+
+    def share(self, job: Job) -> Share:
+        return share_of(job, job.id in self.children)
+
+    def rollup(self, job: Job) -> Rollup:
+        share = self.share(job)
+        tally = self.tallies.get(job.id)
+        tasks, done, failed, counted, progress, _ = share
+        clients = len(self.assigned.get(job.id, ()))
+        if tally is not None:
+            tasks += tally.tasks
+            done += tally.done
+            failed += tally.failed
+            counted += tally.counted
+            progress += tally.progress
+            clients = len(tally.nodes) or clients
+        if counted:
+            overall = progress // counted
+        else:
+            overall = PROGRESS_UNIT if job.status in FINAL else 0
+        return Rollup(ui_status(job.status, clients), overall, tasks, done, failed, clients)
+
+    # --- changing -------------------------------------------------------------------------
+
+    def job_changed(self, old: Job, new: Job) -> None:
+        """The record was replaced: carry the difference to all ancestors."""
+        self.touched[new.id] = None
+        has_children = new.id in self.children
+        before = share_of(old, has_children)
+        after = share_of(new, has_children)
+        if before != after:
+            difference = Share(*[b - a for a, b in zip(before, after, strict=True)])
+            for ancestor in self.ancestors(new.id):
+                self.tallies[ancestor].add(difference)
+                self.touched[ancestor] = None
+        was_open, is_open = old.status not in FINAL, new.status not in FINAL
+        was_bad, is_bad = _spoils_parent(old), _spoils_parent(new)
+        if was_open != is_open or was_bad != is_bad:
+            for parent in self.parents.get(new.id, ()):
+                tally = self.tallies[parent]
+                tally.children_open += is_open - was_open
+                tally.children_failed += is_bad - was_bad
+
+    def set_assigned(self, job: JobId, nodes: tuple[NodeId, ...]) -> None:
+        """The nodes the job occupies now; empty when it occupies none."""
+        before = self.assigned.pop(job, ())
+        if nodes:
+            self.assigned[job] = nodes
+        if before != nodes:
+            self.touched[job] = None
+            for ancestor in self.ancestors(job):
+                tally = self.tallies[ancestor]
+                tally.add_nodes(before, -1)
+                tally.add_nodes(nodes)
+                self.touched[ancestor] = None
+
+    def link(self, parent: JobId, child: JobId) -> None:
+        """Make `child` a child of `parent`. They must not be linked yet, nor form a cycle."""
+        parent_job = self.jobs[parent]
+        above = [parent, *self.ancestors(parent)]
+        if parent not in self.children:
+            leaf, container = share_of(parent_job, False), share_of(parent_job, True)
+            if leaf != container:
+                difference = Share(*[b - a for a, b in zip(leaf, container, strict=True)])
+                for ancestor in above[1:]:
+                    self.tallies[ancestor].add(difference)
+            self.children[parent] = []
+            self.tallies[parent] = Tally()
+        for job in (child, *self.descendants(child)):
+            known = set(self.ancestors(job)) if job in self.parents else ()
+            share, nodes = self.share(self.jobs[job]), self.assigned.get(job, ())
+            for ancestor in above:
+                if ancestor not in known:
+                    tally = self.tallies[ancestor]
+                    tally.add(share)
+                    tally.add_nodes(nodes)
+        self.touched.update(dict.fromkeys(above))
+        self.children[parent].append(child)
+        self.parents.setdefault(child, []).append(parent)
+        tally, child_job = self.tallies[parent], self.jobs[child]
+        tally.children_open += child_job.status not in FINAL
+        tally.children_failed += _spoils_parent(child_job)
+
+    def remove(self, doomed: Iterable[JobId]) -> list[tuple[JobId, JobId]]:
+        """Forget these jobs and every edge that touches them; returns those edges.
+
+        Call it while the records of the doomed jobs are still in the mapping.
+        """
+        gone = dict.fromkeys(doomed)
+        orphans = dict.fromkeys(
+            child for job in gone for child in self.children.get(job, ()) if child not in gone
+        )
+        kept_below = [job for job in self.with_descendants(orphans) if job not in gone]
+        above_before = {job: self.ancestors(job) for job in kept_below}
+        for job in gone:
+            share, nodes = self.share(self.jobs[job]), self.assigned.pop(job, ())
+            for ancestor in self.ancestors(job):
+                if ancestor not in gone:
+                    self.tallies[ancestor].add(share, -1)
+                    self.tallies[ancestor].add_nodes(nodes, -1)
+                    self.touched[ancestor] = None
+        edges: list[tuple[JobId, JobId]] = []
+        thinned: dict[JobId, None] = {}
+        for job in gone:
+            for parent in self.parents.pop(job, ()):
+                edges.append((parent, job))
+                if parent not in gone:
+                    thinned[parent] = None
+                    tally = self.tallies[parent]
+                    tally.children_open -= self.jobs[job].status not in FINAL
+                    tally.children_failed -= _spoils_parent(self.jobs[job])
+            for child in self.children.pop(job, ()):
+                if child not in gone:
+                    edges.append((job, child))
+                    self.parents[child].remove(job)
+                    if not self.parents[child]:
+                        del self.parents[child]
+            self.tallies.pop(job, None)
+            self.touched.pop(job, None)
+        for job in kept_below:
+            share, nodes = self.share(self.jobs[job]), self.assigned.get(job, ())
+            for ancestor in set(above_before[job]).difference(self.ancestors(job), gone):
+                self.tallies[ancestor].add(share, -1)
+                self.tallies[ancestor].add_nodes(nodes, -1)
+                self.touched[ancestor] = None
+        for parent in thinned:
+            self.children[parent] = [job for job in self.children[parent] if job not in gone]
+            if not self.children[parent]:
+                self._become_leaf(parent)
+        return edges
+
+    def _become_leaf(self, job: JobId) -> None:
+        del self.children[job], self.tallies[job]
+        record = self.jobs[job]
+        container, leaf = share_of(record, True), share_of(record, False)
+        if leaf != container:
+            difference = Share(*[b - a for a, b in zip(container, leaf, strict=True)])
+            for ancestor in self.ancestors(job):
+                self.tallies[ancestor].add(difference)
+                self.touched[ancestor] = None
+
+
+def _spoils_parent(job: Job) -> bool:
+    return job.status is JobStatus.FAILED or job.status is JobStatus.CANCELLED
+
+
+def find_cycle(start: Iterable[int], children: Mapping[int, Iterable[int]]) -> list[int] | None:
+    """A cycle reachable from `start`, as the list of its members, or None."""
+    finished: set[int] = set()
+    for first in start:
+        path: dict[int, None] = {}
+        stack: list[tuple[int, bool]] = [(first, False)]
+        while stack:
+            node, leaving = stack.pop()
+            if leaving:
+                del path[node]
+                finished.add(node)
+            elif node in path:
+                members = list(path)
+                return members[members.index(node) :]
+            elif node not in finished:
+                path[node] = None
+                stack.append((node, True))
+                stack.extend((child, False) for child in children.get(node, ()))
+    return None

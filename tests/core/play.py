@@ -1,0 +1,168 @@
+"""`Play`: a farm and a moment, for tests that read as given, when, then.
+
+Placement happens after every message, as the server does it at the end of a batch, and the
+whole-state check runs each time. What would be saved is collected in `events`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roost.core import messages as m
+from roost.core.explanation import explain
+from roost.core.farm import Farm, Rules
+from roost.core.invariants import check
+from roost.core.jobspec import parse
+from roost.core.records import (
+    AttemptCause,
+    Event,
+    Job,
+    JobId,
+    JobStatus,
+    Moment,
+    NodeFacts,
+    NodeId,
+    Rollup,
+)
+
+MINUTE = 60_000
+
+
+class Play:
+    """Drives one `Farm`. Jobs are named by id, nodes by name."""
+
+    def __init__(self, **rules: int) -> None:
+        self.farm = Farm(Rules(**rules))
+        self.now = Moment(1_000_000)
+        self.node_ids: dict[str, NodeId] = {}
+        self.effects: list[m.Effect] = []
+        self.started: list[tuple[JobId, int, str]] = []
+        self.events: list[Event] = []
+        self.records: dict[JobId, tuple[Job, Rollup]] = {}
+
+    # --- when -----------------------------------------------------------------------------
+
+    def send(self, message: m.Message) -> Any:
+        outcome = self.farm.handle(message, self.now)
+        check(self.farm)
+        placed = self.farm.handle(m.Tick(), self.now)
+        check(self.farm)
+        changes = self.farm.take_changes()
+        check(self.farm)
+        self.events.extend(changes.events)
+        for job, rollup in (*changes.submitted, *changes.jobs):
+            self.records[job.id] = (job, rollup)
+        for job_id in changes.deleted:
+            del self.records[job_id]
+        self.effects = [*outcome.effects, *placed.effects]
+        names = {node: name for name, node in self.node_ids.items()}
+        for effect in self.effects:
+            if isinstance(effect, m.StartAttempt):
+                node = names.get(effect.node, str(effect.node))
+                self.started.append((effect.order.job, effect.order.number, node))
+        return outcome.reply
+
+    def joins(self, name: str, cpus: int = 1, **facts: Any) -> NodeId:
+        held = facts.pop("attempts", ())
+        facts = {"hostname": name, "installation": f"{name}-1", "cpus": cpus, **facts}
+        self.node_ids[name] = NodeId(self.farm.next_node_id)
+        node = self.send(m.NodeJoined(NodeFacts(**facts), held))
+        self.node_ids[name] = node
+        return node
+
+    def disconnects(self, name: str) -> None:
+        self.send(m.NodeDisconnected(self.node_ids[name]))
+
+    def beats(self, name: str, *progress: tuple[JobId, int, int]) -> None:
+        self.send(m.NodeBeat(self.node_ids[name], progress=progress))
+
+    def submit(self, *specs: dict[str, Any], parent: int | None = None, **spec: Any) -> Any:
+        """One id for keyword arguments, all ids for dicts."""
+        if specs:
+            return self.send(parse(list(specs), parent))
+        return self.send(parse({"name": "job", "command": "true", **spec}, parent))[0]
+
+    def cancel(self, *ids: int) -> None:
+        self.send(m.CancelJobs(tuple(map(JobId, ids))))
+
+    def pause(self, *ids: int) -> None:
+        self.send(m.PauseJobs(tuple(map(JobId, ids))))
+
+    def resume(self, *ids: int) -> None:
+        self.send(m.ResumeJobs(tuple(map(JobId, ids))))
+
+    def reschedule(self, *ids: int) -> None:
+        self.revive(*ids)
+        self.send(m.RescheduleJobs(tuple(map(JobId, ids))))
+
+    def delete(self, *ids: int) -> None:
+        self.revive(*ids)
+        self.send(m.DeleteJobs(tuple(map(JobId, ids))))
+
+    def eject(self, *ids: int) -> None:
+        self.send(m.EjectJobs(tuple(map(JobId, ids))))
+
+    def revive(self, *ids: int) -> None:
+        """Finished trees have left memory; bring them back as the store would.
+
+        Edges are not kept here, so only single jobs can be revived in a play.
+        """
+        jobs = [self.records[JobId(i)][0] for i in ids if i in self.records]
+        self.farm.admit(m.LiveRecords(jobs=[j for j in jobs if j.id not in self.farm.jobs]))
+
+    def reports(self, node: str, report: m.AttemptReport) -> None:
+        self.send(m.NodeReported(self.node_ids[node], report))
+
+    def ends(
+        self,
+        job: JobId,
+        exit_code: int | None = 0,
+        cause: AttemptCause = AttemptCause.EXITED,
+        number: int | None = None,
+        text: str = "",
+    ) -> None:
+        """The latest attempt of the job ends on the node that runs it."""
+        number = number or max(n for j, n, _ in self.started if j == job)
+        node = next(node for j, n, node in self.started if (j, n) == (job, number))
+        self.reports(node, m.AttemptEnded(job, number, cause, exit_code, text))
+
+    def later(self, *, minutes: float = 0, ms: int = 0) -> None:
+        """Time passes, with a tick whenever the farm asks for one."""
+        end = Moment(self.now + int(minutes * MINUTE) + ms)
+        while (due := self.farm.next_wakeup()) is not None and due <= end:
+            self.now = Moment(max(due, self.now))
+            self.send(m.Tick())
+        self.now = end
+        self.send(m.Tick())
+
+    # --- then -----------------------------------------------------------------------------
+
+    def job(self, job: int) -> Job:
+        return self.farm.jobs.get(JobId(job)) or self.records[JobId(job)][0]
+
+    def status(self, job: int) -> str:
+        return self.job(job).status.value
+
+    def rollup(self, job: int) -> Rollup:
+        if job in self.farm.jobs:
+            return self.farm.tree.rollup(self.farm.jobs[JobId(job)])
+        return self.records[JobId(job)][1]
+
+    def story(self, job: int) -> list[str]:
+        return [event.status for event in self.events if event.job == job]
+
+    def why(self, job: int) -> str:
+        return " ".join(reason.text for reason in explain(self.farm, JobId(job)))
+
+    def nodes_of(self, job: int) -> list[str]:
+        return [node for j, _, node in self.started if j == job]
+
+    def has_effect(self, kind: type, **fields: Any) -> bool:
+        return any(
+            isinstance(effect, kind)
+            and all(getattr(effect, name) == value for name, value in fields.items())
+            for effect in self.effects
+        )
+
+
+S = JobStatus
