@@ -1,0 +1,35 @@
+"""One process per data folder: a lock that ends with the process, however it ends.
+
+The lock file holds the owner's process id, for the sentence that refuses a second one. A file
+left over from a process that is gone is no obstacle.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from roost.errors import Conflict
+
+
+def lock_folder(folder: Path, name: str) -> int:
+    """Make the folder and take it for the role `name` (such as `server`).
+
+    Returns the descriptor that holds the lock. Raises `Conflict` naming the pid of the process
+    that has it, and `OSError` when the folder cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(descriptor, 32).decode().strip() or "unknown"
+        os.close(descriptor)
+        raise Conflict(
+            f"Another {name}, process {owner}, works in {folder}: "
+            "stop it first, or give this one a data folder of its own with --data."
+        ) from None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor

@@ -1,0 +1,200 @@
+"""The gateway as this server fulfils it: commands go to the engine, reads to the database.
+
+Jobs are read from disk, so a reader never sees what could still be lost and never holds up the
+engine; only why a job waits, and the nodes, are asked of the farm in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+from msgspec.structs import replace
+
+from roost.core.explanation import explain
+from roost.core.lifecycle import FINAL
+from roost.core.messages import Changes, Command
+from roost.core.records import Group, JobId, JobStatus, Moment, NodeId
+from roost.errors import NotFound
+from roost.gateway import FarmCounts, JobFilter, JobView, NodeView, OutputPart, Part
+from roost.server.engine import Engine, now
+from roost.store import queries
+from roost.store.database import Database
+from roost.store.output import OutputStore
+
+LEGACY_SECRETS = frozenset({"sqlalchemy.default.url", "smtp_password", "database_url"})
+
+
+class Access:
+    """A `roost.gateway.Gateway`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        database: Database,
+        output: OutputStore,
+        config: dict[str, str],
+    ) -> None:
+        self._engine = engine
+        self._database = database
+        self._output = output
+        self._config = config
+        self._followers: dict[JobId, set[_Follower]] = {}
+
+    # --- commands -------------------------------------------------------------------------
+
+    async def ask(self, command: Command) -> object:
+        return await self._engine.ask(command)
+
+    # --- jobs -----------------------------------------------------------------------------
+
+    async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
+        views = await self._database.read(queries.job_views, ids, parts)
+        return self._with_reasons(views, parts)
+
+    async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]:
+        views = await self._database.read(queries.list_jobs, which, parts)
+        return self._with_reasons(views, parts)
+
+    def _with_reasons(self, views: list[JobView], parts: frozenset[Part]) -> list[JobView]:
+        if Part.REASONS not in parts and Part.HOLDS not in parts:
+            return views
+        farm = self._engine.farm
+        return [
+            view
+            if view.job.status in FINAL
+            else replace(
+                view,
+                reasons=explain(farm, view.job.id) if Part.REASONS in parts else (),
+                held_nodes=tuple(farm.floor.holds.get(view.job.id, ())),
+            )
+            for view in views
+        ]
+
+    async def job_ids(
+        self, statuses: Sequence[JobStatus] | None = None, *, roots_only: bool = False
+    ) -> list[JobId]:
+        return await self._database.read(queries.job_ids, statuses, roots_only)
+
+    async def count_waiting(
+        self, runnable_before: Moment, priority_min: int | None, priority_max: int | None
+    ) -> int:
+        return await self._database.read(
+            queries.count_waiting, runnable_before, priority_min, priority_max
+        )
+
+    # --- nodes ----------------------------------------------------------------------------
+
+    async def nodes(self) -> list[NodeView]:
+        farm = self._engine.farm
+        return [self._node_view(node) for node in farm.nodes if not farm.nodes[node].leaving]
+
+    def _node_view(self, node_id: NodeId) -> NodeView:
+        floor = self._engine.farm.floor
+        node, use = floor.nodes[node_id], floor.uses[node_id]
+        connected = node_id in floor.connected
+        return NodeView(
+            node=node,
+            connected=connected,
+            available=connected and node.active and not node.disabled,
+            running=tuple(dict.fromkeys(job for job, _ in use.attempts)),
+            cpus_busy=use.cpus_busy,
+        )
+
+    async def groups(self) -> list[Group]:
+        return list(self._engine.farm.groups.values())
+
+    # --- output ---------------------------------------------------------------------------
+
+    async def _attempts(self, job: JobId) -> int:
+        """How many attempts the job has had."""
+        views = await self.job_views([job], frozenset())
+        if not views:
+            raise NotFound(f"There is no job {job}.")
+        return views[0].job.attempt
+
+    async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
+        attempts = await self._attempts(job)
+        if last_bytes is None:
+            return await asyncio.to_thread(self._output.read_all, job, attempts)
+        return await asyncio.to_thread(self._output.read_last, job, attempts, last_bytes)
+
+    async def output_part(self, job: JobId, offset: int, size_max: int) -> OutputPart:
+        views = await self.job_views([job], frozenset())
+        if not views:
+            raise NotFound(f"There is no job {job}.")
+        record = views[0].job
+        is_over = record.status in FINAL and job not in self._engine.farm.stopping
+        data, total = await asyncio.to_thread(
+            self._output.read_range, job, record.attempt, offset, size_max
+        )
+        return OutputPart(offset, data, total, is_over and offset + len(data) >= total)
+
+    # --- following ------------------------------------------------------------------------
+
+    async def follow(self, jobs: Sequence[JobId]) -> AsyncIterator[tuple[JobId, ...]]:
+        follower = _Follower(jobs)
+        for job in jobs:
+            self._followers.setdefault(job, set()).add(follower)
+        try:
+            while True:
+                yield await follower.next()
+        finally:
+            for job in jobs:
+                self._followers[job].discard(follower)
+                if not self._followers[job]:
+                    del self._followers[job]
+
+    def publish(self, changes: Changes) -> None:
+        """Wake whoever follows one of the jobs that changed."""
+        if self._followers:
+            for job, _ in (*changes.submitted, *changes.jobs):
+                self.job_changed(job.id)
+            for job_id in changes.deleted:
+                self.job_changed(job_id)
+
+    def job_changed(self, job: JobId) -> None:
+        for follower in self._followers.get(job, ()):
+            follower.add(job)
+
+    # --- the farm -------------------------------------------------------------------------
+
+    async def counts(self) -> FarmCounts:
+        farm = self._engine.farm
+        if self._engine.failure is not None:
+            raise self._engine.refusal()
+        listed = [node for node in farm.nodes.values() if not node.leaving]
+        active = [node for node in listed if node.active]
+        return FarmCounts(
+            jobs=dict(Counter(job.status.value for job in farm.jobs.values())),
+            nodes=len(listed),
+            nodes_active=len(active),
+            cpus=sum(node.facts.cpus for node in active),
+            cpus_busy=sum(farm.floor.uses[node.id].cpus_busy for node in active),
+        )
+
+    def config(self, key: str) -> str | None:
+        return None if key in LEGACY_SECRETS else self._config.get(key)
+
+    def now(self) -> Moment:
+        return now()
+
+
+class _Follower:
+    """Ids that changed and were not yet fetched; merged while the reader is busy."""
+
+    def __init__(self, jobs: Sequence[JobId]) -> None:
+        self._changed: dict[JobId, None] = dict.fromkeys(jobs)
+        self._some = asyncio.Event()
+        self._some.set()
+
+    def add(self, job: JobId) -> None:
+        self._changed[job] = None
+        self._some.set()
+
+    async def next(self) -> tuple[JobId, ...]:
+        await self._some.wait()
+        self._some.clear()
+        changed, self._changed = tuple(self._changed), {}
+        return changed

@@ -1,0 +1,192 @@
+"""The composition root of the server: puts the parts together, starts and stops them in order.
+
+Start: lock the folder, migrate and load the record, then listen. Stop: listen no more, drain and
+save the inbox, close the sessions, close the store; two seconds at the most, with open clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from roost import __version__
+from roost.api import routes as api
+from roost.core.farm import Rules
+from roost.errors import Conflict, Invalid
+from roost.folder import lock_folder
+from roost.hqueue import dispatch as hqueue
+from roost.server.access import Access
+from roost.server.agents import Agents
+from roost.server.engine import Engine
+from roost.settings import ServerOptions, ServerReady
+from roost.store.database import Database
+from roost.store.output import OutputStore
+from roost.wire import link
+
+STOP_SECONDS_MAX = 1
+OUTPUT_FOLDER = "output"
+DATABASE_FILE = "roost.db"
+
+log = structlog.get_logger(__name__)
+
+
+async def run_server(options: ServerOptions, on_ready: Callable[[ServerReady], None]) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code.
+
+    Raises `Conflict` when the folder or the port is taken, `StoreFailure` when the record cannot
+    be read, `Invalid` for a host or a database URL that cannot be used.
+    """
+    lock = lock_folder(options.data, "server")
+    try:
+        return await _serve(options, on_ready)
+    finally:
+        os.close(lock)
+
+
+async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]) -> int:
+    listener = _listen(options.host, options.port)
+    database = Database(options.database_url or f"sqlite:///{options.data / DATABASE_FILE}")
+    output = OutputStore(Path(options.data) / OUTPUT_FOLDER)
+    try:
+        await database.migrate()
+        rules = Rules(options.active_timeout_ms, options.requeue_after_gone_ms)
+        agents = Agents(
+            lambda: engine, output, options.heartbeat_ms, lambda job: access.job_changed(job)
+        )
+        engine = Engine(
+            database, rules, agents.act, lambda changes: access.publish(changes), agents.cut_off
+        )
+        access = Access(engine, database, output, options.config)
+        await engine.load()
+        app = Starlette(routes=[*_routes(agents), *hqueue.routes(access, options.body_bytes_max)])
+        app.router.routes.extend(api.routes(access))
+        server = _Server(_configuration(app))
+        running = asyncio.ensure_future(engine.run())
+        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+        running.add_done_callback(lambda _: server.stop())
+        with _stop_on_signals(server, options.exit_with_stdin):
+            await server.listening(serving)
+            host, port = listener.getsockname()[:2]
+            on_ready(ServerReady(f"http://{_url_host(options.host, host)}:{port}", os.getpid()))
+            await server.stopping.wait()
+            engine.stop()
+            await running
+            agents.cut_off()
+            await serving
+        return 0
+    finally:
+        listener.close()
+        output.close()
+        await database.close()
+
+
+def _routes(agents: Agents) -> list[BaseRoute]:
+    async def front_page(request: Request) -> Response:
+        return PlainTextResponse(
+            f"Roost {__version__}\n\nXML-RPC (HQueue API): POST to this address\n"
+            f"JSON API: {request.base_url}api/v1/openapi.json\nMetrics: {request.base_url}metrics\n"
+        )
+
+    return [
+        WebSocketRoute(link.PATH, agents.serve),
+        Route("/", front_page, methods=["GET"]),
+    ]
+
+
+def _configuration(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_max_size=link.FRAME_BYTES_MAX,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=STOP_SECONDS_MAX,
+        server_header=False,
+    )
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that is stopped by us: signals are ours, since the engine stops first."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = asyncio.Event()
+        self._listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening.set()
+
+    async def listening(self, serving: asyncio.Future[Any]) -> None:
+        """Returns when connections are accepted; raises what kept it from that."""
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(self._listening.wait())
+        await asyncio.wait({waiting, serving}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if serving.done():
+            serving.result()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self.stopping.set()
+
+
+@contextlib.contextmanager
+def _stop_on_signals(server: _Server, with_stdin: bool) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    if with_stdin:
+
+        def read() -> None:
+            if not os.read(sys.stdin.fileno(), 4096):
+                loop.remove_reader(sys.stdin.fileno())
+                server.stop()
+
+        loop.add_reader(sys.stdin.fileno(), read)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        if with_stdin:
+            loop.remove_reader(sys.stdin.fileno())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except socket.gaierror as error:
+        raise Invalid(f"The host {host!r} is not an address of this machine: {error}.") from None
+    except OSError as error:
+        raise Conflict(
+            f"Port {port} on {host} cannot be used: {error.strerror}. "
+            "Stop what listens there, or choose another with --port (0 picks a free one)."
+        ) from None
+
+
+def _url_host(asked: str, bound: str) -> str:
+    """The name to reach us by: what was asked for, unless that means every address."""
+    if bound in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{bound}]" if ":" in bound else asked

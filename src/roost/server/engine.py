@@ -1,0 +1,221 @@
+"""The loop that owns the farm: take in, decide, save, and only then answer and act.
+
+Everything that arrives while a batch is being saved goes into the next one (group commit), so a
+busy server saves rarely and much, an idle one at once. Nobody else touches the `Farm`; readers
+that want to ask it something do so between two batches, on the same thread.
+
+When the record cannot be saved, what was decided since the last save is void: whoever asked is
+refused with the reason, agents are cut off and will tell their reports again, and the farm is
+loaded anew from what is on disk as soon as the disk takes a write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import structlog
+from msgspec import Struct
+
+from roost.core.farm import Farm, Rules
+from roost.core.messages import (
+    Changes,
+    Command,
+    DeleteJobs,
+    Effect,
+    Message,
+    RescheduleJobs,
+    Restarted,
+    SetPriority,
+    SubmitJobs,
+    Tick,
+)
+from roost.core.records import JobId, Moment
+from roost.errors import Refused, StoreFailure, Unavailable
+from roost.store.database import Database
+from roost.store.rows import load_component, load_live
+
+INBOX_MAX = 100_000
+BATCH_MAX = 2_000
+RETRY_SAVING_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+Done = Callable[[object, Refused | None], None]
+"""Called with the reply, or with the refusal, once the batch is on disk."""
+
+
+class Entry(Struct):
+    message: Message
+    done: Done | None
+
+
+class Engine:
+    """Owns the farm. `act` and `publish` are called on the loop after each save, in order."""
+
+    def __init__(
+        self,
+        database: Database,
+        rules: Rules,
+        act: Callable[[Sequence[Effect]], None],
+        publish: Callable[[Changes], None],
+        cut_off: Callable[[], None],
+    ) -> None:
+        self.farm = Farm(rules)
+        self.failure: StoreFailure | None = None
+        """Set while the server takes no work because it cannot save."""
+        self._rules = rules
+        self._database = database
+        self._act = act
+        self._publish = publish
+        self._cut_off = cut_off
+        self._inbox: deque[Entry] = deque()
+        self._arrived = asyncio.Event()
+        self._stopping = False
+
+    async def load(self) -> None:
+        """Fill the farm from disk. Raises `StoreFailure`."""
+        farm = Farm(self._rules)
+        farm.load(await self._database.read(load_live))
+        farm.handle(Restarted(), now())
+        self.farm = farm
+
+    # --- the two ways in ------------------------------------------------------------------
+
+    async def ask(self, command: Command) -> object:
+        """The core's reply, once it is on disk. Raises `Refused`."""
+        if len(self._inbox) >= INBOX_MAX:
+            raise Unavailable(
+                f"The server has {INBOX_MAX} requests waiting; try again in a moment."
+            )
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+        def done(reply: object, refusal: Refused | None) -> None:
+            if answer.cancelled():
+                return
+            if refusal is not None:
+                answer.set_exception(refusal)
+            else:
+                answer.set_result(reply)
+
+        self.tell(command, done)
+        return await answer
+
+    def tell(self, message: Message, done: Done | None = None) -> None:
+        """Hand a message in; `done` is called on this loop when it is decided and saved."""
+        if self._stopping or self.failure is not None:
+            if done is not None:
+                done(None, self.refusal())
+            return
+        self._inbox.append(Entry(message, done))
+        self._arrived.set()
+
+    def refusal(self) -> Unavailable:
+        if self.failure is not None:
+            return Unavailable(f"The server takes no work: {self.failure}")
+        return Unavailable("The server is stopping.")
+
+    def stop(self) -> None:
+        """Refuse what comes from now on; `run` returns after saving what has come already."""
+        self._stopping = True
+        self._arrived.set()
+
+    # --- the loop -------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Runs until `stop`."""
+        while True:
+            await self._wait()
+            batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MAX))]
+            try:
+                await self._handle(batch)
+            except StoreFailure as failure:
+                await self._survive(failure, batch)
+            if self._stopping and not self._inbox:
+                return
+
+    async def _wait(self) -> None:
+        self._arrived.clear()
+        if self._inbox or self._stopping:
+            return
+        due = self.farm.next_wakeup()
+        if due is None:
+            await self._arrived.wait()
+        elif due > now():
+            try:
+                async with asyncio.timeout((due - now()) / 1000):
+                    await self._arrived.wait()
+            except TimeoutError:
+                pass
+
+    async def _handle(self, batch: list[Entry]) -> None:
+        farm = self.farm
+        effects: list[Effect] = []
+        answers: list[tuple[Done, object, Refused | None]] = []
+        for entry in batch:
+            if (ids := _linked_ids(entry.message)) and (missing := farm.missing(ids)):
+                farm.admit(await self._database.read(load_component, missing))
+            reply: object = None
+            refusal: Refused | None = None
+            try:
+                outcome = farm.handle(entry.message, now())
+                reply = outcome.reply
+                effects.extend(outcome.effects)
+            except Refused as refused:
+                refusal = refused
+            if entry.done is not None:
+                answers.append((entry.done, reply, refusal))
+        effects.extend(farm.handle(Tick(), now()).effects)
+        changes = farm.take_changes()
+        if changes:
+            await self._database.save(changes)
+        for done, reply, refusal in answers:
+            done(reply, refusal)
+        self._act(effects)
+        self._publish(changes)
+
+    async def _survive(self, failure: StoreFailure, batch: list[Entry]) -> None:
+        """Take no work until the disk takes a write again; then go on from what is on disk."""
+        log.error("cannot save, taking no work", reason=str(failure))
+        self.failure = failure
+        for entry in (*batch, *self._inbox):
+            if entry.done is not None:
+                entry.done(None, self.refusal())
+        self._inbox.clear()
+        self._cut_off()
+        while not self._stopping:
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(RETRY_SAVING_SECONDS):
+                    await self._arrived.wait()
+            except TimeoutError:
+                pass
+            try:
+                await self._database.probe()
+                await self.load()
+            except StoreFailure as again:
+                self.failure = again
+            else:
+                log.info("can save again, taking work")
+                self.failure = None
+                return
+
+
+def now() -> Moment:
+    """The farm's clock: the wall clock, in whole milliseconds."""
+    return Moment(time.time_ns() // 1_000_000)
+
+
+def _linked_ids(message: Message) -> tuple[JobId, ...]:
+    """Jobs that must be in memory for this message even if they are finished."""
+    match message:
+        case RescheduleJobs() | DeleteJobs() | SetPriority():
+            return message.ids
+        case SubmitJobs():
+            return tuple(
+                linked for job in message.jobs for linked in (*job.parent_ids, *job.child_ids)
+            )
+        case _:
+            return ()

@@ -1,0 +1,233 @@
+"""The engine, the one writer and the readers: who touches the database file, and when.
+
+Exactly one thread and one connection write; a save is one transaction and is on disk when it
+returns. A few reader threads have connections that cannot write; each read sees one moment of
+the database from its first statement to its last. Reads never wait for the writer (WAL), nor it
+for them. What SQLite needs in particular, pragmas and its spelling of BEGIN, stands in
+`_sqlite_engines` and nowhere else: another database is another such function.
+
+Must not know what is saved or asked: that is `rows` and `queries`. Every failure of the database
+leaves here as `StoreFailure`, with the transaction rolled back; the caller may try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from roost.core.messages import Changes
+from roost.errors import Invalid, StoreFailure, Unavailable
+from roost.store.rows import save_changes, save_probe
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+READERS = 4
+CLOSE_MS_MAX = 300
+"""How long `close` waits for readers that are busy computing rather than reading."""
+
+_BOTH = ("busy_timeout = 5000", "foreign_keys = ON", "temp_store = MEMORY")
+_WRITER = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "cache_size = -65536",  # KiB
+    "wal_autocheckpoint = 4000",  # pages: fewer, larger checkpoints than the default 1000
+    "journal_size_limit = 67108864",
+)
+_READER = ("query_only = ON", "cache_size = -16384")
+
+
+class Database:
+    """The durable record behind a URL such as `sqlite:////var/lib/roost/roost.db`.
+
+    Opens nothing before the first use; call `migrate` first. Raises `Invalid` for a URL of a
+    database that Roost cannot use.
+    """
+
+    def __init__(self, url: str, readers: int = READERS) -> None:
+        parsed = _checked(url)
+        self._place = parsed.database
+        self._writer_engine, self._reader_engine = _sqlite_engines(parsed, readers)
+        event.listen(self._reader_engine, "before_cursor_execute", self._refuse_when_closing)
+        self._writer_thread = ThreadPoolExecutor(1, "store-writer")
+        self._reader_threads = ThreadPoolExecutor(readers, "store-reader")
+        self._pen: Connection | None = None
+        """The writer's connection; only the writer thread touches it."""
+        self._reads: set[Future[Any]] = set()
+        self._reading: set[sqlite3.Connection] = set()
+        """Connections in use by readers, to be interrupted on close."""
+        self._closing = False
+
+    async def migrate(self) -> None:
+        """Bring the tables to the form this program knows, creating them when there are none.
+
+        Raises `StoreFailure` when the database was written by a newer program.
+        """
+        await self._in_writer(_upgrade, self._place)
+
+    async def save(self, changes: Changes) -> None:
+        """Write all of it or none; on disk when this returns. Raises `StoreFailure`."""
+        await self._in_writer(save_changes, changes)
+
+    async def probe(self) -> None:
+        """Write something harmless. Raises `StoreFailure` while the disk does not take it."""
+        await self._in_writer(save_probe)
+
+    async def read(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run `function(connection, …)` in a reader thread on one consistent view of the data.
+
+        Raises `StoreFailure` when the database cannot be read, `Unavailable` while closing.
+        """
+        if self._closing:
+            raise _stopping()
+        future = self._reader_threads.submit(self._read, lambda c: function(c, *args, **kwargs))
+        self._reads.add(future)
+        future.add_done_callback(self._reads.discard)
+        return await asyncio.wrap_future(future)
+
+    async def close(self) -> None:
+        """Finish the saves that were asked for, interrupt the reads, let go of the file."""
+        if self._closing:
+            return
+        self._closing = True
+        for connection in tuple(self._reading):
+            connection.interrupt()
+        await asyncio.wrap_future(self._writer_thread.submit(self._drop_pen))
+        self._writer_thread.shutdown()
+        await asyncio.to_thread(wait, tuple(self._reads), CLOSE_MS_MAX / 1000)
+        self._reader_threads.shutdown(wait=False)
+        self._reader_engine.dispose()
+        self._writer_engine.dispose()
+
+    # --- in the writer thread -----------------------------------------------------------------
+
+    async def _in_writer(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        assert not self._closing, "a save after close"
+        work = self._writer_thread.submit(self._write, lambda c: function(c, *args, **kwargs))
+        return await asyncio.wrap_future(work)
+
+    def _write(self, function: Callable[[Connection], R]) -> R:
+        try:
+            with self._failures("written"):
+                if self._pen is None:
+                    self._pen = self._writer_engine.connect()
+                with self._pen.begin():
+                    return function(self._pen)
+        except BaseException:
+            # A new connection knows nothing of the failed transaction, whatever went wrong in it.
+            self._drop_pen()
+            raise
+
+    def _drop_pen(self) -> None:
+        pen, self._pen = self._pen, None
+        if pen is not None:
+            pen.close()
+
+    # --- in a reader thread -------------------------------------------------------------------
+
+    def _read(self, function: Callable[[Connection], R]) -> R:
+        with self._failures("read"), self._reader_engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            self._reading.add(driver)
+            try:
+                with connection.begin():
+                    return function(connection)
+            finally:
+                self._reading.discard(driver)
+
+    def _refuse_when_closing(self, *_: object) -> None:
+        # An interrupt ends the running statement only; this ends the read that would go on.
+        if self._closing:
+            raise _stopping()
+
+    @contextmanager
+    def _failures(self, done: str) -> Iterator[None]:
+        """Failures of the database in our own words: which file, and why."""
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            if self._closing and done == "read":
+                raise _stopping() from error
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            raise StoreFailure(
+                f"The database {self._place} could not be {done}: {reason}."
+            ) from error
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("The server is stopping; ask again when it is back.")
+
+
+def _checked(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise Invalid(f"{url!r} is not a database URL such as sqlite:////path/roost.db.") from error
+    kind = parsed.get_backend_name()
+    if kind != "sqlite":
+        raise Invalid(f"Roost cannot keep its record in {kind}; use sqlite:////path/roost.db.")
+    if parsed.database in (None, "", ":memory:"):
+        raise Invalid("Roost's record must be a file: use sqlite:////path/roost.db.")
+    return parsed
+
+
+def _sqlite_engines(url: URL, readers: int) -> tuple[Engine, Engine]:
+    """An engine that writes and one that cannot."""
+    # One thread at a time uses a connection, but not always the one that opened it.
+    anywhere = {"check_same_thread": False}
+    writer = create_engine(url, poolclass=NullPool, connect_args=anywhere)
+    reader = create_engine(
+        url, poolclass=QueuePool, pool_size=readers, max_overflow=0, connect_args=anywhere
+    )
+    _prepare(writer, (*_BOTH, *_WRITER), "BEGIN IMMEDIATE")
+    _prepare(reader, (*_BOTH, *_READER), "BEGIN")
+    return writer, reader
+
+
+def _prepare(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
+    """Settings for each new connection; transactions begin when we say so, not the driver."""
+
+    def on_connect(driver: sqlite3.Connection, record: object) -> None:
+        driver.isolation_level = None
+        for pragma in pragmas:
+            driver.execute(f"PRAGMA {pragma}").close()
+
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+
+
+def _upgrade(connection: Connection, place: str | None) -> None:
+    # Alembic takes as long to import as the rest of the store; only a start needs it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", "roost.store:migrations")
+    config.set_main_option("path_separator", "os")
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    present = MigrationContext.configure(connection).get_current_revision()
+    if present is not None and present not in known:
+        raise StoreFailure(
+            f"The database {place} was written by a newer Roost (its form is {present!r}); "
+            "start that version or a later one, or restore an older copy."
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,174 @@
+"""What jobs print: one file per attempt beneath one folder, read back as one log per job.
+
+A file appears with its first byte and only grows: a writer says at which offset its bytes
+belong, so sending them again changes nothing and a gap is never made. The log of a job is the
+output of all its attempts in order, with one separator line before each attempt but the first
+that printed anything. Nothing is synced to disk: the database knows what happened, this is what
+it looked like. All methods block on the disk and may be called from any thread.
+
+Must not know the database: callers say which attempts there are. A hundred jobs share a folder,
+so that no folder becomes long and forgetting a job looks through a short one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from roost.core.records import JobId
+from roost.errors import StoreFailure
+
+OPEN_FILES_MAX = 128
+"""Files kept open for writing; the one not written to for longest is closed first."""
+
+
+def separator(number: int) -> bytes:
+    """The line between two attempts, given the number of the second."""
+    return b"\n--- attempt %d ---\n" % number
+
+
+class OutputStore:
+    """Job output beneath `folder`, which is made when the first byte arrives."""
+
+    def __init__(self, folder: Path, open_files_max: int = OPEN_FILES_MAX) -> None:
+        self._folder = folder
+        self._open_files_max = open_files_max
+        self._open: OrderedDict[tuple[JobId, int], int] = OrderedDict()
+        """Descriptors by attempt, the latest used last."""
+        self._lock = threading.Lock()
+        """Held while a descriptor is in use, so that none is closed (and reused) meanwhile."""
+
+    def write(self, job: JobId, number: int, offset: int, data: bytes) -> int:
+        """Put bytes of an attempt at `offset`; gives the size stored after that.
+
+        Bytes beyond a gap are not taken: the size given is then below `offset + len(data)`, and
+        is where to go on. Raises `StoreFailure` when the disk refuses.
+        """
+        path = self._path(job, number)
+        try:
+            with self._lock:
+                descriptor = self._descriptor(job, number, path, create=bool(data) and offset == 0)
+                if descriptor is None:
+                    return 0
+                size = os.fstat(descriptor).st_size
+                if offset > size or not data:
+                    return size
+                rest = memoryview(data)
+                while rest:
+                    written = os.pwrite(descriptor, rest, offset)
+                    offset += written
+                    rest = rest[written:]
+                return max(size, offset)
+        except OSError as error:
+            raise StoreFailure(
+                f"The output file {path} could not be written: {error.strerror}."
+            ) from error
+
+    def size(self, job: JobId, number: int) -> int:
+        """Bytes stored of one attempt."""
+        try:
+            return self._path(job, number).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def read_all(self, job: JobId, attempts: int) -> bytes:
+        """The whole log of attempts 1 to `attempts`."""
+        pieces = self._pieces(job, attempts)
+        return _read(pieces, 0, _total(pieces))
+
+    def read_last(self, job: JobId, attempts: int, last_bytes: int) -> bytes:
+        """The end of the log; costs what it returns, not what is stored."""
+        pieces = self._pieces(job, attempts)
+        total = _total(pieces)
+        return _read(pieces, max(0, total - max(0, last_bytes)), total)
+
+    def read_range(
+        self, job: JobId, attempts: int, offset: int, size_max: int
+    ) -> tuple[bytes, int]:
+        """At most `size_max` bytes of the log from `offset`, and the size of the log."""
+        pieces = self._pieces(job, attempts)
+        return _read(pieces, max(0, offset), max(0, offset) + size_max), _total(pieces)
+
+    def delete(self, job: JobId) -> None:
+        """Forget all output of a job; it need not have any."""
+        with self._lock:
+            for key in [key for key in self._open if key[0] == job]:
+                os.close(self._open.pop(key))
+        for path in self._path(job, 0).parent.glob(f"{job}.*.log"):
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of all files; writing again opens them again."""
+        with self._lock:
+            while self._open:
+                os.close(self._open.popitem()[1])
+
+    def _path(self, job: JobId, number: int) -> Path:
+        """Job 12345, attempt 2: `000/0123/12345.2.log`."""
+        hundreds = job // 100
+        return (
+            self._folder
+            / f"{hundreds // 10_000:03}"
+            / f"{hundreds % 10_000:04}"
+            / f"{job}.{number}.log"
+        )
+
+    def _descriptor(self, job: JobId, number: int, path: Path, *, create: bool) -> int | None:
+        """An open descriptor of the attempt's file; None when there is none and none is wanted."""
+        key = (job, number)
+        descriptor = self._open.get(key)
+        if descriptor is not None:
+            self._open.move_to_end(key)
+            return descriptor
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if not create:
+                return None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        while len(self._open) >= self._open_files_max:
+            os.close(self._open.popitem(last=False)[1])
+        self._open[key] = descriptor
+        return descriptor
+
+    def _pieces(self, job: JobId, attempts: int) -> list[tuple[bytes | Path, int]]:
+        """What the log consists of, in order: separator lines and files, each with its size."""
+        pieces: list[tuple[bytes | Path, int]] = []
+        for number in range(1, attempts + 1):
+            size = self.size(job, number)
+            if size:
+                if pieces:
+                    line = separator(number)
+                    pieces.append((line, len(line)))
+                pieces.append((self._path(job, number), size))
+        return pieces
+
+
+def _total(pieces: list[tuple[bytes | Path, int]]) -> int:
+    return sum(size for _, size in pieces)
+
+
+def _read(pieces: list[tuple[bytes | Path, int]], start: int, stop: int) -> bytes:
+    return b"".join(_parts(pieces, start, stop))
+
+
+def _parts(pieces: list[tuple[bytes | Path, int]], start: int, stop: int) -> Iterator[bytes]:
+    """The bytes of a range, cut to the sizes the pieces had when they were counted."""
+    for piece, size in pieces:
+        low, high = max(0, start), min(size, stop)
+        if low < high:
+            if isinstance(piece, bytes):
+                yield piece[low:high]
+            else:
+                try:
+                    with piece.open("rb") as file:
+                        file.seek(low)
+                        yield file.read(high - low)
+                except FileNotFoundError:
+                    pass  # deleted meanwhile
+        start -= size
+        stop -= size

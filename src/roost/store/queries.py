@@ -1,0 +1,263 @@
+"""Every question that is asked of the record, as a function with a name.
+
+Each takes a connection, asks a bounded number of statements (a few per thousands of ids, never
+one per job) and returns plain records. Knows the schema and how rows become records; must not
+know who asks, nor anything that only lives in the core's memory: `Part.REASONS` and `Part.HOLDS`
+stay empty here. Specifications are neither read nor decoded unless a part needs them.
+
+Listings walk an index from the newest job and stop at the limit, so a million finished jobs cost
+nothing. An index on (status, id) gives that order within one status only; several statuses are
+therefore asked for one by one and merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
+
+from roost.core.records import (
+    Attempt,
+    Condition,
+    JobId,
+    JobSpec,
+    JobStatus,
+    Moment,
+)
+from roost.gateway import JobFilter, JobView, Part
+from roost.store import schema
+from roost.store.rows import (
+    JOB_COLUMNS,
+    Row,
+    attempt_of,
+    chunks,
+    event_of,
+    job_of,
+    rollup_of,
+    spec_of,
+)
+
+T = TypeVar("T")
+
+_jobs = schema.jobs.c
+_edges = schema.job_edges.c
+_specs = schema.job_specs.c
+_attempts = schema.attempts.c
+_events = schema.job_events.c
+
+_BARE = select(*JOB_COLUMNS)
+_WITH_SPEC = select(*JOB_COLUMNS, _specs.spec).join_from(schema.jobs, schema.job_specs)
+_ID: BindParameter[int] = bindparam("id")
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+
+_BY_ID = {
+    False: (_BARE.where(_jobs.id == _ID), _BARE.where(_jobs.id.in_(_IDS))),
+    True: (_WITH_SPEC.where(_jobs.id == _ID), _WITH_SPEC.where(_jobs.id.in_(_IDS))),
+}
+"""With the spec or without: the statement for one job and the one for many."""
+
+_PARENTS = (
+    select(_edges.child, _edges.parent).where(_edges.child.in_(_IDS)).order_by(_edges.position)
+)
+_CHILDREN = (
+    select(_edges.parent, _edges.child).where(_edges.parent.in_(_IDS)).order_by(_edges.position)
+)
+_EVENTS = (
+    select(_events.job, _events.at, _events.status, _events.message)
+    .where(_events.job.in_(_IDS))
+    .order_by(_events.id)
+)
+_ATTEMPTS = (
+    select(schema.attempts).where(_attempts.job.in_(_IDS)).order_by(_attempts.job, _attempts.number)
+)
+_SPECS = select(_specs.job, _specs.spec).where(_specs.job.in_(_IDS))
+_EXISTS = select(_jobs.id).where(_jobs.id == _ID)
+
+
+# --- jobs -------------------------------------------------------------------------------------
+
+
+def job_views(
+    connection: Connection, ids: Sequence[JobId], parts: Collection[Part] = ()
+) -> list[JobView]:
+    """These jobs in this order; unknown ids are left out."""
+    one, many = _BY_ID[_needs_spec(parts)]
+    if len(ids) == 1:
+        return _views(connection, connection.execute(one, {"id": ids[0]}).all(), parts)
+    found: dict[JobId, Row] = {}
+    for chunk in chunks(dict.fromkeys(ids)):
+        found.update((row[0], row) for row in connection.execute(many, {"ids": chunk}))
+    return _views(connection, [found[job] for job in ids if job in found], parts)
+
+
+def list_jobs(
+    connection: Connection, which: JobFilter, parts: Collection[Part] = ()
+) -> list[JobView]:
+    """Jobs that pass the filter, newest first, at most `which.limit` of them.
+
+    `name_contains` has no index: it walks back from the newest job until enough names match.
+    """
+    statement = _filtered(_WITH_SPEC if _needs_spec(parts) else _BARE, which)
+    if which.parent is not None:
+        # Already narrowed to the children of one job: any order of the rest is cheap.
+        if which.statuses:
+            statement = statement.where(_jobs.status.in_(_texts(which.statuses)))
+        rows = connection.execute(statement).all()
+    elif which.statuses:
+        rows = [
+            row
+            for status in _texts(which.statuses)
+            for row in connection.execute(statement.where(_jobs.status == status))
+        ]
+        rows.sort(key=lambda row: row[0], reverse=True)
+    else:
+        rows = connection.execute(statement).all()
+    return _views(connection, rows[: which.limit], parts)
+
+
+def _filtered(statement: Select[*tuple[Any, ...]], which: JobFilter) -> Select[*tuple[Any, ...]]:
+    """All of the filter but the statuses."""
+    newest = _jobs.id
+    if which.parent is not None:
+        newest = _edges.child
+        statement = statement.join(
+            schema.job_edges, (_edges.child == _jobs.id) & (_edges.parent == which.parent)
+        )
+    if which.before is not None:
+        statement = statement.where(newest < which.before)
+    if which.roots_only:
+        statement = statement.where(schema.IS_ROOT)
+    if which.submitted_by:
+        statement = statement.where(_jobs.submitted_by == which.submitted_by)
+    if which.name_contains:
+        statement = statement.where(_jobs.name.icontains(which.name_contains, autoescape=True))
+    return statement.order_by(newest.desc()).limit(max(which.limit, 0))
+
+
+def job_ids(
+    connection: Connection,
+    statuses: Sequence[JobStatus] | None = None,
+    roots_only: bool = False,
+) -> list[JobId]:
+    """All ids with one of these statuses (None: any), ascending."""
+    statement = select(_jobs.id)
+    if statuses is not None:
+        statement = statement.where(_jobs.status.in_(_texts(statuses)))
+    if roots_only:
+        statement = statement.where(schema.IS_ROOT)
+    # Sorted here: asked for the order, SQLite walks all jobs by id rather than few by status.
+    return sorted(map(JobId, connection.scalars(statement)))
+
+
+def job_exists(connection: Connection, job: JobId) -> bool:
+    return connection.execute(_EXISTS, {"id": job}).first() is not None
+
+
+def count_waiting(
+    connection: Connection,
+    runnable_before: Moment,
+    priority_min: int | None = None,
+    priority_max: int | None = None,
+) -> int:
+    """How many jobs are runnable since that moment or earlier, priorities inclusive."""
+    statement = select(func.count()).where(schema.IS_WAITING, _jobs.runnable_at <= runnable_before)
+    if priority_min is not None:
+        statement = statement.where(_jobs.priority >= priority_min)
+    if priority_max is not None:
+        statement = statement.where(_jobs.priority <= priority_max)
+    return connection.execute(statement).scalar_one()
+
+
+def attempts_of(connection: Connection, job: JobId) -> list[Attempt]:
+    """All attempts of a job, first to latest."""
+    return [attempt_of(row) for row in connection.execute(_ATTEMPTS, {"ids": [job]})]
+
+
+def _texts(statuses: Iterable[JobStatus]) -> list[str]:
+    return list(dict.fromkeys(status.value for status in statuses))
+
+
+# --- views ------------------------------------------------------------------------------------
+
+
+def _needs_spec(parts: Collection[Part]) -> bool:
+    return Part.SPEC in parts or Part.CONDITIONS in parts
+
+
+def _views(connection: Connection, rows: Sequence[Row], parts: Collection[Part]) -> list[JobView]:
+    """One view per row of `JOB_COLUMNS` and, where a part needs it, the spec's text."""
+    if not parts:
+        return [JobView(job_of(row, JobSpec(name=row[1])), rollup_of(row)) for row in rows]
+    ids = [row[0] for row in rows]
+
+    def asked(part: Part, statement: Select[*tuple[Any, ...]]) -> dict[JobId, list[Row]]:
+        return _by_first(connection, statement, ids) if part in parts else {}
+
+    parents = asked(Part.PARENTS, _PARENTS)
+    children = asked(Part.CHILDREN, _CHILDREN)
+    events = asked(Part.EVENTS, _EVENTS)
+    attempts = asked(Part.ATTEMPTS, _ATTEMPTS)
+    conditions: dict[JobId, tuple[Condition, ...]] = {}
+    if Part.CONDITIONS in parts:
+        conditions = _conditions_in_force(connection, {row[0]: row[-1] for row in rows})
+    with_spec = Part.SPEC in parts
+    views = []
+    for row in rows:
+        job = row[0]
+        views.append(
+            JobView(
+                job_of(row, spec_of(row[-1]) if with_spec else JobSpec(name=row[1])),
+                rollup_of(row),
+                parents=tuple(edge[1] for edge in parents.get(job, ())),
+                children=tuple(edge[1] for edge in children.get(job, ())),
+                events=tuple(map(event_of, events.get(job, ()))),
+                attempts=tuple(map(attempt_of, attempts.get(job, ()))),
+                conditions=conditions.get(job, ()),
+            )
+        )
+    return views
+
+
+def _by_first(
+    connection: Connection, statement: Select[*tuple[Any, ...]], ids: Iterable[JobId]
+) -> dict[JobId, list[Row]]:
+    """The rows of a statement over `ids`, in its order, grouped by their first column."""
+    groups: dict[JobId, list[Row]] = {}
+    for chunk in chunks(dict.fromkeys(ids)):
+        for row in connection.execute(statement, {"ids": chunk}):
+            groups.setdefault(row[0], []).append(row)
+    return groups
+
+
+class _Conditions(msgspec.Struct, frozen=True):
+    """The one field of a spec that others inherit; the decoder skips the rest."""
+
+    conditions: tuple[Condition, ...] = ()
+
+
+_CONDITIONS = msgspec.json.Decoder(_Conditions)
+
+
+def _conditions_in_force(
+    connection: Connection, specs: dict[JobId, str]
+) -> dict[JobId, tuple[Condition, ...]]:
+    """A job's own conditions or else those of its root, by first parents (decision 13)."""
+    own = {job: _CONDITIONS.decode(text).conditions for job, text in specs.items()}
+    roots = _roots_of(connection, [job for job, conditions in own.items() if not conditions])
+    texts = _by_first(connection, _SPECS, roots.values())
+    inherited = {root: _CONDITIONS.decode(rows[0][1]).conditions for root, rows in texts.items()}
+    return own | {job: inherited[root] for job, root in roots.items()}
+
+
+def _roots_of(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, JobId]:
+    """Follow first parents to the top, all jobs together: two statements per level at most."""
+    roots = {job: job for job in ids}
+    climbing = set(roots.values())
+    while climbing:
+        found = _by_first(connection, _PARENTS, climbing)
+        above: dict[JobId, JobId] = {child: edges[0][1] for child, edges in found.items()}
+        roots = {job: above.get(top, top) for job, top in roots.items()}
+        climbing = set(above.values())
+    return roots

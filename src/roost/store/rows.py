@@ -1,0 +1,446 @@
+"""Records to rows and back, one function pair per record; saving a batch, loading what is alive.
+
+Knows `core.records`, `core.messages.Changes` and the schema, and must not know threads, files or
+transactions: the caller owns the connection and its transaction. A round trip is the identity.
+The order of writing is such that every foreign key holds at every statement, and deletion comes
+last, so a record may be made and forgotten in one batch.
+
+Rows are plain tuples in the order of named columns and go to the driver in one `executemany` per
+kind of change. Statements are built here once, from the schema; `Bulk` has each compiled once
+per database, for SQLAlchemy's own parameter handling costs more than SQLite's insert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Dialect,
+    Table,
+    bindparam,
+    case,
+    delete,
+    exists,
+    insert,
+    not_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import UpdateBase
+
+from roost.core.lifecycle import FINAL
+from roost.core.messages import Changes, LiveRecords
+from roost.core.records import (
+    Attempt,
+    AttemptCause,
+    Event,
+    Job,
+    JobId,
+    JobSpec,
+    JobStatus,
+    Node,
+    NodeFacts,
+    NodeId,
+    Rollup,
+)
+from roost.store import schema
+
+Row = Sequence[Any]
+T = TypeVar("T")
+
+CHUNK = 5_000
+"""Ids per IN list; far below the number of parameters either database takes."""
+
+# --- statements -------------------------------------------------------------------------------
+
+
+class Bulk:
+    """A writing statement for many rows, each a tuple with a value for every one of `names`."""
+
+    def __init__(self, names: Sequence[str], build: Callable[[Dialect], UpdateBase]) -> None:
+        self._names = list(names)
+        self._build = build
+        self._compiled: dict[str, tuple[str, bool]] = {}
+
+    def run(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        dialect = connection.dialect
+        if dialect.name not in self._compiled:
+            self._compiled[dialect.name] = self._compile(dialect)
+        sql, positional = self._compiled[dialect.name]
+        if positional:
+            connection.exec_driver_sql(sql, rows)
+        else:
+            connection.exec_driver_sql(
+                sql, [dict(zip(self._names, row, strict=True)) for row in rows]
+            )
+
+    def _compile(self, dialect: Dialect) -> tuple[str, bool]:
+        compiled = self._build(dialect).compile(dialect=dialect, column_keys=self._names)
+        places: list[str] | None = getattr(compiled, "positiontup", None)
+        assert places is None or places == self._names, (places, self._names)
+        return str(compiled), places is not None
+
+
+def _insert(table: Table, names: Sequence[str]) -> Bulk:
+    return Bulk(names, lambda dialect: insert(table))
+
+
+def _upsert(table: Table) -> Bulk:
+    """Write the row whole, whether it is new or not: the one spelling SQLAlchemy has no word for
+    that covers both databases."""
+    keys = list(table.primary_key.columns)
+
+    def build(dialect: Dialect) -> UpdateBase:
+        kind = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        statement = kind(table)
+        others = {c.name: c for c in statement.excluded if c.name not in table.primary_key.columns}
+        return statement.on_conflict_do_update(index_elements=keys, set_=others)
+
+    return Bulk([column.name for column in table.columns], build)
+
+
+JOB_STATE = (
+    "status",
+    "queued_at",
+    "priority",
+    "tries_left",
+    "progress",
+    "attempt",
+    "nodes",
+    "runnable_at",
+    "started_at",
+    "command_started_at",
+    "command_ended_at",
+    "ended_at",
+    "command_outcome",
+    "ui_status",
+    "overall_progress",
+    "tasks_total",
+    "tasks_done",
+    "tasks_failed",
+    "clients_assigned",
+)
+"""Columns that follow the record; the others stay as they were submitted."""
+
+JOB_COLUMNS = tuple(schema.jobs.c[name] for name in ("id", "name", *JOB_STATE))
+"""What `job_of` and `rollup_of` read."""
+
+_INSERT_JOB = _insert(schema.jobs, ("id", "name", "submitted_by", "is_root", *JOB_STATE))
+_INSERT_SPEC = _insert(schema.job_specs, ("job", "spec"))
+_INSERT_EDGE = _insert(schema.job_edges, ("parent", "child"))
+_INSERT_EVENT = _insert(schema.job_events, ("job", "at", "status", "message"))
+_UPSERT_ATTEMPT = _upsert(schema.attempts)
+_UPSERT_NODE = _upsert(schema.nodes)
+_UPSERT_COUNTER = _upsert(schema.counters)
+_UPDATE_JOB = Bulk(
+    (*JOB_STATE, "this"),
+    lambda dialect: update(schema.jobs).where(schema.jobs.c.id == bindparam("this")),
+)
+_DELETE_JOB = Bulk(
+    ("this",), lambda dialect: delete(schema.jobs).where(schema.jobs.c.id == bindparam("this"))
+)
+_DELETE_NODE = Bulk(
+    ("this",), lambda dialect: delete(schema.nodes).where(schema.nodes.c.id == bindparam("this"))
+)
+_DELETE_EDGE = Bulk(
+    ("over", "under"),
+    lambda dialect: delete(schema.job_edges).where(
+        schema.job_edges.c.parent == bindparam("over"),
+        schema.job_edges.c.child == bindparam("under"),
+    ),
+)
+_HAS_PARENT = exists().where(schema.job_edges.c.child == schema.jobs.c.id)
+_MARK_ROOT = (
+    update(schema.jobs)
+    .where(schema.jobs.c.id.in_(bindparam("ids", expanding=True)))
+    .values(is_root=case((not_(_HAS_PARENT), 1), else_=0))
+)
+
+# --- records ----------------------------------------------------------------------------------
+
+_SPEC = msgspec.json.Decoder(JobSpec)
+_FACTS = msgspec.json.Decoder(NodeFacts)
+_NODES = msgspec.json.Decoder(tuple[NodeId, ...])
+_encode = msgspec.json.Encoder().encode
+_STATUS = {status.value: status for status in JobStatus}
+_CAUSE = {cause.value: cause for cause in AttemptCause}
+
+
+def spec_text(spec: JobSpec) -> str:
+    return _encode(spec).decode()
+
+
+def spec_of(text: str) -> JobSpec:
+    return _SPEC.decode(text)
+
+
+def _nodes_text(nodes: tuple[NodeId, ...]) -> str:
+    return _encode(nodes).decode() if nodes else "[]"
+
+
+def _nodes_of(text: str) -> tuple[NodeId, ...]:
+    return _NODES.decode(text) if text != "[]" else ()
+
+
+def job_state(job: Job, rollup: Rollup) -> tuple[Any, ...]:
+    """Values of `JOB_STATE`."""
+    return (
+        job.status.value,
+        job.queued_at,
+        job.priority,
+        job.tries_left,
+        job.progress,
+        job.attempt,
+        _nodes_text(job.nodes),
+        job.runnable_at,
+        job.started_at,
+        job.command_started_at,
+        job.command_ended_at,
+        job.ended_at,
+        job.command_outcome,
+        rollup.ui_status,
+        rollup.overall_progress,
+        rollup.tasks_total,
+        rollup.tasks_done,
+        rollup.tasks_failed,
+        rollup.clients_assigned,
+    )
+
+
+def job_of(row: Row, spec: JobSpec) -> Job:
+    """The job of a row that begins with `JOB_COLUMNS`."""
+    job, _, status, queued, priority, tries, progress, attempt, nodes, *times = row[:15]
+    return Job(
+        job, spec, _STATUS[status], queued, priority, tries, progress, attempt, _nodes_of(nodes),
+        *times,
+    )  # fmt: skip
+
+
+def rollup_of(row: Row) -> Rollup:
+    """The roll-up of a row that begins with `JOB_COLUMNS`."""
+    return Rollup(*row[15:21])
+
+
+def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
+    return (
+        attempt.job,
+        attempt.number,
+        _nodes_text(attempt.nodes),
+        attempt.assigned_at,
+        attempt.purpose,
+        attempt.started_at,
+        attempt.ended_at,
+        int(attempt.stopping),
+        attempt.cause and attempt.cause.value,
+        attempt.exit_code,
+        attempt.text,
+    )
+
+
+def attempt_of(row: Row) -> Attempt:
+    """The attempt of a whole row of `attempts`."""
+    job, number, nodes, assigned, purpose, started, ended, stopping, cause, exit_code, text = row
+    return Attempt(
+        job, number, _nodes_of(nodes), assigned, purpose, started, ended, bool(stopping),
+        None if cause is None else _CAUSE[cause], exit_code, text,
+    )  # fmt: skip
+
+
+def node_row(node: Node) -> tuple[Any, ...]:
+    hostname, name = node.facts.key
+    return (
+        node.id,
+        hostname,
+        name,
+        _encode(node.facts).decode(),
+        node.joined_at,
+        node.last_beat_at,
+        int(node.active),
+        int(node.disabled),
+        int(node.leaving),
+        node.description,
+        node.load,
+        node.idle_minutes,
+    )
+
+
+def node_of(row: Row) -> Node:
+    """The node of a whole row of `nodes`."""
+    node, _, _, facts, joined, beat, active, disabled, leaving, description, load, idle = row
+    return Node(
+        node, _FACTS.decode(facts), joined, beat, bool(active), bool(disabled), bool(leaving),
+        description, load, idle,
+    )  # fmt: skip
+
+
+def event_row(event: Event) -> tuple[Any, ...]:
+    return (event.job, event.at, event.status, event.message)
+
+
+def event_of(row: Row) -> Event:
+    """The event of a row (job, at, status, message)."""
+    return Event(*row)
+
+
+# --- saving -----------------------------------------------------------------------------------
+
+
+def save_changes(connection: Connection, changes: Changes) -> None:
+    """Write one batch. What belongs to a job that the same batch deletes is not written."""
+    gone = set(changes.deleted)
+    edges = [edge for edge in changes.edges if gone.isdisjoint(edge)]
+    _save_jobs(connection, changes, gone, {child for _, child in edges})
+    _INSERT_EDGE.run(connection, edges)
+    _DELETE_EDGE.run(connection, list(changes.edges_removed))
+    _save_attempts(connection, [one for one in changes.attempts if one.job not in gone])
+    _INSERT_EVENT.run(
+        connection, [event_row(event) for event in changes.events if event.job not in gone]
+    )
+    moved = {child for _, child in changes.edges_removed} | {child for _, child in edges}
+    moved.update(_children_of(connection, gone))
+    _DELETE_JOB.run(connection, [(job,) for job in changes.deleted])
+    moved.difference_update(gone, [job.id for job, _ in changes.submitted])
+    for chunk in chunks(moved):
+        connection.execute(_MARK_ROOT, {"ids": chunk})
+    _DELETE_NODE.run(connection, [(node,) for node in changes.nodes_removed])
+    _UPSERT_NODE.run(connection, [node_row(node) for node in changes.nodes])
+    counters = {"next_job_id": changes.next_job_id, "next_node_id": changes.next_node_id}
+    _UPSERT_COUNTER.run(
+        connection, [(name, value) for name, value in counters.items() if value is not None]
+    )
+
+
+def save_probe(connection: Connection) -> None:
+    """Write and take back a counter: the transaction log must take it."""
+    _UPSERT_COUNTER.run(connection, [("probe", 0)])
+    connection.execute(schema.counters.delete().where(schema.counters.c.name == "probe"))
+
+
+def _save_jobs(
+    connection: Connection, changes: Changes, gone: set[JobId], children: set[JobId]
+) -> None:
+    fresh = [(job, rollup) for job, rollup in changes.submitted if job.id not in gone]
+    _INSERT_JOB.run(
+        connection,
+        [
+            (
+                job.id,
+                job.spec.name,
+                job.spec.submitted_by,
+                int(job.id not in children),
+                *job_state(job, rollup),
+            )
+            for job, rollup in fresh
+        ],
+    )
+    _INSERT_SPEC.run(connection, [(job.id, spec_text(job.spec)) for job, _ in fresh])
+    _UPDATE_JOB.run(
+        connection,
+        [(*job_state(job, rollup), job.id) for job, rollup in changes.jobs if job.id not in gone],
+    )
+
+
+def _save_attempts(connection: Connection, changed: list[Attempt]) -> None:
+    """An attempt that is being stopped may outlive its job; then there is nothing to keep."""
+    doubtful = {attempt.job for attempt in changed if attempt.stopping}
+    known: set[JobId] = set()
+    for chunk in chunks(doubtful):
+        known.update(
+            connection.scalars(select(schema.jobs.c.id).where(schema.jobs.c.id.in_(chunk)))
+        )
+    lost = doubtful - known
+    _UPSERT_ATTEMPT.run(connection, [attempt_row(one) for one in changed if one.job not in lost])
+
+
+def _children_of(connection: Connection, parents: Iterable[JobId]) -> Iterator[JobId]:
+    edges = schema.job_edges.c
+    for chunk in chunks(parents):
+        yield from connection.scalars(select(edges.child).where(edges.parent.in_(chunk)))
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+_UNFINISHED = select(schema.jobs.c.id).where(
+    schema.jobs.c.status.in_([status.value for status in JobStatus if status not in FINAL])
+)
+_STILL_RUNNING = select(schema.attempts.c.job).where(schema.IS_OPEN)
+_OPEN_ATTEMPTS = (
+    select(schema.attempts)
+    .where(schema.IS_OPEN)
+    .order_by(schema.attempts.c.job, schema.attempts.c.number)
+)
+_JOBS = (
+    select(*JOB_COLUMNS, schema.job_specs.c.spec)
+    .join_from(schema.jobs, schema.job_specs)
+    .order_by(schema.jobs.c.id)
+)
+_EDGES = select(schema.job_edges.c.position, schema.job_edges.c.parent, schema.job_edges.c.child)
+
+
+def load_live(connection: Connection) -> LiveRecords:
+    """The unfinished trees: each job that is not final or still has a running attempt, and all
+    jobs linked with one through edges; all nodes; the counters."""
+    seeds = {*connection.scalars(_UNFINISHED), *connection.scalars(_STILL_RUNNING)}
+    live = load_component(connection, seeds)
+    live.nodes = [
+        node_of(row) for row in connection.execute(select(schema.nodes).order_by(schema.nodes.c.id))
+    ]
+    for name, value in connection.execute(select(schema.counters)):
+        setattr(live, name, value)
+    return live
+
+
+def load_component(connection: Connection, ids: Iterable[JobId]) -> LiveRecords:
+    """These jobs and all that are linked with them, by id; unknown ids are left out."""
+    members, edges = _linked(connection, ids)
+    jobs: list[Job] = []
+    for chunk in chunks(sorted(members)):
+        rows = connection.execute(_JOBS.where(_around(schema.jobs.c.id, chunk))).all()
+        jobs.extend(job_of(row, spec_of(row[-1])) for row in rows if row[0] in members)
+    running = connection.execute(_OPEN_ATTEMPTS)
+    return LiveRecords(jobs, edges, [attempt_of(row) for row in running if row[0] in members])
+
+
+def _linked(
+    connection: Connection, seeds: Iterable[JobId]
+) -> tuple[set[JobId], list[tuple[JobId, JobId]]]:
+    """The whole linked sets around these jobs, and their edges in order. Goes outward one
+    generation at a time, so it costs a few statements per level and not one per job."""
+    parent_and_child = (schema.job_edges.c.parent, schema.job_edges.c.child)
+    members = set(seeds)
+    found: dict[int, tuple[JobId, JobId]] = {}
+    outermost = set(members)
+    while outermost:
+        touched: set[JobId] = set()
+        for chunk in chunks(sorted(outermost)):
+            for end, column in enumerate(parent_and_child):
+                for position, *edge in connection.execute(_EDGES.where(_around(column, chunk))):
+                    if edge[end] in outermost:
+                        found[position] = (edge[0], edge[1])
+                        touched.update(edge)
+        outermost = touched - members
+        members |= outermost
+    return members, [found[position] for position in sorted(found)]
+
+
+def _around(column: ColumnElement[int], ids: list[JobId]) -> ColumnElement[bool]:
+    """True for these ascending ids and perhaps some between them, for the caller to drop: when
+    they are dense, as live jobs are, reading straight is much cheaper than naming each."""
+    if ids[-1] - ids[0] < 2 * len(ids):
+        return column.between(ids[0], ids[-1])
+    return column.in_(ids)
+
+
+def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """Cut into lists of at most `size`, in order."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
