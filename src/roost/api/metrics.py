@@ -1,0 +1,55 @@
+"""/metrics: the farm's numbers in the text format of Prometheus.
+
+Knows the names and help texts of the metrics. Must not keep state between two scrapes: each one
+asks the gateway for the counts and forgets them, so that a number can never be stale.
+
+Always holds: metrics are gauges named `roost_*`, in a registry of their own; a job status that
+occurs in no job is still there with 0, so that graphs do not have holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from roost import __version__
+from roost.core.records import JobStatus
+from roost.gateway import FarmCounts
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+NAMES_ONLY = frozenset({JobStatus.WAITING, JobStatus.EJECTED})
+"""Words that are never a job's status."""
+
+
+class _Counts(Collector):
+    def __init__(self, counts: FarmCounts) -> None:
+        self.counts = counts
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        counts = self.counts
+        build = GaugeMetricFamily("roost_build_info", "Always 1.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+        jobs = GaugeMetricFamily("roost_jobs", "Live jobs by status.", labels=["status"])
+        for status in JobStatus:
+            if status not in NAMES_ONLY:
+                jobs.add_metric([status.value], counts.jobs.get(status.value, 0))
+        yield jobs
+        for name, text, value in (
+            ("roost_nodes", "Nodes that are registered.", counts.nodes),
+            ("roost_nodes_active", "Nodes that are heard from.", counts.nodes_active),
+            ("roost_cpus", "CPUs of the active nodes.", counts.cpus),
+            ("roost_cpus_busy", "CPUs taken by running jobs.", counts.cpus_busy),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+
+
+def text(counts: FarmCounts) -> bytes:
+    """The page, of type `CONTENT_TYPE`."""
+    registry = CollectorRegistry()
+    registry.register(_Counts(counts))
+    return generate_latest(registry)

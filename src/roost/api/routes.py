@@ -1,0 +1,597 @@
+"""/api/v1 over HTTP, /healthz and /metrics: a table of operations, one short function each.
+
+Knows paths, query strings and bodies, and turns them into commands and queries of the gateway.
+Must not decide anything about a job or a node.
+
+Always holds: an answer is a struct of `wire.rest` or a stream; whatever is refused, also an
+unknown path or method, is answered as `{"error": {"status", "message"}}` with the refusal's
+number as HTTP status. A POST must say `application/json`: a web page elsewhere cannot send that
+without being asked first by the browser, so it cannot forge one. Streams wait for
+`gateway.follow`, they do not poll, and end when nothing more can come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar, cast
+from urllib.parse import urlencode
+
+import msgspec
+import structlog
+from msgspec import Struct
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from roost import __version__
+from roost.api import metrics
+from roost.api.openapi import Operation, Query, description
+from roost.core import jobspec, lifecycle
+from roost.core.messages import (
+    CancelJobs,
+    Command,
+    DeleteJobs,
+    EjectJobs,
+    PauseJobs,
+    RemoveNode,
+    RescheduleJobs,
+    ResumeJobs,
+    SetNodeDisabled,
+)
+from roost.core.records import PROGRESS_UNIT, Attempt, JobId, JobStatus, NodeId, Reason
+from roost.errors import Invalid, NotFound, Refused, TooLarge
+from roost.gateway import ALL_PARTS, Gateway, JobFilter, JobView, NodeView, Part
+from roost.wire import rest
+
+BODY_BYTES_MAX = 64 * 1024 * 1024
+BODY_BYTES_INLINE_MAX = 64 * 1024
+"""Larger submissions are parsed in a thread."""
+PAGE_JOBS = 50
+PAGE_JOBS_MAX = 1_000
+OUTPUT_PART_BYTES_MAX = 4 * 1024 * 1024
+FOLLOWED_JOBS_MAX = 1_000
+
+ACTIONS: dict[str, Callable[[tuple[JobId, ...]], Command]] = {
+    "cancel": CancelJobs,
+    "pause": PauseJobs,
+    "resume": ResumeJobs,
+    "reschedule": RescheduleJobs,
+    "eject": EjectJobs,
+    "delete": DeleteJobs,
+}
+
+_log = structlog.get_logger(__name__)
+
+# --- reading requests ----------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+class UnsupportedMediaType(Refused):
+    status = 415
+
+
+class MethodNotAllowed(Refused):
+    status = 405
+
+
+def _require_json(request: Request) -> None:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise UnsupportedMediaType("The body must be sent as application/json.")
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body. Raises `TooLarge` as soon as it is clear that it is."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_BYTES_MAX:
+            raise TooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _decoded(request: Request, type_: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await _body(request), type=type_)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise Invalid(f"The body is not as described: {error}.") from None
+
+
+def _query(request: Request, name: str, type_: type[T], default: T) -> T:
+    """A parameter of the query string; raises `Invalid` naming it."""
+    text = request.query_params.get(name)
+    if text is None or text == "":
+        return default
+    try:
+        value = msgspec.convert(text, type_, strict=False)
+    except msgspec.MsgspecError as error:
+        raise Invalid(f"{name}: {error}.") from None
+    if isinstance(value, int) and abs(value) > jobspec.WHOLE_MAX:
+        raise Invalid(f"{name}: must be a number up to {jobspec.WHOLE_MAX}.")
+    return value
+
+
+def _words(request: Request, name: str) -> list[str]:
+    """A list, written `?name=a,b` or `?name=a&name=b`."""
+    texts = request.query_params.getlist(name)
+    return [word.strip() for text in texts for word in text.split(",") if word.strip()]
+
+
+def _id(request: Request) -> int:
+    number = int(request.path_params["id"])
+    if number > jobspec.WHOLE_MAX:
+        raise NotFound("There is no such id.")
+    return number
+
+
+def _no_job(ids: Sequence[int]) -> NotFound:
+    return NotFound(f"There is no job {', '.join(map(str, ids))}; it may have been deleted.")
+
+
+# --- views as structs ----------------------------------------------------------------------------
+
+
+def _standing(view: JobView) -> dict[str, Any]:
+    job, rollup = view.job, view.rollup
+    return {
+        "id": job.id,
+        "status": job.status.value,
+        "ui_status": rollup.ui_status,
+        "progress": job.progress / PROGRESS_UNIT,
+        "overall_progress": rollup.overall_progress / PROGRESS_UNIT,
+        "tasks_total": rollup.tasks_total,
+        "tasks_done": rollup.tasks_done,
+        "tasks_failed": rollup.tasks_failed,
+        "clients_assigned": rollup.clients_assigned,
+        "finished": job.status in lifecycle.FINISHED,
+    }
+
+
+def _row(view: JobView) -> dict[str, Any]:
+    job = view.job
+    return {
+        **_standing(view),
+        "name": job.spec.name,
+        "priority": job.priority,
+        "submitted_by": job.spec.submitted_by,
+        "queued_at": job.queued_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "nodes": list(job.nodes),
+    }
+
+
+def _detail(view: JobView) -> rest.JobDetail:
+    job = view.job
+    return rest.JobDetail(
+        **_row(view),
+        spec=jobspec.unparse(job, job.spec.conditions),
+        tries_left=job.tries_left,
+        attempt=job.attempt,
+        runnable_at=job.runnable_at,
+        command_started_at=job.command_started_at,
+        command_ended_at=job.command_ended_at,
+        parents=list(view.parents),
+        children=list(view.children),
+        conditions=jobspec.conditions_as_dicts(view.conditions),
+        held_nodes=list(view.held_nodes),
+        events=[rest.JobEvent(e.at, e.status, e.message) for e in view.events],
+        attempts=[_attempt(attempt) for attempt in view.attempts],
+        reasons=_reasons(view.reasons),
+    )
+
+
+def _attempt(attempt: Attempt) -> rest.JobAttempt:
+    return rest.JobAttempt(
+        number=attempt.number,
+        purpose=attempt.purpose,
+        nodes=list(attempt.nodes),
+        assigned_at=attempt.assigned_at,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        cause=attempt.cause.value if attempt.cause else None,
+        exit_code=attempt.exit_code,
+        text=attempt.text,
+    )
+
+
+def _reasons(reasons: Sequence[Reason]) -> list[rest.JobReason]:
+    return [rest.JobReason(reason.text, list(reason.nodes)) for reason in reasons]
+
+
+def _node(view: NodeView) -> rest.NodeDetail:
+    node, facts = view.node, view.node.facts
+    return rest.NodeDetail(
+        id=node.id,
+        label=facts.label,
+        hostname=facts.hostname,
+        name=facts.name,
+        ip=facts.ip,
+        platform=facts.platform,
+        version=facts.version,
+        cpus=facts.cpus,
+        cpus_busy=view.cpus_busy,
+        cpu_speed_mhz=facts.cpu_speed_mhz,
+        memory_kb=facts.memory_kb,
+        load=node.load,
+        idle_minutes=node.idle_minutes,
+        connected=view.connected,
+        available=view.available,
+        active=node.active,
+        disabled=node.disabled,
+        description=node.description,
+        groups=list(view.groups),
+        running=list(view.running),
+        joined_at=node.joined_at,
+        last_beat_at=node.last_beat_at,
+    )
+
+
+async def _view(gateway: Gateway, job_id: int, parts: frozenset[Part]) -> JobView:
+    for view in await gateway.job_views((JobId(job_id),), parts):
+        return view
+    raise _no_job((job_id,))
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+async def submit_jobs(gateway: Gateway, request: Request) -> rest.Ids:
+    """Submit a job specification, or a list of them, in HQueue's form.
+
+    All jobs are created or none. The answer holds their ids, breadth first.
+    """
+    body = await _body(request)
+    parent = _query(request, "parent", int, 0)
+    arguments = (body, JobId(parent) if parent else None)
+    if len(body) > BODY_BYTES_INLINE_MAX:
+        command = await asyncio.to_thread(jobspec.parse, *arguments)
+    else:
+        command = jobspec.parse(*arguments)
+    return rest.Ids(list(cast("Sequence[int]", await gateway.ask(command))))
+
+
+async def list_jobs(gateway: Gateway, request: Request) -> rest.JobPage:
+    """List jobs, newest first."""
+    try:
+        statuses = tuple(JobStatus(word) for word in _words(request, "status"))
+    except ValueError as error:
+        raise Invalid(f"status: {error}; it can be one of {', '.join(JobStatus)}.") from None
+    limit = _query(request, "limit", int, PAGE_JOBS)
+    if not 1 <= limit <= PAGE_JOBS_MAX:
+        raise Invalid(f"limit: must be between 1 and {PAGE_JOBS_MAX}.")
+    parent, before = _query(request, "parent", int, 0), _query(request, "before", int, 0)
+    which = JobFilter(
+        statuses=statuses,
+        roots_only=_query(request, "roots_only", bool, False),
+        parent=JobId(parent) if parent else None,
+        name_contains=_query(request, "name_contains", str, ""),
+        submitted_by=_query(request, "submitted_by", str, ""),
+        before=JobId(before) if before else None,
+        # One more than asked for tells whether there is a next page.
+        limit=limit + 1,
+    )
+    views = await gateway.list_jobs(which, frozenset({Part.SPEC}))
+    following = None
+    if len(views) > limit:
+        views = views[:limit]
+        others = [(k, v) for k, v in request.query_params.multi_items() if k != "before"]
+        following = f"{request.url.path}?{urlencode([*others, ('before', views[-1].job.id)])}"
+    return rest.JobPage([rest.JobSummary(**_row(view)) for view in views], following)
+
+
+async def get_job(gateway: Gateway, request: Request) -> rest.JobDetail:
+    """All that is known of a job."""
+    return _detail(await _view(gateway, _id(request), ALL_PARTS))
+
+
+async def get_reasons(gateway: Gateway, request: Request) -> rest.Reasons:
+    """Why a job does not run."""
+    view = await _view(gateway, _id(request), frozenset({Part.REASONS}))
+    return rest.Reasons(_reasons(view.reasons))
+
+
+def _action(name: str, command: Callable[[tuple[JobId, ...]], Command]) -> Operation:
+    async def act(gateway: Gateway, request: Request) -> rest.Done:
+        ids = (await _decoded(request, rest.Ids)).ids
+        await gateway.ask(command(tuple(dict.fromkeys(map(JobId, ids)))))
+        return rest.Done()
+
+    act.__name__ = f"{name}_jobs"
+    act.__doc__ = (
+        f"{name.capitalize()} jobs and what is linked to them.\n\n{command.__doc__ or ''} "
+        "Ids that are unknown, or in a state that does not allow it, are skipped."
+    )
+    return Operation("POST", f"{rest.PREFIX}/jobs/{name}", act, rest.Done, rest.Ids)
+
+
+async def get_output(gateway: Gateway, request: Request) -> Response:
+    """A part of a job's output log, as stored.
+
+    Headers tell the offset of the part, the total stored so far, and whether it is complete.
+    """
+    job = JobId(_id(request))
+    offset = _query(request, "offset", int, 0)
+    last = _query(request, "last", int, -1)
+    size = min(_query(request, "limit", int, OUTPUT_PART_BYTES_MAX), OUTPUT_PART_BYTES_MAX)
+    if offset < 0 or size < 1:
+        raise Invalid("offset must be 0 or more and limit 1 or more.")
+    if last >= 0:
+        total = (await gateway.output_part(job, 0, 1)).total
+        offset = max(total - last, offset)
+    part = await gateway.output_part(job, offset, size)
+    return Response(
+        part.data,
+        headers={
+            **_OUTPUT_HEADERS,
+            rest.HEADER_OFFSET: str(part.offset),
+            rest.HEADER_TOTAL: str(part.total),
+            rest.HEADER_COMPLETE: "true" if part.complete else "false",
+        },
+    )
+
+
+_OUTPUT_HEADERS = {
+    "content-type": "text/plain; charset=utf-8",
+    # Whatever a job prints, a browser must not take it for a page of this server.
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+}
+
+
+async def follow_output(gateway: Gateway, request: Request) -> Response:
+    """A job's output log as it grows, until it is complete."""
+    job = JobId(_id(request))
+    start = _query(request, "offset", int, 0)
+    if start < 0:
+        raise Invalid("offset must be 0 or more.")
+    await gateway.output_part(job, start, 1)  # refuse while there still is a status to send
+
+    async def chunks() -> AsyncIterator[bytes]:
+        offset = start
+        async with aclosing(cast("Any", gateway.follow((job,)))) as changes:
+            async for _ in changes:
+                while True:
+                    try:
+                        part = await gateway.output_part(job, offset, OUTPUT_PART_BYTES_MAX)
+                    except NotFound:
+                        return  # deleted meanwhile
+                    offset += len(part.data)
+                    if part.data:
+                        yield part.data
+                    if part.complete and offset >= part.total:
+                        return
+                    if not part.data:
+                        break
+
+    return StreamingResponse(chunks(), headers=_OUTPUT_HEADERS)
+
+
+async def follow_jobs(gateway: Gateway, request: Request) -> Response:
+    """Server-sent events: a snapshot of each job that changes, until all are finished.
+
+    `job` events carry a JobChange, beginning with the present state of all; an `end` event tells
+    that all are finished. Changes are merged while the reader is slow.
+    """
+    try:
+        ids = list(dict.fromkeys(jobspec.job_id(word) for word in _words(request, "ids")))
+    except Invalid as error:
+        raise Invalid(f"ids: each {error}.") from None
+    if not 1 <= len(ids) <= FOLLOWED_JOBS_MAX:
+        raise Invalid(f"ids: give between 1 and {FOLLOWED_JOBS_MAX} job ids.")
+    known = {view.job.id for view in await gateway.job_views(ids, frozenset())}
+    if missing := [job_id for job_id in ids if job_id not in known]:
+        raise _no_job(missing)
+
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        unfinished = set(ids)
+        async with aclosing(cast("Any", gateway.follow(ids))) as changes:
+            async for changed in changes:
+                views = await gateway.job_views(changed, frozenset())
+                for view in views:
+                    data = msgspec.json.encode(rest.JobChange(**_standing(view))).decode()
+                    yield ServerSentEvent(data, event=rest.EVENT_CHANGE)
+                finished = {v.job.id for v in views if v.job.status in lifecycle.FINISHED}
+                deleted = set(changed) - {view.job.id for view in views}
+                # An abandoned job may run again, so it can leave the set of the finished.
+                unfinished = (unfinished | set(changed)) - finished - deleted
+                if not unfinished:
+                    yield ServerSentEvent("{}", event=rest.EVENT_END)
+                    return
+
+    return EventSourceResponse(events())
+
+
+# --- nodes and the server ------------------------------------------------------------------------
+
+
+async def list_nodes(gateway: Gateway, request: Request) -> rest.Nodes:
+    """All nodes of the farm."""
+    return rest.Nodes([_node(view) for view in await gateway.nodes()])
+
+
+async def disable_node(gateway: Gateway, request: Request) -> rest.Done:
+    """Drain a node: it finishes what it runs and gets nothing new."""
+    await gateway.ask(SetNodeDisabled(NodeId(_id(request)), True))
+    return rest.Done()
+
+
+async def enable_node(gateway: Gateway, request: Request) -> rest.Done:
+    """Let a node take jobs again."""
+    await gateway.ask(SetNodeDisabled(NodeId(_id(request)), False))
+    return rest.Done()
+
+
+async def remove_node(gateway: Gateway, request: Request) -> rest.Done:
+    """Take a node out of the farm; what it runs is abandoned."""
+    await gateway.ask(RemoveNode(NodeId(_id(request))))
+    return rest.Done()
+
+
+async def get_config(gateway: Gateway, request: Request) -> rest.ConfigValue:
+    """A setting under HQueue's key name; its value is null when unknown or secret."""
+    key = request.path_params["key"]
+    return rest.ConfigValue(key, gateway.config(key))
+
+
+async def get_health(gateway: Gateway, request: Request) -> Response:
+    """Whether the server takes work, and the numbers of the farm; 503 when it does not."""
+    try:
+        counts = await gateway.counts()
+    except Refused as error:
+        health = rest.Health(status="unavailable", version=__version__, message=str(error))
+        return _json(health, 503)
+    numbers = msgspec.structs.asdict(counts)
+    return _json(rest.Health(status="ok", version=__version__, **numbers), 200)
+
+
+async def get_metrics(gateway: Gateway, request: Request) -> Response:
+    """The numbers of the farm in the text format of Prometheus."""
+    return Response(metrics.text(await gateway.counts()), media_type=metrics.CONTENT_TYPE)
+
+
+async def get_openapi(gateway: Gateway, request: Request) -> Response:
+    """This description."""
+    return _json(description(OPERATIONS), 200)
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+_JOBS, _NODES = f"{rest.PREFIX}/jobs", f"{rest.PREFIX}/nodes"
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "POST",
+        _JOBS,
+        submit_jobs,
+        rest.Ids,
+        dict[str, Any] | list[dict[str, Any]],
+        (Query("parent", int, "Existing job that becomes the parent."),),
+        201,
+    ),
+    Operation(
+        "GET",
+        _JOBS,
+        list_jobs,
+        rest.JobPage,
+        queries=(
+            Query("status", list[str], "Only jobs with one of these statuses."),
+            Query("roots_only", bool, "Only jobs without a parent."),
+            Query("parent", int, "Only children of this job."),
+            Query("name_contains", str, "Only jobs with this in their name."),
+            Query("submitted_by", str, "Only jobs of this submitter."),
+            Query("before", int, "Only ids below this one; `next` of an answer sets it."),
+            Query("limit", int, f"Jobs per page, {PAGE_JOBS} unless told, {PAGE_JOBS_MAX} at most"),
+        ),
+    ),
+    *(_action(name, command) for name, command in ACTIONS.items()),
+    Operation(
+        "GET",
+        f"{_JOBS}/events",
+        follow_jobs,
+        "text/event-stream",
+        queries=(Query("ids", list[int], "The jobs to follow."),),
+    ),
+    Operation("GET", f"{_JOBS}/{{id:int}}", get_job, rest.JobDetail),
+    Operation("GET", f"{_JOBS}/{{id:int}}/reasons", get_reasons, rest.Reasons),
+    Operation(
+        "GET",
+        f"{_JOBS}/{{id:int}}/output",
+        get_output,
+        "text/plain",
+        queries=(
+            Query("offset", int, "Where to begin, in bytes."),
+            Query("limit", int, f"Bytes at most; {OUTPUT_PART_BYTES_MAX} is the most."),
+            Query("last", int, "Begin this many bytes before the end."),
+        ),
+    ),
+    Operation(
+        "GET",
+        f"{_JOBS}/{{id:int}}/output/follow",
+        follow_output,
+        "text/plain",
+        queries=(Query("offset", int, "Where to begin, in bytes."),),
+    ),
+    Operation("GET", _NODES, list_nodes, rest.Nodes),
+    Operation("POST", f"{_NODES}/{{id:int}}/disable", disable_node, rest.Done),
+    Operation("POST", f"{_NODES}/{{id:int}}/enable", enable_node, rest.Done),
+    Operation("DELETE", f"{_NODES}/{{id:int}}", remove_node, rest.Done),
+    Operation("GET", f"{rest.PREFIX}/config/{{key}}", get_config, rest.ConfigValue),
+    Operation("GET", f"{rest.PREFIX}/openapi.json", get_openapi, dict[str, Any]),
+    Operation("GET", "/healthz", get_health, rest.Health),
+    Operation("GET", "/metrics", get_metrics, "text/plain"),
+)
+
+
+# --- serving it ----------------------------------------------------------------------------------
+
+
+def _json(value: object, status: int) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _error(status: int, message: str) -> Response:
+    return _json(rest.ErrorBody(rest.ErrorDetail(status, message)), status)
+
+
+def _endpoint(
+    gateway: Gateway, operations: dict[str, Operation]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Serve the operations of one path, by HTTP method."""
+    allowed = ", ".join(sorted(operations))
+
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        try:
+            operation = operations.get(method)
+            if operation is None:
+                raise MethodNotAllowed(f"{request.method} is not possible here, only {allowed}.")
+            if method == "POST":
+                _require_json(request)
+            answer = await operation.function(gateway, request)
+        except Refused as error:
+            response = _error(error.status, str(error))
+            if isinstance(error, MethodNotAllowed):
+                response.headers["allow"] = allowed
+            return response
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is left to read it
+        except Exception:
+            error_id = uuid.uuid4().hex[:12]
+            _log.exception("request failed", path=request.url.path, error_id=error_id)
+            return _error(
+                500,
+                "The request failed inside the server; "
+                f"its log tells more under error id {error_id}.",
+            )
+        return _json(answer, operation.status) if isinstance(answer, Struct) else answer
+
+    return endpoint
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    """All operations, and last a 404 in JSON for every other path under /api/v1.
+
+    Other routes beneath /api/v1 therefore go before these.
+    """
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+
+    async def nothing_here(request: Request) -> Response:
+        description_path = f"{rest.PREFIX}/openapi.json"
+        return _error(404, f"There is no {request.url.path}; {description_path} tells what is.")
+
+    every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    served = [
+        Route(path, _endpoint(gateway, operations), methods=every)
+        for path, operations in by_path.items()
+    ]
+    return [*served, Route(f"{rest.PREFIX}/{{rest:path}}", nothing_here, methods=every)]

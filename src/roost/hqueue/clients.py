@@ -1,0 +1,142 @@
+"""HQueue's methods about clients, which Roost calls nodes everywhere else.
+
+Knows how callers name a client (`hostname` or `hostname:name`, without regard to case, decision
+11) and the attributes of HQueue's API page. Must not decide what a node may do.
+
+Always holds: a client is either found by one rule, `_find`, or answered with the documented
+nothing of its method (`{}`, None, or left out of the list, decision 4). The answers hold every
+documented attribute that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from roost.core.messages import SetNodeDisabled
+from roost.core.records import NodeId
+from roost.gateway import Gateway, NodeView
+from roost.wire.xmlrpc import UtcTime
+
+ALWAYS_AVAILABLE: dict[str, object] = {
+    "id": 0,
+    "type": "time",
+    "enabled": True,
+    "day": "any",
+    "startHour": 0,
+    "startMinute": 0,
+    "endHour": 24,
+    "endMinute": 0,
+    "localStartHour": 0,
+    "localStartMinute": 0,
+    "localEndHour": 24,
+    "localEndMinute": 0,
+    "anytime": True,
+    "idleMinutes": 0,
+}
+"""The one rule every client has as long as none can be set (decision 19)."""
+
+ATTRIBUTES: dict[str, Callable[[NodeView], object]] = {
+    "availabilityRules": lambda _: [dict(ALWAYS_AVAILABLE)],
+    "available": lambda view: view.available,
+    "cpus": lambda view: view.node.facts.cpus,
+    "cpuSpeed": lambda view: view.node.facts.cpu_speed_mhz,
+    "description": lambda view: view.node.description,
+    "disabled": lambda view: view.node.disabled,
+    "groups": lambda view: view.groups,
+    "hostname": lambda view: view.node.facts.hostname,
+    "id": lambda view: view.node.id,
+    "idleTime": lambda view: view.node.idle_minutes,
+    "ip": lambda view: view.node.facts.ip,
+    "label": lambda view: view.node.facts.label,
+    "lastHeartbeat": lambda view: UtcTime(view.node.last_beat_at),
+    "latestNote": lambda _: "",
+    "load": lambda view: view.node.load,
+    "memory": lambda view: view.node.facts.memory_kb,
+    "name": lambda view: view.node.facts.name,
+    # Nothing can be upgraded yet, so nothing claims to need it (decision 38).
+    "needsUpgrade": lambda _: False,
+    "platform": lambda view: view.node.facts.platform,
+    "runningJobs": lambda view: view.running,
+    "threadId": lambda _: None,
+    "version": lambda view: view.node.facts.version,
+}
+
+
+def _shape(view: NodeView, attribs: Sequence[str] | None) -> dict[str, object]:
+    names = ATTRIBUTES if attribs is None else attribs
+    return {name: ATTRIBUTES[name](view) for name in names if name in ATTRIBUTES}
+
+
+def _same_host(one: str, other: str) -> bool:
+    """Without regard to case; a short name also names the host with a domain (decision 11)."""
+    one, other = one.casefold(), other.casefold()
+    if one == other:
+        return True
+    one_short, _, one_domain = one.partition(".")
+    other_short, _, other_domain = other.partition(".")
+    return one_short == other_short and not (one_domain and other_domain)
+
+
+def _find(views: Iterable[NodeView], client_name: str) -> NodeView | None:
+    """The client a caller means.
+
+    `hostname:name` and `hostname:` mean exactly that client; `hostname` alone means the unnamed
+    client of that host if there is one, else its first.
+    """
+    hostname, colon, name = client_name.strip().partition(":")
+    on_host = [view for view in views if _same_host(view.node.facts.hostname, hostname)]
+    for view in on_host:
+        if view.node.facts.name.casefold() == name.casefold():
+            return view
+    return on_host[0] if on_host and not colon else None
+
+
+async def get_clients(
+    gateway: Gateway, client_ids: Sequence[int] | None, attribs: Sequence[str] | None
+) -> object:
+    """Return a list of dictionaries of attributes, one for each specified client.
+
+    Without client_ids all registered clients are returned; unknown ones are left out.
+    """
+    views = await gateway.nodes()
+    if client_ids is not None:
+        by_id = {view.node.id: view for view in views}
+        views = [by_id[NodeId(each)] for each in client_ids if each in by_id]
+    return [_shape(view, attribs) for view in views]
+
+
+async def get_client(gateway: Gateway, client_id: int, attribs: Sequence[str] | None) -> object:
+    """Return a dictionary of attributes for the specified client; empty if there is none."""
+    for view in await gateway.nodes():
+        if view.node.id == client_id:
+            return _shape(view, attribs)
+    return {}
+
+
+async def get_client_by_name(
+    gateway: Gateway, client_name: str, attribs: Sequence[str] | None
+) -> object:
+    """Return a dictionary of attributes for the client named `hostname` or `hostname:name`.
+
+    An empty dictionary if there is none (decision 4).
+    """
+    view = _find(await gateway.nodes(), client_name)
+    return _shape(view, attribs) if view else {}
+
+
+async def get_clients_by_name(
+    gateway: Gateway, client_names: Sequence[str], attribs: Sequence[str] | None
+) -> object:
+    """Return a list of dictionaries of attributes, one for each client that is found by name."""
+    views = await gateway.nodes()
+    found = (_find(views, name) for name in client_names)
+    return [_shape(view, attribs) for view in found if view]
+
+
+async def setdisabled(gateway: Gateway, client_name: str, disabled: bool) -> object:
+    """Disable or enable the given client. Return True, or None if there is no such client."""
+    view = _find(await gateway.nodes(), client_name)
+    if view is None:
+        return None
+    await gateway.ask(SetNodeDisabled(view.node.id, disabled))
+    return True

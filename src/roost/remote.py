@@ -1,0 +1,324 @@
+"""A farm from outside: /api/v1 as a Python object, for the command line and people's scripts.
+
+Knows the paths of /api/v1 and the bodies of `wire.rest`. Must not know how the server works, and
+never decides: every rule is the server's, every refusal is its sentence.
+
+Always holds: a method returns what was asked or raises a `RoostError`: the subclass of `Refused`
+that the server raised, or `Unreachable` naming the address when nothing answers. Only the two
+`follow` methods try again by themselves, with bounded waits, because they can continue where they
+were; a submission is never sent twice.
+
+    with Remote("http://farm:5000") as farm:
+        ids = farm.submit({"name": "hello", "command": "echo hello"})
+        for change in farm.follow(ids):
+            print(change.status)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx2
+import msgspec
+
+from roost import __version__, errors
+from roost.errors import ProtocolError, Refused, RoostError, Unreachable
+from roost.wire import rest
+
+ACTIONS = ("cancel", "pause", "resume", "reschedule", "eject", "delete")
+
+CONNECT_S_MAX = 10.0
+ANSWER_S_MAX = 60.0
+"""Silence that ends a request; a stream is then resumed."""
+RECONNECT_WAITS_S = (0.1, 0.3, 1.0, 3.0, *(5.0,) * 24)
+"""Waits between attempts to resume a stream: about two minutes, enough for a restart."""
+
+T = TypeVar("T")
+
+_REFUSALS: dict[int, type[Refused]] = {
+    kind.status: kind
+    for kind in (
+        errors.NotFound,
+        errors.Invalid,
+        errors.Conflict,
+        errors.Forbidden,
+        errors.TooLarge,
+        errors.Unavailable,
+    )
+}
+
+
+class Remote:
+    """The farm at `url`, such as `http://farm:5000`; `http://user:password@farm:5000` signs in.
+
+    Usable as a context manager; otherwise call `close`. Not for several threads at once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        transport: httpx2.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Connects on first use. Raises `errors.Invalid` for what is no URL."""
+        timeout = httpx2.Timeout(ANSWER_S_MAX, connect=CONNECT_S_MAX)
+        headers = {"user-agent": f"roost/{__version__}"}
+        try:
+            address = httpx2.URL(url)
+        except httpx2.InvalidURL as error:
+            raise errors.Invalid(f"{url} is no address of a server: {error}.") from None
+        if address.scheme not in ("http", "https") or not address.host:
+            raise errors.Invalid(
+                f"{url} is no address of a server: write it like http://farm:5000."
+            )
+        self.url = str(address.copy_with(userinfo=b"")).rstrip("/")
+        self._sleep = sleep
+        self._http = httpx2.Client(
+            base_url=address, timeout=timeout, headers=headers, transport=transport
+        )
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # --- jobs ------------------------------------------------------------------------------------
+
+    def submit(
+        self, spec: dict[str, Any] | list[dict[str, Any]] | str | bytes, parent: int | None = None
+    ) -> list[int]:
+        """Submit a specification, a list of them, or JSON text; the new ids, breadth first.
+
+        `parent` is an existing job that becomes the parent. Raises `errors.Invalid`.
+        """
+        if isinstance(spec, str):
+            body = spec.encode()
+        else:
+            body = spec if isinstance(spec, bytes) else msgspec.json.encode(spec)
+        query = {} if parent is None else {"parent": parent}
+        return self._send("POST", "/jobs", rest.Ids, body=body, params=query).ids
+
+    def jobs(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        roots_only: bool = False,
+        parent: int | None = None,
+        name_contains: str = "",
+        submitted_by: str = "",
+        before: int | None = None,
+        limit: int = 50,
+    ) -> rest.JobPage:
+        """One page of the list of jobs, newest first; `before` its last id gives the next."""
+        query: dict[str, Any] = {
+            "status": ",".join(statuses),
+            "roots_only": "true" if roots_only else "",
+            "parent": parent,
+            "name_contains": name_contains,
+            "submitted_by": submitted_by,
+            "before": before,
+            "limit": limit,
+        }
+        given = {name: value for name, value in query.items() if value not in ("", None)}
+        return self._send("GET", "/jobs", rest.JobPage, params=given)
+
+    def job(self, job_id: int) -> rest.JobDetail:
+        """All that is known of a job. Raises `errors.NotFound`."""
+        return self._send("GET", f"/jobs/{job_id}", rest.JobDetail)
+
+    def reasons(self, job_id: int) -> list[rest.JobReason]:
+        """Why a job does not run; empty when nothing holds it. Raises `errors.NotFound`."""
+        return self._send("GET", f"/jobs/{job_id}/reasons", rest.Reasons).reasons
+
+    def act(self, action: str, ids: Iterable[int]) -> None:
+        """Do one of `ACTIONS` to the jobs and what is linked to them; unknown ids are skipped."""
+        if action not in ACTIONS:
+            raise errors.Invalid(
+                f"There is no action {action!r}: it can be one of {', '.join(ACTIONS)}."
+            )
+        body = msgspec.json.encode(rest.Ids(list(ids)))
+        self._send("POST", f"/jobs/{action}", rest.Done, body=body)
+
+    def output(self, job_id: int, offset: int = 0, *, last: int | None = None) -> bytes:
+        """The output log stored so far, from `offset` on, or its `last` bytes."""
+        parts: list[bytes] = []
+        while True:
+            part, total, _ = self._output_part(job_id, offset, last)
+            parts.append(part.content)
+            offset, last = int(part.headers[rest.HEADER_OFFSET]) + len(part.content), None
+            if not part.content or offset >= total:
+                return b"".join(parts)
+
+    def follow_output(self, job_id: int, offset: int = 0) -> Iterator[bytes]:
+        """The output log from `offset` on as it grows, until it is complete.
+
+        Continues after a restart of the server. Raises `errors.NotFound`, `Unreachable`.
+        """
+        waits = iter(RECONNECT_WAITS_S)
+        while True:
+            received = False
+            try:
+                # A stream also ends well when the server stops: only the log itself can tell.
+                _, total, complete = self._output_part(job_id, offset, None, limit=1)
+                if complete and offset >= total:
+                    return
+                waits = iter(RECONNECT_WAITS_S)
+                with self._stream(f"/jobs/{job_id}/output/follow", {"offset": offset}) as answer:
+                    for chunk in answer.iter_bytes():
+                        offset += len(chunk)
+                        received = received or bool(chunk)
+                        yield chunk
+            except (Unreachable, errors.Unavailable):
+                received = False
+            if not received:
+                self._wait(waits)
+
+    def _output_part(
+        self, job_id: int, offset: int, last: int | None, limit: int | None = None
+    ) -> tuple[httpx2.Response, int, bool]:
+        query = {"offset": offset, "last": last, "limit": limit}
+        given = {name: value for name, value in query.items() if value is not None}
+        answer = self._request("GET", f"/jobs/{job_id}/output", params=given)
+        headers = answer.headers
+        return answer, int(headers[rest.HEADER_TOTAL]), headers[rest.HEADER_COMPLETE] == "true"
+
+    def follow(self, ids: Iterable[int]) -> Iterator[rest.JobChange]:
+        """A snapshot of each job now and whenever it changes, until all are finished.
+
+        Continues after a restart of the server, then repeating where the jobs stand. Raises
+        `errors.NotFound`, `Unreachable`.
+        """
+        query = {"ids": ",".join(map(str, ids))}
+        waits = iter(RECONNECT_WAITS_S)
+        while True:
+            try:
+                with self._stream("/jobs/events", query) as answer:
+                    for event in httpx2.EventSource(answer):
+                        if event.event == rest.EVENT_END:
+                            return
+                        if event.event == rest.EVENT_CHANGE:
+                            yield self._decoded(event.data.encode(), rest.JobChange)
+                            waits = iter(RECONNECT_WAITS_S)
+            except (Unreachable, errors.Unavailable):
+                pass
+            self._wait(waits)
+
+    # --- nodes and the server --------------------------------------------------------------------
+
+    def nodes(self) -> list[rest.NodeDetail]:
+        """All nodes of the farm."""
+        return self._send("GET", "/nodes", rest.Nodes).nodes
+
+    def set_node_disabled(self, node_id: int, disabled: bool) -> None:
+        """Drain a node, or let it take jobs again. Raises `errors.NotFound`."""
+        action = "disable" if disabled else "enable"
+        self._send("POST", f"/nodes/{node_id}/{action}", rest.Done, body=b"{}")
+
+    def remove_node(self, node_id: int) -> None:
+        """Take a node out of the farm; what it runs is abandoned. Raises `errors.NotFound`."""
+        self._send("DELETE", f"/nodes/{node_id}", rest.Done)
+
+    def config(self, key: str) -> str | None:
+        """A setting under HQueue's key name; None when unknown or secret."""
+        return self._send("GET", f"/config/{key}", rest.ConfigValue).value
+
+    def health(self) -> rest.Health:
+        """The state of the server, also when it does not take work. Raises `Unreachable`."""
+        with self._reaching():
+            answer = self._http.get("/healthz")
+        if answer.status_code not in (200, 503):
+            raise self._refusal(answer)
+        return self._decoded(answer.content, rest.Health)
+
+    # --- one request -----------------------------------------------------------------------------
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        *,
+        body: bytes | None = None,
+        params: dict[str, Any] | None = None,
+    ) -> T:
+        return self._decoded(self._request(method, path, body=body, params=params).content, answer)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        params: dict[str, Any] | None = None,
+    ) -> httpx2.Response:
+        headers = {} if body is None else {"content-type": "application/json"}
+        with self._reaching():
+            answer = self._http.request(
+                method, rest.PREFIX + path, content=body, params=params, headers=headers
+            )
+        if answer.status_code >= 400:
+            raise self._refusal(answer)
+        return answer
+
+    @contextmanager
+    def _stream(self, path: str, params: dict[str, Any]) -> Iterator[httpx2.Response]:
+        with self._reaching():
+            with self._http.stream("GET", rest.PREFIX + path, params=params) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise self._refusal(answer)
+                yield answer
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn every way in which a connection fails into `Unreachable`."""
+        try:
+            yield
+        except httpx2.TransportError as error:
+            raise Unreachable(
+                f"Nothing answers at {self.url} ({str(error) or type(error).__name__}): "
+                "check the address, and whether the server runs there."
+            ) from None
+
+    def _refusal(self, answer: httpx2.Response) -> RoostError:
+        """The server's refusal as the exception it was there."""
+        status = answer.status_code
+        try:
+            message = msgspec.json.decode(answer.content, type=rest.ErrorBody).error.message
+        except (msgspec.MsgspecError, UnicodeError):
+            message = f"{self.url} answered {status} {answer.reason_phrase}; is it a Roost server?"
+        kind = _REFUSALS.get(status)
+        if kind is None:
+            kind = errors.Invalid if 400 <= status < 500 else None
+        return kind(message) if kind else RoostError(message)
+
+    def _decoded(self, content: bytes, type_: type[T]) -> T:
+        try:
+            return msgspec.json.decode(content, type=type_)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise ProtocolError(
+                f"{self.url} answered in a way this version does not read: {error}."
+            ) from None
+
+    def _wait(self, waits: Iterator[float]) -> None:
+        wait = next(waits, None)
+        if wait is None:
+            raise Unreachable(
+                f"{self.url} has not answered for too long: "
+                "check whether the server runs there, and follow again."
+            )
+        self._sleep(wait)

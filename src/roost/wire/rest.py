@@ -1,0 +1,179 @@
+"""The bodies of /api/v1 as structs: what the server encodes is what `roost.remote` decodes.
+
+Knows names, types and units of the JSON, and nothing else: no routes, no records, no rules. Keys
+are snake_case. Moments are integer milliseconds since 1970 in UTC and end in `_at`; progress is a
+number between 0 and 1; node and job ids are integers. A job specification appears under HQueue's
+own key names, so that what was read can be submitted again.
+
+Always holds: a field is only ever added, with a default, so that older scripts keep reading newer
+servers. The OpenAPI description is made from these structs (`roost.api.openapi`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+PREFIX = "/api/v1"
+
+EVENT_CHANGE = "job"
+EVENT_END = "end"
+"""Names of the server-sent events of /jobs/events: a `JobChange`, and "all are finished"."""
+
+HEADER_OFFSET = "roost-offset"
+HEADER_TOTAL = "roost-total"
+HEADER_COMPLETE = "roost-complete"
+"""Headers of an output part: where it begins, bytes stored so far, `true` if nothing can come."""
+
+
+class ErrorDetail(Struct, frozen=True):
+    status: int
+    message: str
+
+
+class ErrorBody(Struct, frozen=True):
+    """Every answer of 400 and above."""
+
+    error: ErrorDetail
+
+
+class Ids(Struct, frozen=True):
+    """Job ids: those created, or those to act on."""
+
+    ids: list[Annotated[int, Meta(ge=1, le=2**53 - 1)]]
+
+
+class Done(Struct, frozen=True):
+    """The wish is stored. What it changes shows in the jobs and nodes themselves."""
+
+    done: bool = True
+
+
+class JobChange(Struct, frozen=True, kw_only=True):
+    """Where a job stands: the data of a server-sent event."""
+
+    id: int
+    status: str
+    ui_status: str
+    progress: float
+    overall_progress: float
+    tasks_total: int
+    tasks_done: int
+    tasks_failed: int
+    clients_assigned: int
+    finished: bool
+    """As callers count: succeeded, failed, cancelled or abandoned."""
+
+
+class JobSummary(JobChange, frozen=True, kw_only=True):
+    """A row of a list of jobs."""
+
+    name: str
+    priority: int
+    submitted_by: str
+    queued_at: int
+    started_at: int | None
+    ended_at: int | None
+    nodes: list[int]
+
+
+class JobPage(Struct, frozen=True):
+    jobs: list[JobSummary]
+    next: str | None = None
+    """Path and query of the next page; None on the last."""
+
+
+class JobEvent(Struct, frozen=True):
+    at: int
+    status: str
+    message: str
+
+
+class JobAttempt(Struct, frozen=True, kw_only=True):
+    number: int
+    purpose: str
+    nodes: list[int]
+    assigned_at: int
+    started_at: int | None
+    ended_at: int | None
+    cause: str | None
+    exit_code: int | None
+    text: str
+
+
+class JobReason(Struct, frozen=True):
+    """Why a job does not run; `nodes` is empty when it does not depend on the node."""
+
+    text: str
+    nodes: list[int]
+
+
+class Reasons(Struct, frozen=True):
+    reasons: list[JobReason]
+
+
+class JobDetail(JobSummary, frozen=True, kw_only=True):
+    """All that is known of a job. `spec` and `conditions` have HQueue's key names."""
+
+    spec: dict[str, Any]
+    tries_left: int
+    attempt: int
+    runnable_at: int | None
+    command_started_at: int | None
+    command_ended_at: int | None
+    parents: list[int]
+    children: list[int]
+    conditions: list[dict[str, str]]
+    """Those in force, inherited ones included."""
+    held_nodes: list[int]
+    events: list[JobEvent]
+    attempts: list[JobAttempt]
+    reasons: list[JobReason]
+
+
+class NodeDetail(Struct, frozen=True, kw_only=True):
+    id: int
+    label: str
+    hostname: str
+    name: str
+    ip: str
+    platform: str
+    version: str
+    cpus: int
+    cpus_busy: int
+    cpu_speed_mhz: int
+    memory_kb: int
+    load: float
+    idle_minutes: int
+    connected: bool
+    available: bool
+    active: bool
+    disabled: bool
+    description: str
+    groups: list[int]
+    running: list[int]
+    joined_at: int
+    last_beat_at: int
+
+
+class Nodes(Struct, frozen=True):
+    nodes: list[NodeDetail]
+
+
+class ConfigValue(Struct, frozen=True):
+    key: str
+    value: str | None
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """`status` is `ok`, or `unavailable` with the reason in `message`."""
+
+    status: str
+    version: str
+    message: str = ""
+    jobs: dict[str, int] = {}
+    nodes: int = 0
+    nodes_active: int = 0
+    cpus: int = 0
+    cpus_busy: int = 0

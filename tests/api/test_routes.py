@@ -1,0 +1,271 @@
+"""/api/v1 through bytes: bodies, refusals, streams, and the description that is made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+from starlette.applications import Starlette
+
+from roost.api import routes as api
+from roost.core.messages import (
+    CancelJobs,
+    DeleteJobs,
+    EjectJobs,
+    PauseJobs,
+    RemoveNode,
+    RescheduleJobs,
+    ResumeJobs,
+    SetNodeDisabled,
+)
+from roost.errors import Conflict, Unavailable
+from roost.wire import rest
+
+JOBS = "/api/v1/jobs"
+
+
+@pytest.fixture
+def http(farm: Any) -> httpx2.AsyncClient:
+    app = Starlette(routes=api.routes(farm))
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://farm")
+
+
+def refusal(answer: httpx2.Response) -> tuple[int, str]:
+    detail = msgspec.json.decode(answer.content, type=rest.ErrorBody).error
+    assert answer.headers["content-type"] == "application/json"
+    assert detail.status == answer.status_code
+    return detail.status, detail.message
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+async def test_submitting_answers_ids_breadth_first(farm: Any, http: httpx2.AsyncClient) -> None:
+    spec = {"name": "a", "children": [{"name": "b"}]}
+    answer = await http.post(JOBS, json=spec)
+    assert (answer.status_code, answer.json()) == (201, {"ids": [1, 2]})
+    assert (await http.post(f"{JOBS}?parent=2", json=[spec, spec])).json() == {"ids": [3, 4, 5, 6]}
+    assert farm.asked[-1].jobs[0].parent_ids == (2,)
+    many = {"name": "m", "children": [{"name": f"frame {i}"} for i in range(5000)]}
+    assert len((await http.post(JOBS, json=many)).json()["ids"]) == 5001
+
+
+async def test_a_bad_submission_is_refused(farm: Any, http: httpx2.AsyncClient) -> None:
+    status, message = refusal(await http.post(JOBS, json={"name": "a", "cpus": "many"}))
+    assert (status, "cpus" in message) == (400, True)
+    json_type = {"content-type": "application/json"}
+    assert refusal(await http.post(JOBS, content=b"{", headers=json_type))[0] == 400
+    assert refusal(await http.post(f"{JOBS}?parent=x", json={"name": "a"}))[0] == 400
+    assert farm.asked == []
+
+
+async def test_posts_must_be_json(http: httpx2.AsyncClient) -> None:
+    for path in (JOBS, f"{JOBS}/cancel", "/api/v1/nodes/1/disable"):
+        answer = await http.post(path, content=b"{}", headers={"content-type": "text/plain"})
+        assert refusal(answer)[0] == 415
+
+
+async def test_bodies_have_a_limit(
+    http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "BODY_BYTES_MAX", 100)
+    assert refusal(await http.post(JOBS, json={"name": "x" * 200}))[0] == 413
+
+
+async def test_lists_are_paged_and_filtered(farm: Any, http: httpx2.AsyncClient) -> None:
+    for job_id in range(1, 6):
+        farm.add_job(job_id, "failed" if job_id % 2 else "runnable")
+    first = (await http.get(f"{JOBS}?limit=2&status=failed,runnable")).json()
+    assert [job["id"] for job in first["jobs"]] == [5, 4]
+    second = (await http.get(first["next"])).json()
+    assert [job["id"] for job in second["jobs"]] == [3, 2]
+    last = (await http.get(second["next"])).json()
+    assert [job["id"] for job in last["jobs"]] == [1]
+    assert last["next"] is None
+    failed = (await http.get(f"{JOBS}?status=failed&roots_only=true")).json()["jobs"]
+    assert [job["id"] for job in failed] == [5, 3, 1]
+    assert failed[0]["finished"] is True
+    for query in ("status=lazy", "limit=0", "limit=x", "before=x", "roots_only=perhaps"):
+        assert refusal(await http.get(f"{JOBS}?{query}"))[0] == 400
+
+
+async def test_a_job_is_shown_with_everything(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.add_rich_job(7)
+    body = (await http.get(f"{JOBS}/7")).content
+    job = msgspec.json.decode(body, type=rest.JobDetail)
+    assert (job.id, job.name, job.progress, job.overall_progress) == (7, "comp", 0.25, 0.75)
+    assert job.spec["conditions"] == [
+        {"type": "client", "name": "os", "op": "==", "value": "linux"}
+    ]
+    assert job.conditions[0]["value"] == "a,b"
+    assert (job.parents, job.children, job.held_nodes) == ([3], [8, 9], [2])
+    assert job.events[0].message == "submitted"
+    assert job.attempts[0].cause == "exited"
+    assert job.reasons[0] == rest.JobReason("No node is free.", [1])
+    assert refusal(await http.get(f"{JOBS}/8"))[0] == 404
+    assert refusal(await http.get(f"{JOBS}/{10**30}"))[0] == 404
+
+
+async def test_reasons(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.add_rich_job(7)
+    reasons = (await http.get(f"{JOBS}/7/reasons")).json()["reasons"]
+    assert reasons[1] == {"text": "It is late.", "nodes": []}
+
+
+@pytest.mark.parametrize(
+    ("action", "command"),
+    [
+        ("cancel", CancelJobs),
+        ("pause", PauseJobs),
+        ("resume", ResumeJobs),
+        ("reschedule", RescheduleJobs),
+        ("eject", EjectJobs),
+        ("delete", DeleteJobs),
+    ],
+)
+async def test_actions(farm: Any, http: httpx2.AsyncClient, action: str, command: Any) -> None:
+    assert (await http.post(f"{JOBS}/{action}", json={"ids": [2, 1, 2]})).json() == {"done": True}
+    assert farm.asked == [command((2, 1))]
+    assert refusal(await http.post(f"{JOBS}/{action}", json={"ids": ["x"]}))[0] == 400
+    assert refusal(await http.get(f"{JOBS}/{action}"))[0] == 405
+
+
+async def test_output_is_handed_out_in_parts(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.add_job(1, "succeeded")
+    farm.logs[1] = b"<b>hello\xff"
+    for query, offset, data in (
+        ("", 0, b"<b>hello\xff"),
+        ("?offset=3&limit=2", 3, b"he"),
+        ("?last=3", 6, b"lo\xff"),
+        ("?last=0", 9, b""),
+        ("?offset=50", 50, b""),
+    ):
+        answer = await http.get(f"{JOBS}/1/output{query}")
+        assert answer.content == data
+        assert answer.headers[rest.HEADER_OFFSET] == str(offset)
+        assert answer.headers[rest.HEADER_TOTAL] == "9"
+        assert answer.headers[rest.HEADER_COMPLETE] == "true"
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert refusal(await http.get(f"{JOBS}/1/output?offset=-1"))[0] == 400
+    assert refusal(await http.get(f"{JOBS}/2/output"))[0] == 404
+
+
+async def test_output_is_followed_until_complete(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.add_job(1, "running")
+    farm.logs[1] = b"one "
+    following = asyncio.create_task(http.get(f"{JOBS}/1/output/follow?offset=2"))
+    await asyncio.sleep(0)
+    await farm.change(1, "running", b"two ")
+    await farm.change(1, "succeeded", b"three")
+    assert (await following).content == b"e two three"
+    assert refusal(await http.get(f"{JOBS}/2/output/follow"))[0] == 404
+
+
+async def test_events_end_when_all_are_finished(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.add_rich_job(1)
+    farm.add_job(2, "succeeded")
+    following = asyncio.create_task(http.get(f"{JOBS}/events?ids=1,2"))
+    await asyncio.sleep(0)
+    await farm.change(1, "succeeded")
+    answer = await following
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = list(httpx2.EventSource(answer))
+    assert events[-1].event == rest.EVENT_END
+    changes = [msgspec.json.decode(e.data, type=rest.JobChange) for e in events[:-1]]
+    last = {change.id: change for change in changes}
+    assert last[1].status == last[2].status == "succeeded"
+    assert (last[1].tasks_total, last[1].tasks_done) == (4, 2)
+    assert refusal(await http.get(f"{JOBS}/events?ids=1,9"))[0] == 404
+    assert refusal(await http.get(f"{JOBS}/events"))[0] == 400
+    assert refusal(await http.get(f"{JOBS}/events?ids=x"))[0] == 400
+
+
+# --- nodes and the server ------------------------------------------------------------------------
+
+
+async def test_nodes(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.add_node(1, "render1", "gpu")
+    body = (await http.get("/api/v1/nodes")).content
+    (node,) = msgspec.json.decode(body, type=rest.Nodes).nodes
+    assert (node.label, node.cpus, node.cpus_busy, node.running) == ("render1:gpu", 8, 4, [7])
+    await http.post("/api/v1/nodes/1/disable", json={})
+    await http.post("/api/v1/nodes/1/enable", json={})
+    assert (await http.delete("/api/v1/nodes/1")).status_code == 200
+    assert farm.asked == [SetNodeDisabled(1, True), SetNodeDisabled(1, False), RemoveNode(1)]
+    assert refusal(await http.delete("/api/v1/nodes/9"))[0] == 404
+
+
+async def test_health_and_metrics(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.add_job(1)
+    healthy = await http.get("/healthz")
+    assert healthy.status_code == 200
+    health = msgspec.json.decode(healthy.content, type=rest.Health)
+    assert (health.status, health.jobs, health.cpus) == ("ok", {"runnable": 1}, 16)
+    answer = await http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    for line in (
+        'roost_jobs{status="runnable"} 1.0',
+        'roost_jobs{status="failed"} 0.0',
+        "roost_nodes 0.0",
+        "roost_cpus 16.0",
+        "roost_cpus_busy 4.0",
+    ):
+        assert line in answer.text.splitlines()
+    farm.failure = Unavailable("The disk is full.")
+    answer = await http.get("/healthz")
+    assert answer.status_code == 503
+    assert answer.json()["message"] == "The disk is full."
+
+
+async def test_config(http: httpx2.AsyncClient) -> None:
+    assert (await http.get("/api/v1/config/port")).json() == {"key": "port", "value": "5000"}
+    assert (await http.get("/api/v1/config/x")).json()["value"] is None
+
+
+# --- refusals and the description ----------------------------------------------------------------
+
+
+async def test_unknown_paths_and_methods_are_json(http: httpx2.AsyncClient) -> None:
+    assert refusal(await http.get("/api/v1/hats"))[0] == 404
+    assert refusal(await http.post("/api/v1/jobs/x/y", json={}))[0] == 404
+    answer = await http.put(JOBS, json={})
+    assert refusal(answer)[0] == 405
+    assert answer.headers["allow"] == "GET, POST"
+
+
+async def test_a_bug_is_told_by_an_id_only(
+    farm: Any, http: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    farm.failure = ZeroDivisionError("secret detail")
+    status, message = refusal(await http.get(f"{JOBS}/1"))
+    assert (status, "error id" in message, "secret" in message) == (500, True, False)
+    assert "secret detail" in capsys.readouterr().out
+    farm.failure = Conflict("Not now.")
+    assert refusal(await http.get(f"{JOBS}/1")) == (409, "Not now.")
+
+
+async def test_the_description_holds_every_operation(http: httpx2.AsyncClient) -> None:
+    document = json.loads((await http.get("/api/v1/openapi.json")).content)
+    assert document["openapi"] == "3.1.0"
+    described = {
+        (method.upper(), path) for path, methods in document["paths"].items() for method in methods
+    }
+    served = {(op.method, op.path.replace(":int", "")) for op in api.OPERATIONS}
+    assert described == served
+    identifiers = [op["operationId"] for path in document["paths"].values() for op in path.values()]
+    assert len(identifiers) == len(set(identifiers))
+    assert all(op["summary"] for path in document["paths"].values() for op in path.values())
+
+    def references(value: object) -> set[str]:
+        if isinstance(value, dict):
+            own = {value["$ref"]} if "$ref" in value else set()
+            return own.union(*map(references, value.values()))
+        return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+    for reference in references(document):
+        assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]

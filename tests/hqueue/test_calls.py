@@ -1,0 +1,536 @@
+"""Every method through bytes: what the API page and the decisions say, values and types."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+import xmlrpc.client
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+import roost
+from roost.core.messages import (
+    CancelJobs,
+    DeleteJobs,
+    EjectJobs,
+    PauseJobs,
+    RescheduleJobs,
+    ResumeJobs,
+    SetNodeDisabled,
+    SetPriority,
+    SubmitJobs,
+)
+from roost.core.records import JobStatus
+from roost.errors import Conflict, Unavailable
+from roost.hqueue import dispatch, jobs
+
+NOW_TEXT = "20251009T08:53:20"
+XML = {"content-type": "text/xml"}
+
+Caller = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def http(farm: Any) -> httpx2.AsyncClient:
+    app = Starlette(routes=dispatch.routes(farm, body_bytes_max=200_000))
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://farm")
+
+
+@pytest.fixture
+def call(http: httpx2.AsyncClient) -> Caller:
+    async def call(method: str, *params: object) -> Any:
+        body = xmlrpc.client.dumps(params, method, allow_none=True).encode()
+        answer = await http.post("/RPC2", content=body, headers=XML)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/xml")
+        (value,), _ = xmlrpc.client.loads(answer.text)
+        return value
+
+    return call
+
+
+async def fault(call: Caller, *arguments: object) -> tuple[int, str]:
+    with pytest.raises(xmlrpc.client.Fault) as caught:
+        await call(*arguments)
+    return caught.value.faultCode, caught.value.faultString
+
+
+# --- server --------------------------------------------------------------------------------------
+
+
+async def test_server_methods(call: Caller) -> None:
+    assert await call("ping") is True
+    assert await call("getVersion") == roost.__version__
+    assert (await call("getServerTime")).value == NOW_TEXT
+    assert await call("getConfig", "port") == "5000"
+    assert await call("getConfig", "nothing") is None
+
+
+async def test_name_lists(call: Caller) -> None:
+    lists = {
+        "getAllJobStatusNames": [status.value for status in JobStatus],
+        "getSucceededStatusNames": ["succeeded"],
+        "getFailedJobStatusNames": ["failed", "cancelled", "abandoned"],
+        "getFinishedJobStatusNames": ["ejected", "succeeded", "failed", "cancelled", "abandoned"],
+        "getRunningJobStatusNames": ["running", "pausing", "resuming"],
+        "getPausedJobStatusNames": ["paused"],
+        "getWaitingJobStatusNames": ["runnable", "waiting"],
+        "getStartedJobEventNames": ["running"],
+        "getRescheduledEventNames": ["rescheduled"],
+        "getResumedEventNames": ["resumed"],
+        "getPriorityChangedEventNames": ["priority changed"],
+    }
+    for name, expected in lists.items():
+        assert await call(name) == expected
+    finished = set(lists["getFinishedJobStatusNames"])
+    assert set(await call("getUnfinishedJobStatusNames")) == set(JobStatus) - finished
+
+
+# --- asking about jobs ---------------------------------------------------------------------------
+
+
+async def test_a_job_has_every_attribute_in_its_type(farm: Any, call: Caller) -> None:
+    farm.add_node(1, "render1", "gpu")
+    farm.add_rich_job(7)
+    job = await call("getJob", 7)
+    times = {
+        name: job.pop(name).value
+        for name in ("queueTime", "startTime", "runnableTime", "commandStartTime")
+    }
+    (log,) = job.pop("logs")
+    gone = {"hostname": "", "name": "", "label": "", "ip": ""}
+    assert job == {
+        "children": [8, 9],
+        "clients": [
+            {
+                "id": 1,
+                "hostname": "render1",
+                "name": "gpu",
+                "label": "render1:gpu",
+                "ip": "10.0.0.1",
+            },
+            {"id": 99, **gone},
+        ],
+        "clientsOnHold": [{"id": 2, **gone}],
+        "conditions": [{"type": "client", "name": "hostname", "op": "in", "value": "a,b"}],
+        "endTime": None,
+        "ETA": 10,
+        "id": 7,
+        "latestNote": "",
+        "name": "comp",
+        "overallProgress": 0.75,
+        "parents": [3],
+        "priority": 5,
+        "progress": 0.25,
+        "resources": {"licence": 2},
+        "showBlockedClientsWarning": False,
+        "status": "running",
+        "tags": ["single"],
+        "threadId": None,
+        "triesLeft": 1,
+        "uiStatus": "running",
+        "waitingFor": "No node is free. It is late.",
+        "cpus": 4,
+        "submittedBy": "ann",
+        "description": "night run",
+        "command": {"linux": "render", "windows": "render.exe"},
+        "shell": "bash",
+        "environment": {"SHOT": "a<b>&c"},
+        "minHosts": 1,
+        "maxHosts": 1,
+        "maxTime": 90,
+        "commandEndTime": None,
+    }
+    assert times["queueTime"] == "20251009T08:52:20"
+    assert times["startTime"] == times["commandStartTime"] == "20251009T08:52:50"
+    assert log.pop("date").value == "20251009T08:52:20"
+    assert log == {"status": "runnable", "message": "submitted"}
+    assert type(job["ETA"]) is int
+    assert type(job["progress"]) is float
+
+
+async def test_a_plain_job_has_the_documented_nothings(farm: Any, call: Caller) -> None:
+    farm.add_job(1)
+    job = await call("getJob", "1", None)
+    for name, nothing in {
+        "resources": None, "threadId": None, "endTime": None, "startTime": None, "ETA": -1,
+        "waitingFor": "", "latestNote": "", "conditions": [], "clients": [], "progress": 0.0,
+    }.items():  # fmt: skip
+        assert job[name] == nothing
+    assert type(job["progress"]) is float
+
+
+@pytest.mark.parametrize(
+    "attribs", [["status"], ["uiStatus", "overallProgress", "ETA", "name", "progress"]]
+)
+async def test_cheap_attributes_fetch_no_part(farm: Any, call: Caller, attribs: list[str]) -> None:
+    farm.add_rich_job(7)
+    assert list(await call("getJob", 7, attribs)) == attribs
+    assert farm.parts_asked == [frozenset()]
+
+
+async def test_attributes_not_known_are_left_out(farm: Any, call: Caller) -> None:
+    farm.add_rich_job(7)
+    assert await call("getJob", 7, ["cpus", "tags", "colour"]) == {"cpus": 4, "tags": ["single"]}
+
+
+async def test_jobs_come_in_the_order_asked_for_without_unknown_ones(
+    farm: Any, call: Caller
+) -> None:
+    farm.add_job(1)
+    farm.add_job(2)
+    rows = await call("getJobs", [2, 5, "1"], ["id"])
+    assert rows == [{"id": 2}, {"id": 1}]
+    assert await call("getJobs", []) == []
+
+
+async def test_many_jobs_are_answered_whole(farm: Any, call: Caller) -> None:
+    for job_id in range(1, 301):
+        farm.add_job(job_id)
+    rows = await call("getJobs", list(range(1, 301)))
+    assert [row["id"] for row in rows] == list(range(1, 301))
+    assert set(rows[0]) == set(jobs.ATTRIBUTES)
+
+
+async def test_unknown_job_is_a_fault_or_the_documented_nothing(call: Caller) -> None:
+    for method in ("getJob", "getstatus", "getJobOutput"):
+        code, text = await fault(call, method, 7)
+        assert code == 404
+        assert "no job 7" in text
+    assert await call("getinfo", 7) == {}
+
+
+async def test_getinfo_can_be_submitted_again(farm: Any, call: Caller) -> None:
+    farm.add_rich_job(7)
+    info = await call("getinfo", "7")
+    assert info["parents"] == [3]
+    assert info["cleanup"] == ""
+    assert info["submittedBy"] == "ann"
+    assert set(jobs.ATTRIBUTES) <= set(info)
+    spec = {"name": "again", "conditions": info["conditions"], "priority": info["priority"]}
+    (new_id,) = await call("newjob", spec)
+    assert farm.views[new_id].job.spec.conditions == farm.views[7].conditions
+
+
+async def test_status_ids(farm: Any, call: Caller) -> None:
+    for job_id, status in enumerate(
+        ("runnable", "running", "pausing", "succeeded", "abandoned", "failed"), 1
+    ):
+        farm.add_job(job_id, status, parents=(1,) if status == "failed" else ())
+    assert await call("getstatus", 2) == "running"
+    assert await call("getJobIdsByStatus", ["waiting"]) == [1]
+    assert await call("getJobIdsByStatus", ["running", "failed"]) == [2, 6]
+    assert await call("getJobIdsBySatus", ["running", "failed"]) == [2, 6]
+    assert await call("getRunningJobIds") == [2, 3]
+    assert await call("getFinishedRootJobIds") == [4, 5]
+    assert await call("getUnfinishedRootJobIds") == [1, 2, 3]
+    code, text = await fault(call, "getJobIdsByStatus", ["lazy"])
+    assert (code, "lazy" in text) == (400, True)
+
+
+async def test_waiting_jobs_are_counted_by_minutes_and_priority(farm: Any, call: Caller) -> None:
+    assert await call("getNumWaitingJobs") == 3
+    assert farm.waiting_asked == (farm.now(), None, None)
+    await call("getNumWaitingJobs", 10, 0, 5)
+    assert farm.waiting_asked == (farm.now() - 600_000, 0, 5)
+    await call("getNumWaitingJobs", 0.5, -1, -1)
+    assert farm.waiting_asked == (farm.now() - 30_000, None, None)
+
+
+async def test_output_survives_rubbish_and_counts_characters(farm: Any, call: Caller) -> None:
+    farm.add_job(1)
+    farm.logs[1] = b"\x1b[0mred\0 \xff " + "äöü€".encode()
+    assert await call("getJobOutput", 1) == "\ufffd[0mred\ufffd \ufffd äöü€"
+    assert await call("getJobOutput", 1, 2) == "ü€"
+    assert await call("getJobOutput", 1, 0) == await call("getJobOutput", 1, None)
+    farm.logs[1] = b"x" * 300_000
+    assert len(await call("getJobOutput", 1)) == 300_000
+
+
+# --- submitting and acting -----------------------------------------------------------------------
+
+
+async def test_newjob_takes_every_documented_form(farm: Any, call: Caller) -> None:
+    nested = {"name": "a", "children": [{"name": "b"}, {"name": "c"}]}
+    assert await call("newjob", nested) == [1, 2, 3]
+    assert await call("newjob", [{"name": "d"}, {"name": "e"}]) == [4, 5]
+    assert await call("newjob", json.dumps(nested)) == [6, 7, 8]
+    assert await call("newjob", xmlrpc.client.Binary(json.dumps([nested]).encode())) == [9, 10, 11]
+    assert await call("newjob", {"name": "f"}, "3") == [12]
+    assert farm.asked[-1].jobs[0].parent_ids == (3,)
+    assert await call("newjob", {"name": "g"}, None, [4, "5"]) == [13]
+    assert farm.asked[-1].jobs[0].child_ids == (4, 5)
+    many = {"name": "m", "children": [{"name": f"frame {i}"} for i in range(1500)]}
+    assert len(await call("newjob", json.dumps(many))) == 1501
+
+
+async def test_a_bad_specification_creates_nothing(farm: Any, call: Caller) -> None:
+    code, text = await fault(call, "newjob", {"name": "a", "cpus": "many"})
+    assert code == 400
+    assert text == 'job "a": cpus must be a whole number, not "many"'
+    assert farm.asked == []
+
+
+async def test_runcmd_returns_one_id(farm: Any, call: Caller) -> None:
+    assert await call("runcmd", "ls -l") == 1
+    assert farm.views[1].job.spec.command == "ls -l"
+
+
+async def test_actions_return_none(farm: Any, call: Caller) -> None:
+    for name, command in {
+        "cancelJobs": CancelJobs,
+        "pauseJobs": PauseJobs,
+        "resumeJobs": ResumeJobs,
+        "rescheduleJobs": RescheduleJobs,
+        "deleteJobs": DeleteJobs,
+        "ejectJobs": EjectJobs,
+    }.items():
+        assert await call(name, [1, "2", 77]) is None
+        assert farm.asked[-1] == command((1, 2, 77))
+    assert await call("ejectJobFromClient", 5) is None
+    assert farm.asked[-1] == EjectJobs((5,))
+    assert await call("setJobPriority", [1], -4) is None
+    assert farm.asked[-1] == SetPriority((1,), 0)
+
+
+# --- clients -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nodes(farm: Any) -> None:
+    farm.add_node(1, "render1")
+    farm.add_node(2, "render1", "gpu", disabled=True)
+    farm.add_node(3, "render3.farm.net", "only")
+
+
+@pytest.mark.usefixtures("nodes")
+async def test_a_client_has_every_attribute_in_its_type(call: Caller) -> None:
+    client = await call("getClient", 2)
+    assert client.pop("lastHeartbeat").value == "20251009T08:53:15"
+    (rule,) = client.pop("availabilityRules")
+    assert rule["anytime"] is True
+    assert client == {
+        "available": False,
+        "cpus": 8,
+        "cpuSpeed": 3000,
+        "description": "",
+        "disabled": True,
+        "groups": [4],
+        "hostname": "render1",
+        "id": 2,
+        "idleTime": -1,
+        "ip": "10.0.0.2",
+        "label": "render1:gpu",
+        "latestNote": "",
+        "load": 0.5,
+        "memory": 2 * 1024**3,
+        "name": "gpu",
+        "needsUpgrade": False,
+        "platform": "linux-x86_64",
+        "runningJobs": [7],
+        "threadId": None,
+        "version": "abc",
+    }
+
+
+@pytest.mark.usefixtures("nodes")
+async def test_clients_are_found_by_id_and_by_name(call: Caller) -> None:
+    only_id = ["id"]
+    assert await call("getClients", None, only_id) == [{"id": 1}, {"id": 2}, {"id": 3}]
+    assert len(await call("getClients")) == 3
+    assert await call("getClients", []) == []
+    assert await call("getClients", [3, 9, 1], only_id) == [{"id": 3}, {"id": 1}]
+    assert await call("getClient", 9) == {}
+    for name, expected in {
+        "render1": {"id": 1},
+        "RENDER1": {"id": 1},
+        "render1:": {"id": 1},
+        "render1:gpu": {"id": 2},
+        "render3": {"id": 3},
+        "render3.farm.net:only": {"id": 3},
+        "render3:": {},
+        "nobody": {},
+    }.items():
+        assert await call("getClientByName", name, only_id) == expected
+        assert await call("getClientByHostname", name, only_id) == expected
+    by_name = await call("getClientsByName", ["render1:gpu", "nobody", "render3"], only_id)
+    assert by_name == [{"id": 2}, {"id": 3}]
+    assert await call("getClientsByHostname", ["render3"], only_id) == [{"id": 3}]
+
+
+@pytest.mark.usefixtures("nodes")
+async def test_setdisabled_is_true_or_none(farm: Any, call: Caller) -> None:
+    assert await call("setdisabled", "nohost", True) is None
+    assert farm.asked == []
+    assert await call("setdisabled", "render1:gpu", False) is True
+    assert farm.asked == [SetNodeDisabled(2, False)]
+
+
+# --- faults and the protocol ---------------------------------------------------------------------
+
+
+async def test_wrong_arguments_are_faults_that_name_them(call: Caller) -> None:
+    for arguments, sentence in (
+        (("getJob",), "getJob needs the argument job_id: call getJob(job_id, attribs=None)."),
+        (("getJob", "x"), 'getJob: job_id must be a whole number, not "x".'),
+        (("getJob", 1, 5), "getJob: attribs must be a list, not 5."),
+        (("getJobs", 5), "getJobs: job_ids must be a list, not 5."),
+        (("cancelJobs", ["x"]), 'job_ids holds an item that must be a whole number, not "x".'),
+        (("setdisabled", "a", "yes"), 'disabled must be True or False, not "yes".'),
+        (("getConfig", 5), "getConfig: key must be text, not 5."),
+        (("getConfig", {}), "getConfig: key must be text, not an object."),
+        (("newjob", {"name": "a"}, {}), "newjob: parent_id must be a whole number"),
+    ):
+        code, text = await fault(call, *arguments)
+        assert code == 400
+        assert sentence in text
+
+
+async def test_surplus_arguments_are_ignored(call: Caller) -> None:
+    assert await call("ping", 1, 2, 3) is True
+
+
+async def test_unknown_methods_are_fault_0(call: Caller) -> None:
+    code, text = await fault(call, "getHats")
+    assert code == 0
+    assert "getHats" in text
+    assert (await fault(call, "__class__"))[0] == 0
+
+
+async def test_refusals_keep_their_number(farm: Any, call: Caller) -> None:
+    farm.failure = Unavailable("The server is stopping.")
+    assert await fault(call, "cancelJobs", [1]) == (503, "The server is stopping.")
+    farm.failure = Conflict("No.")
+    assert (await fault(call, "newjob", {"name": "a"}))[0] == 409
+
+
+async def test_a_bug_is_told_by_an_id_only(
+    farm: Any, call: Caller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    farm.failure = ZeroDivisionError("secret detail")
+    code, text = await fault(call, "cancelJobs", [1])
+    assert code == 500
+    assert "error id" in text
+    assert "secret" not in text
+    assert "secret detail" in capsys.readouterr().out
+
+
+async def test_multicall_answers_each_call_on_its_own(farm: Any, call: Caller) -> None:
+    farm.add_job(1)
+    answers = await call(
+        "system.multicall",
+        [
+            {"methodName": "ping", "params": []},
+            {"methodName": "getJob", "params": [9]},
+            {"methodName": "getHats", "params": []},
+            {"methodName": "system.multicall", "params": [[]]},
+            {"params": 5},
+            {"methodName": "getstatus", "params": [1]},
+        ],
+    )
+    assert answers[0] == [True]
+    assert [answer["faultCode"] for answer in answers[1:5]] == [404, 0, 400, 400]
+    assert answers[5] == ["runnable"]
+    assert (await fault(call, "system.multicall"))[0] == 400
+
+
+async def test_the_table_describes_itself(call: Caller) -> None:
+    names = await call("system.listMethods")
+    assert {*dispatch.METHODS, "getJobIdsBySatus", "system.multicall"} <= set(names)
+    for name in names:
+        assert name in await call("system.methodHelp", name)
+        for signature in await call("system.methodSignature", name):
+            assert all(isinstance(word, str) for word in signature)
+    assert await call("system.methodSignature", "getJob") == [
+        ["struct", "int"],
+        ["struct", "int", "array"],
+    ]
+    assert (await fault(call, "system.methodHelp", "getHats"))[0] == 0
+    page = dispatch.reference()
+    for name, method in dispatch.METHODS.items():
+        assert method.usage(name) in page
+
+
+PING = b"<methodCall><methodName>ping</methodName></methodCall>"
+
+
+@pytest.mark.parametrize("path", ["/", "/RPC2", "/xmlrpc"])
+async def test_every_path_answers(http: httpx2.AsyncClient, path: str) -> None:
+    answer = await http.post(path, content=PING, headers={"content-type": "application/xml; a=b"})
+    assert b"<boolean>1</boolean>" in answer.content
+    assert (await http.get(path)).status_code == 405
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", ""])
+async def test_other_content_types_are_415(http: httpx2.AsyncClient, kind: str) -> None:
+    answer = await http.post("/", content=PING, headers={"content-type": kind})
+    assert answer.status_code == 415
+
+
+async def test_a_body_above_the_limit_is_413(http: httpx2.AsyncClient) -> None:
+    assert (await http.post("/", content=b"x" * 200_001, headers=XML)).status_code == 413
+
+    async def endless() -> Any:
+        while True:
+            yield b"x" * 1000
+
+    assert (await http.post("/", content=endless(), headers=XML)).status_code == 413
+
+
+async def test_bad_xml_is_a_fault(http: httpx2.AsyncClient) -> None:
+    for body in (b"", b"rubbish", b"<!DOCTYPE a []><methodCall/>", b"<" * 100_000):
+        answer = await http.post("/", content=body, headers=XML)
+        assert answer.status_code == 200
+        with pytest.raises(xmlrpc.client.Fault) as caught:
+            xmlrpc.client.loads(answer.text)
+        assert caught.value.faultCode == 400
+
+
+# --- a real caller over a real socket ------------------------------------------------------------
+
+
+@pytest.fixture
+def served(farm: Any) -> Iterator[str]:
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        Starlette(routes=dispatch.routes(farm)), lifespan="off", log_config=None, loop="asyncio"
+    )
+    server = uvicorn.Server(config)
+    # The socket queues connections from the start, so there is nothing to wait for.
+    thread = threading.Thread(
+        target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True
+    )
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(5)
+    listening.close()
+
+
+def test_server_proxy_of_the_standard_library(farm: Any, served: str) -> None:
+    for url in (served, f"{served}/", f"{served}/xmlrpc"):
+        with xmlrpc.client.ServerProxy(url) as hq:
+            assert hq.ping() is True
+    with xmlrpc.client.ServerProxy(served, allow_none=True) as hq:
+        ids: Any = hq.newjob({"name": "a", "children": [{"name": "b"}]}, None)
+        assert ids == [1, 2]
+        job: Any = hq.getJob(1, ["name", "queueTime", "endTime"])
+        assert (job["name"], job["endTime"]) == ("a", None)
+        assert str(job["queueTime"]) == "20251009T08:52:20"
+        calls = xmlrpc.client.MultiCall(hq)
+        calls.ping()
+        calls.getstatus(2)
+        assert tuple(calls()) == (True, "runnable")
+        assert "ping" in hq.system.listMethods()
+        with pytest.raises(xmlrpc.client.Fault, match="no job 77"):
+            hq.getJob(77)
+    assert isinstance(farm.asked[0], SubmitJobs)
