@@ -138,8 +138,8 @@ class Gateway(Protocol):
         """How many jobs are runnable since before that moment, bounds inclusive."""
         ...
 
-    async def nodes(self) -> list[NodeView]:
-        """All listed nodes, by id."""
+    async def nodes(self, *, with_former: bool = False) -> list[NodeView]:
+        """All listed nodes, by id; `with_former` adds those that have left the farm."""
         ...
 
     async def groups(self) -> list[Group]: ...

@@ -205,7 +205,7 @@ class FakeGateway:
         self.waiting_asked = (before, low, high)
         return 3
 
-    async def nodes(self) -> list[NodeView]:
+    async def nodes(self, *, with_former: bool = False) -> list[NodeView]:
         return [view for _, view in sorted(self.node_views.items())]
 
     async def groups(self) -> list[Group]:

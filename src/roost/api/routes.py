@@ -150,7 +150,7 @@ def _standing(view: JobView) -> dict[str, Any]:
         "tasks_done": rollup.tasks_done,
         "tasks_failed": rollup.tasks_failed,
         "clients_assigned": rollup.clients_assigned,
-        "finished": job.status in lifecycle.FINISHED,
+        "finished": job.status in lifecycle.FINAL,
     }
 
 
@@ -398,7 +398,7 @@ async def follow_jobs(gateway: Gateway, request: Request) -> Response:
                 for view in views:
                     data = msgspec.json.encode(rest.JobChange(**_standing(view))).decode()
                     yield ServerSentEvent(data, event=rest.EVENT_CHANGE)
-                finished = {v.job.id for v in views if v.job.status in lifecycle.FINISHED}
+                finished = {v.job.id for v in views if v.job.status in lifecycle.FINAL}
                 deleted = set(changed) - {view.job.id for view in views}
                 # An abandoned job may run again, so it can leave the set of the finished.
                 unfinished = (unfinished | set(changed)) - finished - deleted

@@ -183,6 +183,8 @@ def condition_holds(condition: Condition, node: Node, groups: Mapping[str, Group
     matches nothing for `==`/`in` and everything for `!=`/`not_in`."""
     if condition.op in ("==", "!="):
         values = [condition.value.strip()] if condition.value.strip() else []
+    elif condition.name == "group" and condition.value.strip() in groups:
+        values = [condition.value.strip()]  # a name may hold a comma (decision 12)
     else:
         values = split_values(condition.value)
     is_among = any(_matches(condition.name, value, node, groups) for value in values)

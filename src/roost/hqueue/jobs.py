@@ -158,7 +158,7 @@ async def _shape(
 ) -> list[dict[str, object]]:
     nodes: dict[NodeId, Node] = {}
     if views and any(each.needs_nodes for each in chosen.values()):
-        nodes = {view.node.id: view.node for view in await gateway.nodes()}
+        nodes = {view.node.id: view.node for view in await gateway.nodes(with_former=True)}
     background = Background(gateway.now(), nodes)
 
     def shape() -> list[dict[str, object]]:

@@ -86,9 +86,12 @@ class Access:
 
     # --- nodes ----------------------------------------------------------------------------
 
-    async def nodes(self) -> list[NodeView]:
-        farm = self._engine.farm
-        return [self._node_view(node) for node in farm.nodes if not farm.nodes[node].leaving]
+    async def nodes(self, *, with_former: bool = False) -> list[NodeView]:
+        return [
+            self._node_view(node.id)
+            for node in self._engine.farm.nodes.values()
+            if with_former or not node.leaving
+        ]
 
     def _node_view(self, node_id: NodeId) -> NodeView:
         floor = self._engine.farm.floor

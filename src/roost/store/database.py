@@ -33,6 +33,7 @@ R = TypeVar("R")
 READERS = 4
 CLOSE_MS_MAX = 300
 """How long `close` waits for readers that are busy computing rather than reading."""
+_INTERRUPT_MS = 10
 
 _BOTH = ("busy_timeout = 5000", "foreign_keys = ON", "temp_store = MEMORY")
 _WRITER = (
@@ -100,11 +101,15 @@ class Database:
         if self._closing:
             return
         self._closing = True
-        for connection in tuple(self._reading):
-            connection.interrupt()
         await asyncio.wrap_future(self._writer_thread.submit(self._drop_pen))
         self._writer_thread.shutdown()
-        await asyncio.to_thread(wait, tuple(self._reads), CLOSE_MS_MAX / 1000)
+        for _ in range(CLOSE_MS_MAX // _INTERRUPT_MS):
+            if not self._reads:
+                break
+            # Again and again: one that comes just before a statement begins does nothing.
+            for connection in tuple(self._reading):
+                connection.interrupt()
+            await asyncio.to_thread(wait, tuple(self._reads), _INTERRUPT_MS / 1000)
         self._reader_threads.shutdown(wait=False)
         self._reader_engine.dispose()
         self._writer_engine.dispose()

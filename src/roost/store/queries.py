@@ -100,15 +100,18 @@ def list_jobs(
     `name_contains` has no index: it walks back from the newest job until enough names match.
     """
     statement = _filtered(_WITH_SPEC if _needs_spec(parts) else _BARE, which)
+    statuses = which.statuses
+    if which.submitted_by and not statuses:
+        statuses = tuple(JobStatus)  # the index on the submitter has the status before the id
     if which.parent is not None:
         # Already narrowed to the children of one job: any order of the rest is cheap.
-        if which.statuses:
-            statement = statement.where(_jobs.status.in_(_texts(which.statuses)))
+        if statuses:
+            statement = statement.where(_jobs.status.in_(_texts(statuses)))
         rows = connection.execute(statement).all()
-    elif which.statuses:
+    elif statuses:
         rows = [
             row
-            for status in _texts(which.statuses)
+            for status in _texts(statuses)
             for row in connection.execute(statement.where(_jobs.status == status))
         ]
         rows.sort(key=lambda row: row[0], reverse=True)

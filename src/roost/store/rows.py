@@ -304,11 +304,12 @@ def save_changes(connection: Connection, changes: Changes) -> None:
     _INSERT_EVENT.run(
         connection, [event_row(event) for event in changes.events if event.job not in gone]
     )
-    moved = {child for _, child in changes.edges_removed} | {child for _, child in edges}
+    # Whose place among the roots may have changed; the new ones were put in theirs already.
+    moved = {child for _, child in edges}.difference(job.id for job, _ in changes.submitted)
+    moved.update(child for _, child in changes.edges_removed)
     moved.update(_children_of(connection, gone))
     _DELETE_JOB.run(connection, [(job,) for job in changes.deleted])
-    moved.difference_update(gone, [job.id for job, _ in changes.submitted])
-    for chunk in chunks(moved):
+    for chunk in chunks(sorted(moved - gone)):
         connection.execute(_MARK_ROOT, {"ids": chunk})
     _DELETE_NODE.run(connection, [(node,) for node in changes.nodes_removed])
     _UPSERT_NODE.run(connection, [node_row(node) for node in changes.nodes])

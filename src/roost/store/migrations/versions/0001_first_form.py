@@ -78,13 +78,18 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index("jobs_by_status", "jobs", ["status", "id"])
-    op.create_index("jobs_by_submitter", "jobs", ["submitted_by", "id"])
+    op.create_index("jobs_by_submitter", "jobs", ["submitted_by", "status", "id"])
     op.create_index(
-        "jobs_waiting", "jobs", ["runnable_at", "priority"], **_where("status = 'runnable'")
+        "jobs_waiting",
+        "jobs",
+        ["status", "runnable_at", "priority"],
+        **_where("status = 'runnable'"),
     )
     op.create_index("roots", "jobs", ["id"], **_where("is_root = 1"))
     op.create_index("roots_by_status", "jobs", ["status", "id"], **_where("is_root = 1"))
-    op.create_index("roots_by_submitter", "jobs", ["submitted_by", "id"], **_where("is_root = 1"))
+    op.create_index(
+        "roots_by_submitter", "jobs", ["submitted_by", "status", "id"], **_where("is_root = 1")
+    )
     op.create_table(
         "nodes",
         sa.Column("id", BIG, autoincrement=False, nullable=False),
@@ -130,7 +135,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job", "number", name=op.f("pk_attempts")),
         sqlite_strict=True,
     )
-    op.create_index("attempts_open", "attempts", ["job"], **_where("ended_at IS NULL"))
+    op.create_index("attempts_open", "attempts", ["job", "number"], **_where("ended_at IS NULL"))
     op.create_table(
         "job_edges",
         sa.Column("position", BIG, nullable=False),

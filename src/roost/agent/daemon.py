@@ -1,0 +1,537 @@
+"""The agent: joins the plan to the keeper, the output files, the server and port 5001.
+
+Everything that happens becomes an event of the plan, and what the plan answers is done here, in
+order, on one loop. Nothing is decided twice: which attempt to start, signal or report is the
+plan's business (`plan`), how a process is made the keeper's (`keeper`). The daemon may end at any
+moment, even by kill -9; whoever comes next on the same data folder goes on from what the keeper
+remembers.
+
+What always holds: one agent per data folder; the plan has heard from the keeper before the server
+is told what is held; jobs do not notice when the daemon goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import assert_never
+
+from msgspec import Struct
+
+from roost.agent import hqnode, plan, probe
+from roost.agent.link import Link, Waits
+from roost.agent.plan import Action, Event, Limits, Plan, RunEnded, RunKey, SignalName
+from roost.agent.starter import Starter
+from roost.agent.tailer import FolderWatch, Tailer
+from roost.agent.tether import Tether
+from roost.core.messages import AttemptEnded
+from roost.core.records import AttemptKey, JobId, Moment, NodeFacts
+from roost.errors import Unreachable
+from roost.wire.link import (
+    FRAME_BYTES_SOFT,
+    PROTOCOL,
+    Beat,
+    Farewell,
+    FromAgent,
+    FromServer,
+    Hello,
+    OutputSaved,
+    Refusal,
+    Reports,
+    ReportsSaved,
+    Signal,
+    Start,
+    Welcome,
+)
+
+log = logging.getLogger(__name__)
+
+REPORTS_PER_FRAME_MAX = 2_000
+BEAT_S = 10.0
+"""Until the server says how often."""
+OUTPUT_PAUSE_S = 0.02
+"""Files that are written to without a break are looked at this often."""
+OUTPUT_LOOK_S = 0.5
+"""The same where the system does not tell of writes."""
+
+_NUMBERS: dict[SignalName, int] = {
+    "interrupt": signal.SIGINT,
+    "terminate": signal.SIGTERM,
+    "kill": signal.SIGKILL,
+    "stop": signal.SIGSTOP,
+    "continue": signal.SIGCONT,
+}
+_NAMES: dict[int, SignalName] = {number: name for name, number in _NUMBERS.items()}
+
+
+class AgentOptions(Struct, frozen=True):
+    """What an agent is told when it is started."""
+
+    server: str
+    """URL of the farm: `http://host:5000`."""
+    data: Path
+    """Its data folder; made when missing. One agent at a time."""
+    name: str = ""
+    """Tells several agents of one machine apart."""
+    hostname: str = ""
+    """Empty: the machine's own."""
+    host: str = "127.0.0.1"
+    """Where the node's port listens."""
+    port: int | None = None
+    """None: what `hqnode.port` in the data folder says, else 5001. 0: a free one."""
+    cpus: int | None = None
+    """None or 0: all that it may use."""
+    job_environment: dict[str, str] = {}
+    root: str = ""
+    """The farm's shared folder as this machine sees it: HQROOT."""
+    exit_with_stdin: bool = False
+    """Stop when standard input ends, as it does when whoever started us is gone."""
+    limits: Limits = Limits()
+    waits: Waits = Waits()
+
+
+class AgentReady(Struct, frozen=True):
+    url: str
+    """Where `wakeup` and `terminate` are served."""
+    pid: int
+
+
+class Agent:
+    def __init__(self, options: AgentOptions, folder: hqnode.Folder, port: int) -> None:
+        self._options = options
+        self._folder = folder
+        self._installation = folder.installation()
+        self._port = port
+        self._platform = probe.platform()
+        self._starter = Starter(
+            server=options.server,
+            platform=self._platform,
+            folder=folder.path,
+            root=options.root,
+            job_environment=options.job_environment,
+        )
+        self._plan = Plan(limits=options.limits)
+        self._tailer = Tailer()
+        self._reports: deque[plan.SendReport] = deque()
+        self._beat_due = False
+        self._farewell_due = False
+        self._beat_s = BEAT_S
+        self._next_beat: asyncio.TimerHandle | None = None
+        self._started = (time.time_ns(), time.monotonic_ns())
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stopped = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._tether = Tether(
+            folder.path, self._installation, self._starter.common, self._on_keeper_events
+        )
+        self._tether.lost = self._on_keeper_lost
+        self._link = Link(
+            options.server,
+            hello=self._hello,
+            receive=self._on_frame,
+            fill=self._fill,
+            down=self._on_link_down,
+            waits=options.waits,
+        )
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Until `stop`, or until it has left the farm. Raises `RoostError` or `OSError`."""
+        stopped = asyncio.create_task(self._stopped.wait())
+        tasks = [asyncio.create_task(self._tether.join())]
+        try:
+            await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            if not self._stopped.is_set() and tasks.pop().result() is None:
+                ready()
+                tasks.append(asyncio.create_task(self._link.run()))
+                tasks.append(asyncio.create_task(self._watch_output()))
+                await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            for timer in (self._deadline, self._next_beat):
+                if timer is not None:
+                    timer.cancel()
+            self._tether.close()
+            self._tailer.close()
+        for result in [self._failure, *results]:
+            if isinstance(result, Exception):
+                raise result
+
+    def stop(self) -> None:
+        """End soon; what runs goes on under the keeper."""
+        self._stopped.set()
+
+    def wakeup(self) -> None:
+        """Send a beat now."""
+        self._beat()
+        self._link.hurry()
+
+    def terminate(self) -> None:
+        """Take nothing new, cancel what is paused, and stop when what runs has ended."""
+        if not self._plan.leaving:
+            self._folder.log("Terminating when the last job has ended")
+        self._farewell_due = True
+        self._tell(plan.Leaving())
+        self._settle()
+
+    # --- the plan -----------------------------------------------------------------------------
+
+    def _now(self) -> Moment:
+        """Wall time at the start plus what has passed since: it neither jumps nor runs back."""
+        wall, steady = self._started
+        return Moment((wall + time.monotonic_ns() - steady) // 1_000_000)
+
+    def _tell(self, event: Event) -> None:
+        for action in self._plan.handle(event, self._now()):
+            self._do(action)
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case plan.SendReport():
+                self._reports.append(action)
+                if isinstance(action.report, AttemptEnded):
+                    self._folder.log(f"Finished job {action.report.job} ({action.report.cause})")
+            case plan.StartRun(run, order, note):
+                key = (order.job, order.number)
+                mark = _mark(key)
+                output = self._starter.output(mark)
+                self._tailer.follow(key, output)
+                if run[2] in ("command", "on_child_error"):
+                    self._folder.log(f"Running job {order.job} (attempt {order.number})")
+                self._tether.request(
+                    "start",
+                    _run_name(run),
+                    mark,
+                    self._starter.argv(order, run[2]),
+                    order.environment,
+                    self._starter.cwd(order),
+                    output,
+                    note,
+                )
+            case plan.SignalRun(run, name):
+                everybody = name in ("kill", "stop", "continue")
+                if name == "interrupt":
+                    self._folder.log(f"Cancelling job {run[0]}")
+                self._tether.request("signal", _run_name(run), _NUMBERS[name], everybody)
+            case plan.KeepNote(run, note):
+                self._tether.request("note", _run_name(run), note)
+            case plan.DrainOutput(key):
+                self._tailer.drain(key)
+            case plan.Forget(key, runs):
+                for run in runs:
+                    self._tether.request("forget", _run_name(run))
+                self._tailer.forget(key)
+            case _:
+                assert_never(action)
+
+    def _settle(self) -> None:
+        """After a batch of events: the next deadline, the log, and what there is to send."""
+        moment = self._plan.next_deadline()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if moment is not None:
+            wait = max(0, moment - self._now()) / 1000
+            self._deadline = asyncio.get_running_loop().call_later(wait, self._on_deadline)
+        self._link.wake()
+        if not self._link.connected:
+            self._folder.flush_log()  # else when the link comes to rest
+        if self._plan.leaving and self._plan.idle and not self._link.connected:
+            self.stop()
+
+    def _on_deadline(self) -> None:
+        self._tell(plan.TimePassed())
+        self._settle()
+
+    # --- the keeper ---------------------------------------------------------------------------
+
+    def _on_keeper_events(self, events: list[list[object]]) -> None:
+        for event in events:
+            match event:
+                case ["started", str(name), int(at)]:
+                    self._tell(plan.RunStarted(_run_key(name), Moment(at)))
+                case ["ended", str(name), int() | None as status, int(at), str(text)]:
+                    self._tell(RunEnded(_run_key(name), Moment(at), status, text))
+                case ["signalled", str(name), int(number)]:
+                    self._tell(plan.RunSignalled(_run_key(name), _NAMES[number]))
+                case ["held", list(records)]:
+                    self._on_held(records)
+                case _:
+                    log.warning("The keeper says what nobody understands: %r", event)
+        self._settle()
+
+    def _on_held(self, records: list[dict[str, object]]) -> None:
+        runs = tuple(_kept_run(record) for record in records)
+        for kept in runs:
+            key = kept.run[:2]
+            self._tailer.follow(key, self._starter.output(_mark(key)))
+        self._tell(plan.KeeperJoined(runs))
+
+    def _on_keeper_lost(self, error: BaseException) -> None:
+        self._failure = error
+        self.stop()
+
+    # --- the server ---------------------------------------------------------------------------
+
+    def _hello(self) -> Hello:
+        facts = NodeFacts(
+            hostname=self._options.hostname or probe.hostname(),
+            name=self._options.name,
+            installation=self._installation,
+            ip=probe.address_towards(self._options.server),
+            port=self._port,
+            platform=self._platform,
+            cpus=self._options.cpus or probe.cpus(),
+            cpu_speed_mhz=probe.cpu_speed_mhz(),
+            memory_kb=probe.memory_kb(),
+            version=probe.version(),
+        )
+        return Hello(PROTOCOL, facts, self._plan.held())
+
+    def _on_frame(self, messages: list[FromServer]) -> None:
+        for message in messages:
+            match message:
+                case Start(order):
+                    self._tell(plan.OrderReceived(order))
+                case Signal(job, number, action):
+                    self._tell(plan.SignalReceived(job, number, action))
+                case ReportsSaved(through):
+                    self._tell(plan.ReportsSaved(through))
+                case OutputSaved(job, number, size):
+                    self._tailer.acknowledge((job, number), size)
+                case Welcome():
+                    self._on_welcome(message)
+                case Refusal(text, kill):
+                    self._folder.log(f"The server refuses this node: {text}")
+                    if kill:
+                        self._tell(plan.Unwanted())
+                case _:
+                    assert_never(message)
+        self._settle()
+
+    def _on_welcome(self, welcome: Welcome) -> None:
+        self._folder.log(f"Connected to {self._options.server} as node {welcome.node}")
+        self._beat_s = welcome.beat_ms / 1000
+        self._beat()
+        self._farewell_due = self._plan.leaving
+        self._reports.clear()
+        stored = {(job, number): size for job, number, size in welcome.outputs}
+        self._tailer.rewind(stored)
+        self._tell(plan.Welcomed(frozenset(stored)))
+
+    def _on_link_down(self) -> None:
+        self._folder.log("The connection to the server has ended")
+        self._settle()
+
+    def _fill(self) -> list[FromAgent]:
+        """The next frame. Output goes before reports, so that an end follows its output."""
+        messages: list[FromAgent] = []
+        if self._farewell_due:
+            self._farewell_due = False
+            messages.append(Farewell())
+        if self._beat_due:
+            self._beat_due = False
+            messages.append(self._make_beat())
+        outputs, drained = self._tailer.pull(FRAME_BYTES_SOFT)
+        messages.extend(outputs)
+        for key, progress in drained:
+            self._tell(plan.OutputSent(key, progress))
+        messages.extend(self._take_reports())
+        if not messages:
+            self._folder.flush_log()
+            if self._plan.leaving and self._plan.idle:
+                self.stop()
+        return messages
+
+    def _take_reports(self) -> list[FromAgent]:
+        """Grouped, as only consecutive numbers travel together."""
+        groups: list[FromAgent] = []
+        group: list[plan.SendReport] = []
+        for _ in range(min(len(self._reports), REPORTS_PER_FRAME_MAX)):
+            report = self._reports.popleft()
+            if group and report.number != group[-1].number + 1:
+                groups.append(_reports(group))
+                group = []
+            group.append(report)
+        if group:
+            groups.append(_reports(group))
+        return groups
+
+    def _make_beat(self) -> Beat:
+        progressed = self._tailer.progressed()
+        progress = tuple((job, number, millionths) for (job, number), millionths in progressed)
+        return Beat(probe.load(), probe.idle_minutes(), progress)
+
+    def _beat(self) -> None:
+        """A beat now, and the next one in time."""
+        self._beat_due = True
+        self._link.wake()
+        if self._next_beat is not None:
+            self._next_beat.cancel()
+        self._next_beat = asyncio.get_running_loop().call_later(self._beat_s, self._beat)
+
+    # --- output -------------------------------------------------------------------------------
+
+    async def _watch_output(self) -> None:
+        """Files that are written to all the time are looked at now and then, not at each write."""
+        try:
+            watch = FolderWatch(self._starter.outputs)
+        except OSError:
+            while True:
+                await asyncio.sleep(OUTPUT_LOOK_S)
+                self._tailer.look()
+                self._link.wake()
+        loop = asyncio.get_running_loop()
+        written = asyncio.Event()
+        loop.add_reader(watch.file, written.set)
+        try:
+            while True:
+                await written.wait()
+                watch.read(self._tailer.written, self._tailer.look)
+                self._link.wake()
+                # Readable descriptors would ring on every turn of the loop during the pause.
+                loop.remove_reader(watch.file)
+                await asyncio.sleep(OUTPUT_PAUSE_S)
+                written.clear()
+                loop.add_reader(watch.file, written.set)
+        finally:
+            loop.remove_reader(watch.file)
+            watch.close()
+
+
+async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None]) -> int:
+    """Be an agent until told to stop: by SIGTERM, SIGINT, `terminate`, or the end of stdin.
+
+    `on_ready` is called once, when port and keeper are there; the server may come later. Returns
+    the exit status, 0. Raises `Conflict` when the folder or the port is another's, `Unreachable`
+    when the keeper cannot be started, `OSError` when the folder cannot be used.
+    """
+    folder = hqnode.Folder(options.data)
+    try:
+        wanted = folder.wanted_port() if options.port is None else options.port
+        with hqnode.listen(options.host, wanted) as listener:
+            port: int = listener.getsockname()[1]
+            folder.write_port(port)
+            agent = Agent(options, folder, port)
+            calls = {"wakeup": agent.wakeup, "terminate": agent.terminate}
+            server = hqnode.Server(calls)
+            await server.start(listener)
+            host = f"[{options.host}]" if ":" in options.host else options.host
+
+            def ready() -> None:
+                folder.log(f"Listening on {options.host} port {port}")
+                folder.flush_log()
+                on_ready(AgentReady(f"http://{host}:{port}", os.getpid()))
+
+            try:
+                with _stopped_by_signals(agent), _stopped_by_stdin(agent, options):
+                    await agent.run(ready)
+            finally:
+                await server.close()
+        folder.log("Stopped")
+    finally:
+        folder.close()
+    return 0
+
+
+def serve(options: AgentOptions, on_ready: Callable[[AgentReady], None]) -> int:
+    """`run_agent` on a loop of its own, the faster one where it is installed."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(run_agent(options, on_ready))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(agent: Agent) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    installed = []
+    for number in numbers:
+        # Outside the main thread there is no such thing, and whoever runs us there stops us.
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            loop.add_signal_handler(number, agent.stop)
+            installed.append(number)
+    try:
+        yield
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def _stopped_by_stdin(agent: Agent, options: AgentOptions) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+
+    def readable() -> None:
+        if not os.read(0, 4096):
+            loop.remove_reader(0)
+            agent.stop()
+
+    watching = False
+    if options.exit_with_stdin:
+        # A file or /dev/null cannot be waited on; it never ends in the sense meant here.
+        with contextlib.suppress(OSError):
+            loop.add_reader(0, readable)
+            watching = True
+    try:
+        yield
+    finally:
+        if watching:
+            loop.remove_reader(0)
+
+
+# --- names: a run is `<job>.<number>/<purpose>` to the keeper --------------------------------
+
+
+def _mark(key: AttemptKey) -> str:
+    return f"{key[0]}.{key[1]}"
+
+
+def _run_name(run: RunKey) -> str:
+    return f"{run[0]}.{run[1]}/{run[2]}"
+
+
+def _run_key(name: str) -> RunKey:
+    mark, _, purpose = name.partition("/")
+    job, _, number = mark.partition(".")
+    assert purpose in plan.SCRIPT_OF
+    return (JobId(int(job)), int(number), purpose)
+
+
+def _kept_run(record: dict[str, object]) -> plan.KeptRun:
+    """From `ledger.Run.as_record`."""
+    match record:
+        case {
+            "name": str(name),
+            "note": str(note),
+            "started_at": int(started_at),
+            "over": bool(over),
+            "ended_at": int(ended_at),
+            "status": int() | None as status,
+            "text": str(text),
+        }:
+            run = _run_key(name)
+            ended = RunEnded(run, Moment(ended_at), status, text) if over else None
+            return plan.KeptRun(run, note, Moment(started_at) if started_at else None, ended)
+    raise Unreachable("The keeper tells of its runs in an unknown way: is it another version?")
+
+
+def _reports(group: list[plan.SendReport]) -> Reports:
+    return Reports(group[0].number, tuple(sent.report for sent in group))

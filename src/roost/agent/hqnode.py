@@ -1,0 +1,177 @@
+"""The node as HQueue knew it: port 5001 with `wakeup` and `terminate`, and its three files.
+
+`hqnode.pid`, `hqnode.port` and `hqnode.log` lie in the data folder because scripts around farms
+read them, and some write the port beforehand (spec §7.5). The log's phrases about jobs are parsed
+by others and do not change. Whether the folder is in use is told by a lock, so a stale pid file
+does no harm, and one that a container start removes is not missed.
+
+Translates; what the two calls do is decided in `daemon`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from roost.errors import Conflict, ProtocolError
+from roost.wire import xmlrpc
+
+DEFAULT_PORT = 5001
+BODY_BYTES_MAX = 64 * 1024
+LOG_BYTES_MAX = 10 * 1024 * 1024
+PATHS = ("/", "/RPC2", "/xmlrpc")
+
+
+class Folder:
+    """An agent's data folder, locked for as long as this object is open."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `Conflict` when another agent has it, `OSError` when it cannot be made."""
+        self.path = path.absolute()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.path / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(self._lock, 32).decode().strip() or "unknown"
+            os.close(self._lock)
+            raise Conflict(
+                f"Another agent, process {owner}, works in {self.path}: "
+                "stop it first, or give this one a data folder of its own."
+            ) from None
+        os.truncate(self._lock, 0)
+        os.write(self._lock, f"{os.getpid()}\n".encode())
+        (self.path / "hqnode.pid").write_text(f"{os.getpid()}\n")
+        self._log = (self.path / "hqnode.log").open("a", encoding="utf-8")
+        self._lines: list[str] = []
+
+    def close(self) -> None:
+        self.flush_log()
+        self._log.close()
+        (self.path / "hqnode.pid").unlink(missing_ok=True)
+        os.close(self._lock)
+
+    def installation(self) -> str:
+        """Made once per folder: who we are, whatever our host is called."""
+        file = self.path / "installation"
+        with contextlib.suppress(FileNotFoundError):
+            if name := file.read_text().strip():
+                return name
+        fresh = file.with_suffix(".fresh")
+        fresh.write_text(f"{uuid.uuid4().hex}\n")
+        fresh.replace(file)
+        return file.read_text().strip()
+
+    def wanted_port(self) -> int:
+        """What the port file asks for, else HQueue's own."""
+        with contextlib.suppress(OSError, ValueError):
+            port = int((self.path / "hqnode.port").read_text())
+            if 0 < port < 65536:
+                return port
+        return DEFAULT_PORT
+
+    def write_port(self, port: int) -> None:
+        (self.path / "hqnode.port").write_text(f"{port}\n")
+
+    def log(self, text: str) -> None:
+        """One line with the time; on disk after `flush_log`."""
+        self._lines.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def flush_log(self) -> None:
+        if not self._lines:
+            return
+        text = "".join(self._lines)
+        self._lines.clear()
+        with contextlib.suppress(OSError):  # a full disk does not end jobs
+            self._log.write(text)
+            self._log.flush()
+            if self._log.tell() > LOG_BYTES_MAX:
+                file = self.path / "hqnode.log"
+                file.replace(self.path / "hqnode.log.1")
+                self._log.close()
+                self._log = file.open("a", encoding="utf-8")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Port 0 means a free one. Raises `Conflict` when the port cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise Conflict(
+            f"The agent cannot listen on {host} port {port} ({error}): give it another port."
+        ) from error
+    return listener
+
+
+def application(calls: dict[str, Callable[[], None]]) -> Starlette:
+    """An XML-RPC server of methods that take nothing and answer None."""
+
+    async def answer(request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in xmlrpc.CONTENT_TYPES:
+            return Response("An XML-RPC call is text/xml.\n", 415)
+        body = b""
+        async for piece in request.stream():
+            body += piece
+            if len(body) > BODY_BYTES_MAX:
+                return Response("The call is too large.\n", 413)
+        return Response(_call(calls, body), media_type="text/xml")
+
+    return Starlette(routes=[Route(path, answer, methods=["POST"]) for path in PATHS])
+
+
+def _call(calls: dict[str, Callable[[], None]], body: bytes) -> bytes:
+    try:
+        method = xmlrpc.decode_call(body).method
+    except ProtocolError as error:
+        return xmlrpc.encode_fault(xmlrpc.Fault(400, str(error)))
+    call = calls.get(method)
+    if call is None:
+        return xmlrpc.encode_fault(xmlrpc.Fault(0, f"There is no method {method!r} on a node."))
+    call()
+    return xmlrpc.encode_answer(None)
+
+
+class Server:
+    """Serves these calls on a socket between `start` and `close`.
+
+    Uses uvicorn's own steps without its main loop, which would take the process's signals and
+    wake an idle agent ten times a second.
+    """
+
+    def __init__(self, calls: dict[str, Callable[[], None]]) -> None:
+        self._config = uvicorn.Config(
+            application(calls),
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(self._config)
+
+    async def start(self, listener: socket.socket) -> None:
+        self._config.load()
+        self._server.lifespan = self._config.lifespan_class(self._config)
+        await self._server.startup(sockets=[listener])
+
+    async def close(self) -> None:
+        await self._server.shutdown()

@@ -1,0 +1,476 @@
+"""The keeper: parent of everything an agent starts, and little else.
+
+It outlives its agent, so that jobs go on when the agent is stopped or killed and their true exit
+status is there when it returns. An agent connects to a socket in the data folder, a newer
+connection takes the place of an older one, and lines of JSON go both ways, each a list of
+requests or of events:
+
+    ["environment", {…}]                              what all later starts have in common
+    ["start", name, mark, argv, env, cwd, output, note]   a name is started once, ever
+    ["signal", name, number, everybody]               to its group, or to all of its processes
+    ["note", name, note]      ["forget", name]
+
+    ["held", [run, …]]        first: everything it remembers (see `ledger.Run.as_record`)
+    ["started", name, at]     ["ended", name, status, at, text]     ["signalled", name, number]
+
+What always holds: a run is in the ledger before its process exists, and its end before it is
+told. When an end is told nothing of the run lives on: its group is killed while its leader is a
+zombie, so the ids cannot belong to anybody else; and as the keeper is a subreaper, whatever left
+the group is by then the keeper's child and is known by its tag (see `kin`).
+
+Standard library only, one thread, never blocks on its agent. When no agent is connected and
+nothing lives it ends; the ledger remembers for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from roost.agent import kin
+from roost.agent.ledger import Ledger, Run
+
+SOCKET = "keeper.sock"
+LOCK = "keeper.lock"
+LEDGER = "ledger"
+START_TOLD_S = 0.005
+"""A start is told after so long at the latest."""
+RECEIVE_BYTES = 256 * 1024
+_PR_SET_CHILD_SUBREAPER = 36
+_NOBODY = -1
+"""Stands for a leader that is gone, and whose process id may be anybody's by now."""
+_AS_USUAL = (
+    signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ,
+)  # fmt: skip
+"""Signals that Python, we or a careless shell above us may have set to be ignored."""
+
+
+class Keeper:
+    def __init__(self, folder: Path, owner: str) -> None:
+        """`owner` is the installation that the marks belong to. Raises `OSError`."""
+        self._owner = owner
+        self._own_tag = kin.own_tag()
+        self._boot = kin.boot_id()
+        self._ledger = Ledger(folder / LEDGER)
+        self._runs = self._ledger.runs
+        self._leaders: dict[int, Run] = {}
+        """Our own children that lead a run, by process id."""
+        self._clearing: list[Run] = []
+        """Runs whose leader has ended, and which are over once nobody of them is left."""
+        self._found: set[Run] = set()
+        """Runs of an earlier keeper that go on: not our children, so there is no status."""
+        self._watched: set[int] = set()
+        """Processes of those, by process id, with a pidfd on each."""
+        self._living = 0
+        self._environment: dict[str, str] = {}
+        self._agent: socket.socket | None = None
+        self._received = b""
+        self._to_send = b""
+        self._events: list[object] = []
+        self._starts: list[float] = []
+        """When those of the events that are starts happened."""
+        self._selector = selectors.DefaultSelector()
+        self._null = os.open(os.devnull, os.O_RDWR)
+        self._become_subreaper()
+        self._watch_children()
+        for run in list(self._runs.values()):
+            if not run.over:
+                self._find_again(run)
+
+    def serve(self, listener: socket.socket, agent: socket.socket | None = None) -> None:
+        """Until no agent is connected and nothing lives."""
+        listener.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        if agent is not None:
+            self._join(agent)
+        while self._agent is not None or self._living:
+            wait = self._patience()
+            if not wait:
+                self._settle()
+            for key, events in self._selector.select(wait or None):
+                act: Callable[[object, int], None] = key.data
+                act(key.fileobj, events)
+        self._settle()
+
+    def _patience(self) -> float:
+        """Seconds until something must be told. Only starts can wait: many jobs end at once, and
+        then their start and their end travel and are written together."""
+        if not self._starts or len(self._starts) != len(self._events):
+            return 0
+        return max(0, self._starts[0] + START_TOLD_S - time.monotonic())
+
+    def _settle(self) -> None:
+        """Save, then tell: in this order, once per turn of the loop."""
+        self._starts.clear()
+        try:
+            self._ledger.save(self._runs.values())
+        except OSError as error:
+            # The disk is full. Memory still has it, as long as this process lives.
+            print(f"The ledger cannot be written: {error}", file=sys.stderr, flush=True)
+        if self._events and self._agent is not None:
+            self._to_send += json.dumps(self._events).encode() + b"\n"
+            self._send()
+        self._events.clear()
+
+    # --- the agent ---------------------------------------------------------------------------
+
+    def _accept(self, listener: socket.socket, _events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._join(listener.accept()[0])
+
+    def _join(self, agent: socket.socket) -> None:
+        self._leave()
+        agent.setblocking(False)
+        self._agent = agent
+        self._selector.register(agent, selectors.EVENT_READ, self._talk)
+        # It is told everything at once; what was waiting to be told is part of it.
+        self._starts.clear()
+        self._events = [["held", [run.as_record() for run in self._runs.values()]]]
+
+    def _leave(self) -> None:
+        if self._agent is not None:
+            self._selector.unregister(self._agent)
+            self._agent.close()
+        self._agent = None
+        self._received = self._to_send = b""
+
+    def _send(self) -> None:
+        assert self._agent is not None
+        try:
+            self._to_send = self._to_send[self._agent.send(self._to_send) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._leave()
+            return
+        interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._to_send else 0)
+        if self._selector.get_key(self._agent).events != interest:
+            self._selector.modify(self._agent, interest, self._talk)
+
+    def _talk(self, agent: socket.socket, events: int) -> None:
+        if agent is not self._agent:
+            return
+        if events & selectors.EVENT_WRITE:
+            self._send()
+            if agent is not self._agent:
+                return
+        try:
+            data = agent.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._leave()
+            return
+        *lines, self._received = (self._received + data).split(b"\n")
+        try:
+            for line in lines:
+                self._obey(json.loads(line))
+        except ValueError as error:
+            # An agent that talks nonsense must not cost the jobs their parent.
+            print(f"The agent is not understood: {error}", file=sys.stderr, flush=True)
+            self._leave()
+
+    def _obey(self, requests: list[list[object]]) -> None:
+        starts = [request for request in requests if request[0] == "start"]
+        begun = self._begin(starts) if starts else set()
+        for request in requests:
+            match request:
+                case ["start", str(name), _, list(argv), dict(environment), str(cwd), _, _]:
+                    if name in begun:
+                        self._start(self._runs[name], argv, environment, cwd)
+                case ["signal", str(name), int(number), bool(everybody)]:
+                    self._signal(name, number, everybody)
+                case ["note", str(name), str(note)]:
+                    if run := self._runs.get(name):
+                        run.note = note
+                        self._ledger.noted(run)
+                case ["forget", str(name)]:
+                    self._forget(name)
+                case ["environment", dict(environment)]:
+                    self._environment = {str(key): str(value) for key, value in environment.items()}
+                case _:
+                    raise ValueError(f"there is no such request: {request[:2]}")
+
+    def _begin(self, starts: list[list[object]]) -> set[str]:
+        """Put them into the ledger together. Returns the names that are new."""
+        begun: set[str] = set()
+        for _, name, mark, _, _, _, output, note in starts:
+            assert isinstance(name, str)
+            if name not in self._runs:
+                run = Run(name, str(mark), str(output), str(note), self._boot)
+                self._runs[name] = run
+                self._ledger.begun(run)
+                begun.add(name)
+        try:
+            self._ledger.save(self._runs.values())
+        except OSError as error:
+            for name in begun:
+                self._not_started(self._runs[name], f"The node cannot record it: {error}.")
+            return set()
+        return begun
+
+    # --- starting and signalling -------------------------------------------------------------
+
+    def _start(self, run: Run, argv: list[str], environment: dict[str, str], cwd: str) -> None:
+        # Every error here has one cause, which the text can name: that is why the folder is
+        # changed and the file opened by us and not on the way to exec.
+        try:
+            output = os.open(run.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            self._not_started(run, f"Its output cannot be written: {error}.")
+            return
+        try:
+            os.chdir(cwd)
+            kin.set_tag(self._family(run).tag)
+            run.pid = os.posix_spawn(
+                argv[0],
+                argv,
+                {
+                    **self._environment,
+                    **environment,
+                    kin.MARK: run.mark,
+                    kin.OWNER: self._owner,
+                },
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, self._null, 0),
+                    (os.POSIX_SPAWN_DUP2, output, 1),
+                    (os.POSIX_SPAWN_DUP2, output, 2),
+                ],
+                setsid=True,
+                setsigdef=_AS_USUAL,
+            )
+        except (OSError, ValueError) as error:
+            text = f"The command could not be run: {error}."
+            with contextlib.suppress(OSError):
+                os.write(output, f"{error}\nThe command could not be run.\n".encode())
+            self._not_started(run, text)
+        else:
+            run.at = _now()
+            self._leaders[run.pid] = run
+            self._living += 1
+            self._ledger.started(run)
+            self._events.append(("started", run.name, run.at))
+            self._starts.append(time.monotonic())
+        finally:
+            os.close(output)
+            # Neither keep the job's folder busy nor look like one of its processes.
+            os.chdir("/")
+            kin.set_tag(self._own_tag)
+
+    def _not_started(self, run: Run, text: str) -> None:
+        run.text = text
+        self._end(run, None)
+
+    def _signal(self, name: str, number: int, everybody: bool) -> None:
+        run = self._runs.get(name)
+        if run is None or run.over or not run.pid:
+            return
+        if run not in self._clearing and self._leads(run):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(run.pid, number)
+        if everybody:
+            leader = run.pid if self._leads(run) else _NOBODY
+            for process in kin.members(leader, self._family(run)):
+                _kill(process.pid, number)
+        self._events.append(("signalled", name, number))
+
+    def _leads(self, run: Run) -> bool:
+        """Whether its process id still is what it was: the leader lives, or nobody reaped it."""
+        return run.pid in self._leaders or run.pid in self._watched
+
+    def _forget(self, name: str) -> None:
+        run = self._runs.get(name)
+        if run is not None and run.over:
+            del self._runs[name]
+            self._ledger.forgotten(run)
+
+    # --- ends --------------------------------------------------------------------------------
+
+    def _become_subreaper(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def _watch_children(self) -> None:
+        """SIGCHLD tells of leaders and of adopted orphans alike, one descriptor for all."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        self._bell = theirs  # kept open
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        self._selector.register(ours, selectors.EVENT_READ, self._reap)
+
+    def _reap(self, bell: socket.socket, _events: int) -> None:
+        bell.recv(4096)
+        while True:
+            try:
+                # It stays a zombie, so that its id cannot be used again while its group is killed.
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if ended is None:
+                break
+            run = self._leaders.pop(ended.si_pid, None)
+            if run is not None:
+                _kill_group(run.pid)
+                exited = ended.si_code == os.CLD_EXITED
+                run.status = ended.si_status if exited else -ended.si_status
+                self._clearing.append(run)
+            os.waitpid(ended.si_pid, 0)
+        if self._clearing:
+            self._clear()
+
+    def _clear(self) -> None:
+        """End the runs of which nobody is left; kill what is left of the others."""
+        left = kin.children()
+        orphans = None if left is None else [pid for pid in left if pid not in self._leaders]
+        for run in list(self._clearing):
+            if (orphans != [] or run in self._found) and self._kill_the_rest(run, orphans):
+                continue  # their deaths ring again
+            self._clearing.remove(run)
+            self._found.discard(run)
+            self._living -= 1
+            self._end(run, run.status)
+
+    def _kill_the_rest(self, run: Run, orphans: list[int] | None) -> bool:
+        """True when somebody had to be killed, whose end is to be waited for."""
+        family = self._family(run)
+        found = run in self._found
+        if orphans is None or found:
+            rest = [process.pid for process in kin.members(_NOBODY if found else run.pid, family)]
+        else:
+            rest = [pid for pid in orphans if self._is_of(pid, run, family)]
+        for pid in rest:
+            if found:
+                self._watch(pid, run)
+            _kill(pid, signal.SIGKILL)
+        return bool(rest)
+
+    def _is_of(self, pid: int, run: Run, family: kin.Family) -> bool:
+        process = kin.look(pid)
+        if process is None or process.state in "ZX":
+            return False
+        # Somebody without any sign of its origin goes with the last run that can have been it.
+        return process.session == run.pid or family.claims(pid) or not self._leaders
+
+    def _end(self, run: Run, status: int | None) -> None:
+        run.over, run.status, run.ended_at = True, status, _now()
+        self._ledger.ended(run)
+        self._events.append(("ended", run.name, status, run.ended_at, run.text))
+
+    # --- runs of an earlier keeper ------------------------------------------------------------
+
+    def _find_again(self, run: Run) -> None:
+        self._living += 1
+        self._found.add(run)
+        family = self._family(run)
+        if run.boot == self._boot and not run.pid:
+            # Its keeper died between the two lines of the ledger.
+            for process in kin.members(_NOBODY, family):
+                if process.session == process.pid:
+                    run.pid, run.at = process.pid, _now()
+                    self._ledger.started(run)
+                    break
+        if run.boot == self._boot and run.pid and family.claims(run.pid):
+            self._watch(run.pid, run)
+        else:
+            self._clearing.append(run)
+            self._clear()
+
+    def _watch(self, pid: int, run: Run) -> None:
+        if pid in self._watched:
+            return
+        try:
+            process = os.pidfd_open(pid)
+        except OSError:
+            return
+
+        def gone(_process: socket.socket, _events: int) -> None:
+            self._selector.unregister(process)
+            os.close(process)
+            self._watched.discard(pid)
+            if pid == run.pid and run not in self._clearing:
+                self._clearing.append(run)
+            self._clear()
+
+        self._watched.add(pid)
+        self._selector.register(process, selectors.EVENT_READ, gone)
+
+    def _family(self, run: Run) -> kin.Family:
+        return kin.Family.of(run.mark, self._owner)
+
+
+def _kill(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def connect(folder: Path) -> socket.socket:
+    """To the keeper of this folder. Raises `OSError` when there is none."""
+    # The path of a Unix socket is limited to about 100 bytes; through the descriptor it is short.
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(f"/proc/self/fd/{here}/{SOCKET}")
+    except OSError:
+        connection.close()
+        raise
+    finally:
+        os.close(here)
+    return connection
+
+
+def main(arguments: list[str]) -> int:
+    """`DATA_FOLDER OWNER [CONNECTION]`: the last is the number of an inherited socket.
+
+    Returns 75 when another keeper serves the folder.
+    """
+    folder = Path(arguments[0]).absolute()
+    agent = socket.socket(fileno=int(arguments[2])) if len(arguments) > 2 else None
+    if agent is not None:
+        os.set_inheritable(agent.fileno(), False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.EX_TEMPFAIL
+    os.truncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    os.chdir(folder)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(SOCKET)  # noqa: PTH108  (relative to the folder, on purpose)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        usual = os.umask(0o077)
+        listener.bind(SOCKET)
+        os.umask(usual)  # jobs inherit it
+        listener.listen()
+        os.chdir("/")
+        Keeper(folder, arguments[1]).serve(listener, agent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

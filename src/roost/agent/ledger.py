@@ -1,0 +1,150 @@
+"""What a keeper has started, on disk: how the attempts of a killed keeper are found again.
+
+A file of JSON lines, appended by the one keeper of the folder, read when the next one starts. A
+run is *begun* before its process is spawned and *started* after it, so a crash leaves no process
+without a line. Ends are appended before they are told to anybody. Nothing is synced: the ledger
+survives the death of processes; that of the machine ends all runs anyway, which the boot id tells.
+A last line cut short by a crash is ignored. When the file has grown well beyond what is
+remembered it is written afresh.
+
+Standard library only. Knows lines and runs; neither processes nor agents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+REWRITE_BYTES_MIN = 4 * 1024 * 1024
+
+
+class Run:
+    """One process tree that was to be started: the command of an attempt, or one script of it."""
+
+    __slots__ = (
+        "at", "boot", "ended_at", "mark", "name", "note", "output",
+        "over", "pid", "status", "text",
+    )  # fmt: skip
+
+    def __init__(self, name: str, mark: str, output: str, note: str, boot: str) -> None:
+        self.name = name
+        self.mark = mark
+        """What all runs of one attempt share: `<job>.<number>`."""
+        self.output = output
+        self.note = note
+        """Whatever the agent wants to be told again when it returns."""
+        self.boot = boot
+        self.pid = 0
+        self.at = 0
+        """When it was started, in milliseconds since 1970; 0 before."""
+        self.over = False
+        self.ended_at = 0
+        self.status: int | None = None
+        """As `subprocess` counts; None while it runs, when it never ran, or when it was lost."""
+        self.text = ""
+        """Why it never ran."""
+
+    def as_record(self) -> dict[str, object]:
+        """What an agent is told about it."""
+        return {
+            "name": self.name,
+            "mark": self.mark,
+            "note": self.note,
+            "started_at": self.at,
+            "over": self.over,
+            "ended_at": self.ended_at,
+            "status": self.status,
+            "text": self.text,
+        }
+
+
+class Ledger:
+    """`ledger.runs` is what the file said when it was opened, in the order of the starts."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `OSError` when the file can be neither read nor written."""
+        self.path = path
+        self.runs: dict[str, Run] = {}
+        self._pending: list[str] = []
+        with contextlib.suppress(FileNotFoundError), path.open(errors="replace") as file:
+            for line in file:
+                self._read(line)
+        self._file = self._open(self.runs.values())
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    # The file is written in batches: call any of these, then `save`.
+
+    def begun(self, run: Run) -> None:
+        self._note("begun", run.name, run.mark, run.output, run.note, run.boot)
+
+    def started(self, run: Run) -> None:
+        self._note("started", run.name, run.pid, run.at)
+
+    def ended(self, run: Run) -> None:
+        self._note("ended", run.name, run.status, run.ended_at, run.text)
+
+    def noted(self, run: Run) -> None:
+        self._note("noted", run.name, run.note)
+
+    def forgotten(self, run: Run) -> None:
+        self._note("forgotten", run.name)
+
+    def save(self, remembered: Iterable[Run]) -> None:
+        """Append what was noted since the last time. Raises `OSError`, then tries again later."""
+        if not self._pending:
+            return
+        data = "".join(self._pending).encode()
+        written = os.write(self._file, data)
+        self._size += written
+        self._pending.clear()
+        if written < len(data):
+            self._pending.append(data[written:].decode())
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        if self._size > self._rewrite_at:
+            old, self._file = self._file, self._open(remembered)
+            os.close(old)
+
+    def _note(self, *line: object) -> None:
+        self._pending.append(json.dumps(line) + "\n")
+
+    def _open(self, remembered: Iterable[Run]) -> int:
+        """A fresh file with only what is remembered takes the place of the old one at once."""
+        fresh = self.path.with_suffix(".fresh")
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        held, self._pending = self._pending, []
+        for run in remembered:
+            self.begun(run)
+            if run.at:
+                self.started(run)
+            if run.over:
+                self.ended(run)
+        self._size = os.write(file, "".join(self._pending).encode())
+        self._pending = held
+        self._rewrite_at = max(REWRITE_BYTES_MIN, 4 * self._size)
+        fresh.replace(self.path)
+        return file
+
+    def _read(self, line: str) -> None:
+        try:
+            match json.loads(line):
+                case ["begun", str(name), str(mark), str(output), str(note), str(boot)]:
+                    self.runs[name] = Run(name, mark, output, note, boot)
+                case ["started", str(name), int(pid), int(at)]:
+                    run = self.runs[name]
+                    run.pid, run.at = pid, at
+                case ["ended", str(name), int() | None as status, int(at), str(text)]:
+                    run = self.runs[name]
+                    run.over, run.status, run.ended_at, run.text = True, status, at, text
+                case ["noted", str(name), str(note)]:
+                    self.runs[name].note = note
+                case ["forgotten", str(name)]:
+                    self.runs.pop(name, None)
+        except (ValueError, KeyError):
+            # A line cut short, or about a run whose beginning was: nothing more to learn from it.
+            return

@@ -1,0 +1,99 @@
+"""What this machine is, and how busy: the facts of a node.
+
+Reads the machine, changes nothing. What cannot be told is 0, or -1 for idle minutes, never an
+error: a node joins even where the system keeps such things to itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform as machine
+import socket
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+import roost
+
+
+def hostname() -> str:
+    return socket.gethostname() or "localhost"
+
+
+def address_towards(url: str) -> str:
+    """The IP address of ours that this server would see; nothing is sent."""
+    parts = urlsplit(url)
+    with contextlib.suppress(OSError):
+        found = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    return ""
+
+
+def platform() -> str:
+    """An architecture name of HQueue: `linux-x86_64`, `macosx-arm64`, `windows-x86_64`, …"""
+    systems = {"linux": "linux", "darwin": "macosx", "win32": "windows"}
+    system = systems.get(sys.platform, sys.platform)
+    name = machine.machine().lower()
+    if name in ("i386", "i486", "i586", "i686", "x86"):
+        name = "i686"
+    elif name == "amd64":
+        name = "x86_64"
+    return f"{system}-{name}"
+
+
+def cpus() -> int:
+    """Those that we may use, which a container or a batch system may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_speed_mhz() -> int:
+    # psutil raises whatever the platform's files make it raise; see the module's theory.
+    with contextlib.suppress(Exception):
+        frequency = psutil.cpu_freq()
+        return int(frequency.max or frequency.current) if frequency else 0
+    return 0
+
+
+def memory_kb() -> int:
+    with contextlib.suppress(Exception):
+        return int(psutil.virtual_memory().total) // 1024
+    return 0
+
+
+def load() -> float:
+    """Processes that want to run, averaged over a minute."""
+    with contextlib.suppress(OSError, AttributeError):
+        return round(os.getloadavg()[0], 2)
+    return 0.0
+
+
+def idle_minutes() -> int:
+    """Since somebody at a terminal of this machine last typed; -1 when nobody is signed in."""
+    newest = 0.0
+    with contextlib.suppress(Exception):
+        for user in psutil.users():
+            with contextlib.suppress(OSError):
+                newest = max(newest, Path("/dev", user.terminal or "").stat().st_atime)
+    return int(max(0.0, time.time() - newest) // 60) if newest else -1
+
+
+@functools.cache
+def version() -> str:
+    """A hash over the files of this package: equal on nodes that run the same Roost."""
+    digest = hashlib.sha256()
+    package = Path(roost.__file__ or "").parent
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0")
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]

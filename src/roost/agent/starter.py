@@ -1,0 +1,71 @@
+"""From an order to a process: the command line, the environment and the folder of a run.
+
+What all attempts of an agent have in common is made once (`Starter.common`) and given to the
+keeper when it is joined; a single start carries only what is its own. Nothing is started here and
+nothing is checked: a shell or folder that does not exist is an error of the start itself, which
+the keeper writes into the job's output.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import roost
+from roost.agent.plan import SCRIPT_OF, Purpose
+from roost.core.messages import AttemptOrder
+
+DEFAULT_SHELL = "/bin/sh"
+
+
+class Starter:
+    """Knows the agent's own surroundings; `argv`, `cwd` and `output` are asked for every run."""
+
+    def __init__(
+        self,
+        *,
+        server: str,
+        platform: str,
+        folder: Path,
+        root: str = "",
+        job_environment: dict[str, str] | None = None,
+    ) -> None:
+        """`server` is the farm's URL, `folder` the agent's data folder, `root` the shared one.
+
+        Makes the folders it needs. Raises `OSError`.
+        """
+        self._work = folder / "work"
+        self.outputs = folder / "output"
+        """Where the output files are, and nothing else."""
+        for place in (self._work, self.outputs):
+            place.mkdir(parents=True, exist_ok=True)
+        self._cwd = str(self._work)
+        self._output = str(self.outputs) + os.sep
+        package = Path(roost.__file__).parent if roost.__file__ else folder
+        self.common = {
+            **os.environ,
+            **(job_environment or {}),
+            # Scripts cut off the first seven characters to find the host (spec §7.1).
+            "HQSERVER": server.rstrip("/"),
+            "HQCLIENT": str(package),
+            "HQCLIENTARCH": platform,
+            **({"HQROOT": root} if root else {}),
+        }
+        """Environment of everything that is started; orders add to it and win."""
+
+    def argv(self, order: AttemptOrder, purpose: Purpose) -> list[str]:
+        """The shell of the order, found on the job's own PATH, with the text for this purpose."""
+        shell = order.shell or DEFAULT_SHELL
+        if os.sep not in shell:
+            path = order.environment.get("PATH", self.common.get("PATH"))
+            shell = shutil.which(shell, path=path) or shell
+        option = "/c" if Path(shell).stem.lower() == "cmd" else "-c"
+        return [shell, option, SCRIPT_OF[purpose](order)]
+
+    def cwd(self, order: AttemptOrder) -> str:
+        return order.cwd or self._cwd
+
+    def output(self, name: str) -> str:
+        """Path of the file that an attempt of this name writes to."""
+        return self._output + name

@@ -1,0 +1,375 @@
+"""What outlives what: servers, agents and networks die; jobs, records and output do not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+
+def open_gate(gate: Any, times: int = 1) -> None:
+    with open(gate.path, "w") as pipe:
+        pipe.write("go\n" * times)
+
+
+def test_a_server_killed_at_any_moment_forgets_no_acknowledged_job(farm: Any) -> None:
+    farm.start_server()
+    farm.start_agent()
+    acknowledged: list[int] = []
+    for round_number in range(3):
+        for number in range(10):
+            acknowledged.append(farm.submit(f"echo {round_number}.{number}"))
+        farm.server.kill()
+        farm.start_server()
+    for job in acknowledged:
+        assert farm.wait(job) == "succeeded"
+    outputs = [farm.output(job).strip() for job in acknowledged]
+    assert outputs == [f"{one}.{two}" for one in range(3) for two in range(10)]
+    assert all(farm.story(job).count("running") == 1 for job in acknowledged)
+
+
+def test_running_jobs_go_on_without_their_server_and_are_not_started_twice(
+    farm: Any, signpost: Any, gate: Any
+) -> None:
+    farm.start_server()
+    farm.start_agent()
+    job = farm.submit(f"echo one; echo started > {signpost.path}; read x < {gate.path}; echo two")
+    assert signpost.line() == "started"
+    farm.server.kill()
+    open_gate(gate)
+    farm.start_server()
+    assert farm.wait(job) == "succeeded"
+    assert farm.output(job) == "one\ntwo\n"
+    assert signpost.is_silent()
+    assert farm.story(job) == ["runnable", "running", "succeeded"]
+
+
+def test_a_job_that_runs_while_its_agent_is_dead_is_found_again(
+    farm: Any, signpost: Any, gate: Any
+) -> None:
+    farm.start_server()
+    agent = farm.start_agent()
+    job = farm.submit(f"echo started > {signpost.path}; read x < {gate.path}; echo on; exit 7")
+    assert signpost.line() == "started"
+    agent.kill()
+    farm.start_agent()
+    assert farm.status(job) == "running"
+    open_gate(gate)
+    assert farm.wait(job) == "failed"
+    assert farm.output(job) == "on\n"
+    assert signpost.is_silent()
+
+
+def test_a_job_that_ends_while_its_agent_is_dead_keeps_its_true_exit_status(
+    farm: Any, signpost: Any, gate: Any
+) -> None:
+    farm.start_server()
+    agent = farm.start_agent(cpus=2)
+    good = farm.submit(f"echo $$ > {signpost.path}; read x < {gate.path}")
+    bad = farm.submit(f"echo $$ > {signpost.path}; read x < {gate.path}; exit 7")
+    pids = [int(signpost.line()), int(signpost.line())]
+    agent.kill()
+    descriptors = [os.pidfd_open(pid) for pid in pids]
+    open_gate(gate, times=1)
+    for descriptor in descriptors:
+        # Both readers share one pipe: whoever got the line ends, the other gets its own.
+        pass
+    open_gate(gate, times=1)
+    _wait_for_ends(descriptors, gate)
+    farm.start_agent(cpus=2)
+    assert farm.wait(good) == "succeeded"
+    assert farm.wait(bad) == "failed"
+    assert "exit status 7" in farm.job(bad, "logs")["logs"][-1]["message"]
+
+
+def _wait_for_ends(descriptors: list[int], gate: Any) -> None:
+    import select
+
+    remaining = list(descriptors)
+    while remaining:
+        ready, _, _ = select.select(remaining, [], [], 5)
+        if not ready:
+            open_gate(gate)  # a reader took more than its line
+        for descriptor in ready:
+            remaining.remove(descriptor)
+            os.close(descriptor)
+
+
+def test_a_job_of_a_machine_that_is_gone_runs_again_exactly_once(
+    farm: Any, signpost: Any, gate: Any
+) -> None:
+    farm.start_server("--active-timeout", "1", "--requeue-after", "1", "--heartbeat", "0.2")
+    doomed = farm.start_agent("doomed")
+    job = farm.submit(f"echo $HQCLIENT > {signpost.path}; read x < {gate.path}")
+    signpost.line()
+    farm.start_agent("spare")
+    doomed.kill()
+    signpost.line()
+    assert farm.status(job) == "running"
+    open_gate(gate, times=2)
+    assert farm.wait(job) == "succeeded"
+    assert farm.story(job) == [
+        "runnable",
+        "running",
+        "abandoned",
+        "runnable",
+        "running",
+        "succeeded",
+    ]
+    assert signpost.is_silent()
+
+
+def test_an_agent_installed_anew_has_lost_its_jobs_and_they_run_again_once(
+    farm: Any, signpost: Any, gate: Any
+) -> None:
+    farm.start_server("--active-timeout", "1", "--requeue-after", "60", "--heartbeat", "0.2")
+    agent = farm.start_agent()
+    job = farm.submit(f"echo $$ > {signpost.path}; read x < {gate.path}")
+    first = int(signpost.line())
+    agent.kill()
+    for process in psutil.Process(first).parents():
+        if "roost.agent.keeper" in " ".join(process.cmdline()):
+            process.kill()
+    psutil.Process(first).kill()
+    shutil.rmtree(farm.agent_folder(""))
+    farm.wait(job, "abandoned")
+    farm.start_agent()
+    assert int(signpost.line()) != first
+    open_gate(gate)
+    assert farm.wait(job) == "succeeded"
+    assert farm.story(job).count("running") == 2
+
+
+class Cable:
+    """A TCP path to the server that can be cut and mended."""
+
+    def __init__(self, port: int) -> None:
+        self.target = port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.cut = threading.Event()
+        self.open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            if self.cut.is_set():
+                near.close()
+                continue
+            try:
+                far = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                near.close()
+                continue
+            self.open += [near, far]
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def break_it(self) -> None:
+        self.cut.set()
+        for end in self.open:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def mend(self) -> None:
+        self.cut.clear()
+
+    def close(self) -> None:
+        self.break_it()
+        self.listener.close()
+        for end in self.open:
+            end.close()
+
+
+def test_jobs_go_on_while_the_network_is_gone_and_all_is_delivered_afterwards(
+    farm: Any, signpost: Any, gate: Any
+) -> None:
+    farm.start_server()
+    cable = Cable(farm.port)
+    farm.start_agent("far", url=f"http://127.0.0.1:{cable.port}")
+    lines = "for i in $(seq 2000); do echo line $i; done"
+    job = farm.submit(
+        f"echo started > {signpost.path}; read x < {gate.path}; {lines};"
+        f" echo done > {signpost.path}"
+    )
+    assert signpost.line() == "started"
+    cable.break_it()
+    open_gate(gate)
+    assert signpost.line() == "done"
+    assert farm.status(job) == "running"
+    cable.mend()
+    assert farm.wait(job) == "succeeded"
+    assert farm.output(job) == "".join(f"line {number}\n" for number in range(1, 2001))
+    assert "abandoned" not in farm.story(job)
+    cable.close()
+
+
+def test_a_silent_node_is_abandoned_after_the_active_timeout_and_taken_back(
+    farm: Any, signpost: Any, gate: Any
+) -> None:
+    farm.start_server("--active-timeout", "1", "--requeue-after", "0", "--heartbeat", "0.2")
+    cable = Cable(farm.port)
+    farm.start_agent("far", url=f"http://127.0.0.1:{cable.port}")
+    job = farm.submit(f"echo started > {signpost.path}; read x < {gate.path}")
+    assert signpost.line() == "started"
+    cable.break_it()
+    farm.wait(job, "abandoned")
+    cable.mend()
+    farm.wait(job, "running")
+    open_gate(gate)
+    assert farm.wait(job) == "succeeded"
+    assert signpost.is_silent()
+    assert farm.story(job) == ["runnable", "running", "abandoned", "running", "succeeded"]
+    cable.close()
+
+
+def test_a_second_server_on_the_same_folder_is_refused_with_the_first_ones_pid(farm: Any) -> None:
+    server = farm.start_server()
+    second = subprocess.run(
+        [*_roost(), "server", "--port", "0", "--data", str(farm.folder / "server")],
+        capture_output=True,
+        text=True,
+    )
+    assert second.returncode == 3
+    assert str(server.announced["pid"]) in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1
+
+
+def test_a_second_agent_on_the_same_folder_is_refused_with_the_first_ones_pid(farm: Any) -> None:
+    farm.start_server()
+    agent = farm.start_agent()
+    second = subprocess.run(
+        [*_roost(), "agent", "--server", farm.url, "--data", str(farm.agent_folder(""))],
+        capture_output=True,
+        text=True,
+    )
+    assert second.returncode == 3
+    assert str(agent.announced["pid"]) in second.stderr
+
+
+def test_a_second_agent_with_the_same_name_is_refused(farm: Any) -> None:
+    farm.start_server()
+    farm.start_agent("twin")
+    second = subprocess.run(
+        [*_roost(), "agent", "--server", farm.url, "--name", "twin", "--port", "0"]
+        + ["--data", str(farm.folder / "other"), "--announce"],
+        capture_output=True,
+        text=True,
+    )
+    assert second.returncode != 0
+    assert "name" in second.stderr
+
+
+def _roost() -> list[str]:
+    import sys
+
+    return [sys.executable, "-m", "roost"]
+
+
+def test_server_and_agent_end_cleanly_on_sigterm_with_open_clients(
+    farm: Any, signpost: Any
+) -> None:
+    farm.start_server()
+    agent = farm.start_agent()
+    job = farm.submit(f"echo started > {signpost.path}; exec cat {signpost.path}.never || true")
+    signpost.line()
+    farm.wait(job)
+    running = farm.submit(f"echo $$ > {signpost.path}; exec sleep 1000")
+    pid = int(signpost.line())
+    keep_alive = socket.create_connection(("127.0.0.1", farm.port))
+    events = socket.create_connection(("127.0.0.1", farm.port))
+    events.sendall(
+        f"GET /api/v1/jobs/events?ids={running} HTTP/1.1\r\nHost: farm\r\n\r\n".encode()
+    )
+    assert events.recv(4096).startswith(b"HTTP/1.1 200")
+    assert farm.server.stop() == 0
+    assert agent.stop() == 0
+    assert psutil.pid_exists(pid), "a running job goes on under its keeper"
+    keep_alive.close()
+    events.close()
+    farm.start_server()
+    farm.start_agent()
+    with farm.rpc as rpc:
+        rpc.cancelJobs([running])
+    farm.wait(running, "cancelled")
+    psutil.Process(pid).wait(60) if psutil.pid_exists(pid) else None
+
+
+def test_a_full_disk_stops_the_server_taking_work_and_loses_nothing(
+    farm: Any, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        farm.start_server(data=disk / "server")
+        before = farm.submit("true", name="before")
+        ballast = disk / "ballast"
+        with ballast.open("wb") as file:
+            try:
+                while True:
+                    file.write(b"x" * 65536)
+                    file.flush()
+            except OSError:
+                pass
+        refused = 0
+        acknowledged = [before]
+        for _ in range(200):
+            try:
+                acknowledged.append(farm.submit("true", description="x" * 20_000))
+            except Exception as fault:
+                assert "full" in str(fault), fault
+                refused += 1
+                break
+        assert refused
+        ballast.unlink()
+        _submit_until_taken(farm, acknowledged)
+        farm.server.kill()
+        farm.start_server(data=disk / "server")
+        with farm.rpc as rpc:
+            assert [job["id"] for job in rpc.getJobs(acknowledged, ["id"])] == acknowledged
+            assert rpc.getUnfinishedRootJobIds() == acknowledged
+    finally:
+        farm.close()
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def _submit_until_taken(farm: Any, acknowledged: list[int]) -> None:
+    """The server tries the disk again by itself; a caller sees refusals until then."""
+    import xmlrpc.client
+
+    while True:
+        try:
+            acknowledged.append(farm.submit("true", name="after"))
+            return
+        except xmlrpc.client.Fault:
+            continue

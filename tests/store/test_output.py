@@ -1,0 +1,121 @@
+"""Job output: bytes at offsets in, one log per job out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from roost.core.records import JobId
+from roost.errors import StoreFailure
+from roost.store.output import OutputStore, separator
+
+JOB = JobId(12345)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[OutputStore]:
+    store = OutputStore(tmp_path / "output", open_files_max=4)
+    yield store
+    store.close()
+
+
+def test_a_file_appears_with_the_first_byte(output: OutputStore, tmp_path: Path) -> None:
+    assert output.write(JOB, 2, 0, b"") == 0
+    assert not (tmp_path / "output").exists()
+    assert output.write(JOB, 2, 0, b"x") == 1
+    assert (tmp_path / "output/000/0123/12345.2.log").read_bytes() == b"x"
+
+
+def test_sending_bytes_again_changes_nothing(output: OutputStore) -> None:
+    assert output.write(JOB, 1, 0, b"hello ") == 6
+    assert output.write(JOB, 1, 6, b"world") == 11
+    assert output.write(JOB, 1, 6, b"world") == 11
+    assert output.write(JOB, 1, 0, b"hello ") == 11
+    assert output.write(JOB, 1, 3, b"lo world!") == 12
+    assert output.read_all(JOB, 1) == b"hello world!"
+
+
+def test_a_gap_is_not_made(output: OutputStore) -> None:
+    assert output.write(JOB, 1, 3, b"late") == 0
+    assert output.write(JOB, 1, 0, b"ab") == 2
+    assert output.write(JOB, 1, 3, b"late") == 2
+    assert output.size(JOB, 1) == 2
+
+
+def test_attempts_with_output_are_separated_and_the_first_has_no_header(
+    output: OutputStore,
+) -> None:
+    output.write(JOB, 2, 0, b"second")
+    output.write(JOB, 5, 0, b"fifth")
+    assert output.read_all(JOB, 1) == b""
+    assert output.read_all(JOB, 4) == b"second"
+    assert output.read_all(JOB, 5) == b"second" + separator(5) + b"fifth"
+
+
+def test_a_job_without_output_reads_as_nothing(output: OutputStore) -> None:
+    assert output.read_all(JOB, 0) == output.read_last(JOB, 3, 10) == b""
+    assert output.read_range(JOB, 3, 5, 10) == (b"", 0)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(
+    texts=st.lists(st.binary(max_size=12), max_size=4),
+    offset=st.integers(0, 90),
+    size_max=st.integers(0, 90),
+)
+def test_every_way_of_reading_cuts_the_same_log(
+    output: OutputStore, texts: list[bytes], offset: int, size_max: int
+) -> None:
+    output.delete(JOB)
+    for number, text in enumerate(texts, 1):
+        output.write(JOB, number, 0, text)
+    whole = output.read_all(JOB, len(texts))
+    part = output.read_range(JOB, len(texts), offset, size_max)
+    assert part == (whole[offset : offset + size_max], len(whole))
+    last = output.read_last(JOB, len(texts), size_max)
+    assert last == (whole[-size_max:] if size_max else b"")
+
+
+def test_the_end_of_a_huge_log_is_read_without_the_rest(
+    output: OutputStore, tmp_path: Path
+) -> None:
+    output.write(JOB, 1, 0, b"x")
+    output.close()
+    file = tmp_path / "output/000/0123/12345.1.log"
+    os.truncate(file, 1 << 40)  # a terabyte: reading it all would not end well
+    with file.open("r+b") as end:
+        end.seek(0, os.SEEK_END)
+        end.write(b"the end")
+    assert output.read_last(JOB, 1, 7) == b"the end"
+
+
+def test_open_files_are_bounded_while_many_jobs_print(output: OutputStore) -> None:
+    for turn in range(3):
+        for number in range(20):
+            assert output.write(JobId(number), 1, turn, b"x") == turn + 1
+    names = [os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir()]
+    assert sum(name.endswith(".1.log") for name in names) == 4
+
+
+def test_deleting_forgets_every_attempt_of_that_job_only(output: OutputStore) -> None:
+    near = JobId(1234)
+    for number in (1, 2, 7):
+        output.write(JOB, number, 0, b"x")
+    output.write(near, 1, 0, b"y")
+    output.delete(JOB)
+    output.delete(JOB)
+    assert output.read_all(JOB, 9) == b""
+    assert output.read_all(near, 1) == b"y"
+    assert output.write(JOB, 1, 1, b"late") == 0
+
+
+def test_a_disk_that_refuses_is_a_store_failure(tmp_path: Path) -> None:
+    (tmp_path / "output").write_text("not a folder")
+    store = OutputStore(tmp_path / "output")
+    with pytest.raises(StoreFailure, match=r"12345\.1\.log could not be written: Not a directory"):
+        store.write(JOB, 1, 0, b"x")

@@ -1,0 +1,263 @@
+"""Named reads: what they answer, and that they look it up rather than search for it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, create_engine, event
+
+from roost.core.messages import Changes
+from roost.core.records import (
+    Attempt,
+    Condition,
+    Event,
+    JobId,
+    JobSpec,
+    JobStatus,
+    Moment,
+    NodeId,
+)
+from roost.gateway import ALL_PARTS, JobFilter, Part
+from roost.store import queries, rows
+from roost.store.rows import save_changes
+
+S = JobStatus
+
+
+@pytest.fixture
+def connection(file: Path) -> Iterator[Connection]:
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def listed(connection: Connection, **which: Any) -> list[int]:
+    return [view.job.id for view in queries.list_jobs(connection, JobFilter(**which))]
+
+
+# --- views ------------------------------------------------------------------------------------
+
+
+def test_views_keep_the_order_asked_for_and_leave_out_the_unknown(
+    connection: Connection, make: Any
+) -> None:
+    save_changes(connection, make.submitted(*map(make.job, (1, 2, 3))))
+    views = queries.job_views(connection, [JobId(3), JobId(8), JobId(1), JobId(3)])
+    assert [view.job.id for view in views] == [3, 1, 3]
+    assert queries.job_views(connection, [JobId(8)]) == []
+    assert queries.job_views(connection, []) == []
+
+
+def test_more_ids_than_one_statement_takes_are_asked_for_in_pieces(
+    connection: Connection, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows.chunks, "__defaults__", (3,))
+    save_changes(connection, make.submitted(*map(make.job, range(1, 11))))
+    ids = [JobId(number) for number in range(10, 0, -1)]
+    assert [view.job.id for view in queries.job_views(connection, ids)] == ids
+    assert len(rows.load_live(connection).jobs) == 10
+
+
+def test_without_the_spec_its_text_is_not_read(
+    connection: Connection, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_changes(connection, make.submitted(make.job(1, name="comp")))
+    monkeypatch.delattr(queries, "spec_of")
+    parts = {Part.PARENTS, Part.CHILDREN, Part.EVENTS, Part.ATTEMPTS}
+    [view] = queries.job_views(connection, [JobId(1)], parts)
+    assert view.job.spec == JobSpec(name="comp")
+
+
+def test_each_part_is_there_when_asked_for_and_only_then(connection: Connection, make: Any) -> None:
+    attempt = Attempt(JobId(2), 1, (NodeId(1),), Moment(4))
+    story = [Event(JobId(2), Moment(5), "runnable"), Event(JobId(2), Moment(5), "running", "n1")]
+    jobs = [make.job(number) for number in (1, 2, 3, 4)]
+    edges = [(4, 2), (1, 2), (2, 3)]
+    save_changes(connection, make.submitted(*jobs, edges=edges, events=story, attempts=[attempt]))
+    [bare] = queries.job_views(connection, [JobId(2)])
+    assert (bare.parents, bare.children, bare.events, bare.attempts) == ((), (), (), ())
+    [full] = queries.job_views(connection, [JobId(2)], ALL_PARTS)
+    assert (full.parents, full.children) == ((4, 1), (3,))
+    assert (full.events, full.attempts) == (tuple(story), (attempt,))
+    assert (full.job, full.rollup) == (jobs[1], make.rollup)
+
+
+def test_conditions_are_its_own_or_those_of_the_root_by_first_parents(
+    connection: Connection, make: Any
+) -> None:
+    big, fast = (Condition("group", "in", name) for name in ("big", "fast"))
+    linux = Condition("os", "==", "linux")
+    save_changes(
+        connection,
+        make.submitted(
+            make.job(1, conditions=(big,)),
+            make.job(2, conditions=(fast,)),
+            make.job(3),
+            make.job(4),
+            make.job(5, conditions=(linux,)),
+            make.job(6),
+            edges=[(1, 3), (2, 3), (3, 4), (3, 5), (5, 6), (2, 4)],
+        ),
+    )
+    ids = [JobId(number) for number in range(1, 7)]
+    views = queries.job_views(connection, ids, {Part.CONDITIONS})
+    # Job 6 takes the root's, although its parent has some: decision 13.
+    assert [view.conditions for view in views] == [
+        (big,), (fast,), (big,), (big,), (linux,), (big,),
+    ]  # fmt: skip
+
+
+# --- listings ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shop(connection: Connection, make: Any) -> Connection:
+    """Ten jobs: 1 has the children 2 to 5; 6 to 10 stand alone."""
+    states = ["queued", "running", "succeeded", "failed", "runnable"] * 2
+    jobs = [
+        make.job(
+            number, status, name=f"Shot_{number}%", submitted_by="adabob"[number % 2 * 3 :][:3]
+        )
+        for number, status in enumerate(states, 1)
+    ]
+    edges = [(1, child) for child in (3, 2, 5, 4)]
+    save_changes(connection, make.submitted(*jobs, edges=edges))
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("which", "expected"),
+    [
+        ({}, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        ({"limit": 3}, [10, 9, 8]),
+        ({"limit": 0}, []),
+        ({"before": 9, "limit": 2}, [8, 7]),
+        ({"statuses": (S.FAILED,)}, [9, 4]),
+        ({"statuses": (S.FAILED, S.QUEUED, S.FAILED), "limit": 3}, [9, 6, 4]),
+        ({"statuses": (S.PAUSED,)}, []),
+        ({"roots_only": True}, [10, 9, 8, 7, 6, 1]),
+        ({"roots_only": True, "statuses": (S.QUEUED, S.RUNNING), "before": 7}, [6, 1]),
+        ({"parent": 1}, [5, 4, 3, 2]),
+        ({"parent": 1, "before": 5, "limit": 2}, [4, 3]),
+        ({"parent": 1, "statuses": (S.FAILED, S.RUNNING)}, [4, 2]),
+        ({"parent": 1, "roots_only": True}, []),
+        ({"parent": 99}, []),
+        ({"submitted_by": "bob"}, [9, 7, 5, 3, 1]),
+        ({"submitted_by": "bob", "roots_only": True, "statuses": (S.FAILED,)}, [9]),
+        ({"name_contains": "shot_1"}, [10, 1]),
+        ({"name_contains": "%"}, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        ({"name_contains": "t%1"}, []),
+    ],
+)
+def test_a_listing_shows_what_passes_newest_first(
+    shop: Connection, which: dict[str, Any], expected: list[int]
+) -> None:
+    assert listed(shop, **which) == expected
+
+
+def test_ids_come_ascending(shop: Connection) -> None:
+    assert queries.job_ids(shop) == list(range(1, 11))
+    assert queries.job_ids(shop, roots_only=True) == [1, 6, 7, 8, 9, 10]
+    assert queries.job_ids(shop, [S.FAILED, S.QUEUED]) == [1, 4, 6, 9]
+    assert queries.job_ids(shop, [S.FAILED, S.QUEUED], roots_only=True) == [1, 6, 9]
+    assert queries.job_ids(shop, []) == []
+
+
+def test_waiting_jobs_are_counted_with_bounds_inclusive(connection: Connection, make: Any) -> None:
+    waiting = [make.job(n, runnable_at=Moment(n * 10), priority=n) for n in range(1, 6)]
+    save_changes(connection, make.submitted(*waiting, make.job(6, "running")))
+    assert queries.count_waiting(connection, Moment(30)) == 3
+    assert queries.count_waiting(connection, Moment(30), 2) == 2
+    assert queries.count_waiting(connection, Moment(99), 2, 4) == 3
+    assert queries.count_waiting(connection, Moment(9)) == 0
+
+
+def test_a_job_exists_until_it_is_deleted(connection: Connection, make: Any) -> None:
+    save_changes(connection, make.submitted(make.job(1, "failed")))
+    assert queries.job_exists(connection, JobId(1))
+    save_changes(connection, Changes(deleted=[JobId(1)]))
+    assert not queries.job_exists(connection, JobId(1))
+
+
+# --- plans ------------------------------------------------------------------------------------
+
+
+def plans(connection: Connection, ask: Any, *arguments: Any) -> list[str]:
+    """How SQLite goes about each statement that a query sends."""
+    steps: list[str] = []
+
+    def explain(
+        conn: Connection, cursor: sqlite3.Cursor, sql: str, values: Sequence[Any], *_: Any
+    ) -> None:
+        if sql.startswith("SELECT"):
+            plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
+            steps.extend(row[3] for row in plan)
+
+    event.listen(connection, "before_cursor_execute", explain)
+    ask(connection, *arguments)
+    event.remove(connection, "before_cursor_execute", explain)
+    assert steps
+    return steps
+
+
+FILTERS = [
+    {},
+    {"before": 9},
+    {"statuses": (S.SUCCEEDED, S.RUNNING)},
+    {"statuses": (S.SUCCEEDED,), "before": 9},
+    {"roots_only": True},
+    {"roots_only": True, "before": 9},
+    {"roots_only": True, "statuses": (S.SUCCEEDED,), "before": 9},
+    {"parent": 1, "before": 9},
+    {"parent": 1, "statuses": (S.SUCCEEDED,)},
+    {"submitted_by": "ada"},
+    {"submitted_by": "ada", "before": 9},
+    {"submitted_by": "ada", "roots_only": True, "before": 9},
+    {"submitted_by": "ada", "statuses": (S.RUNNING, S.SUCCEEDED)},
+    {"submitted_by": "ada", "statuses": (S.RUNNING,), "roots_only": True},
+]
+
+
+@pytest.mark.parametrize("which", FILTERS, ids=repr)
+def test_a_listing_walks_an_index_and_sorts_nothing(
+    shop: Connection, which: dict[str, Any]
+) -> None:
+    for step in plans(shop, queries.list_jobs, JobFilter(**which)):
+        assert "TEMP B-TREE" not in step
+        if which or not step.startswith("SCAN"):
+            assert "USING" in step, step
+            # Walking all roots is an index of its own; anything else is looked up.
+            assert step.startswith("SEARCH") or "INDEX roots" in step, step
+        else:
+            assert step == "SCAN jobs"  # by id, from the end, up to the limit
+
+
+@pytest.mark.parametrize(
+    ("ask", "arguments"),
+    [
+        (queries.job_views, ([1],)),
+        (queries.job_views, ([1, 2, 3], ALL_PARTS)),
+        (queries.list_jobs, (JobFilter(parent=JobId(1)), ALL_PARTS)),
+        (queries.job_ids, ([S.RUNNING, S.FAILED],)),
+        (queries.job_ids, ([S.RUNNING, S.FAILED], True)),
+        (queries.count_waiting, (5, 1, 3)),
+        (queries.attempts_of, (1,)),
+        (queries.job_exists, (1,)),
+        (rows.load_component, ([4, 5, 999],)),
+    ],
+)
+def test_other_questions_look_up_and_scan_nothing(
+    shop: Connection, ask: Any, arguments: tuple[Any, ...]
+) -> None:
+    for step in plans(shop, ask, *arguments):
+        assert not step.startswith("SCAN") or "attempts_open" in step, step
+
+
+def test_only_waiting_jobs_are_looked_at_to_count_them(shop: Connection) -> None:
+    [step] = plans(shop, queries.count_waiting, 5, 1, 3)
+    assert "COVERING INDEX jobs_waiting" in step

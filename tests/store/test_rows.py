@@ -1,0 +1,298 @@
+"""Records and rows: nothing is lost on the way, deletion is complete, loading finds all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy.exc import IntegrityError
+
+from roost.core.lifecycle import FINAL
+from roost.core.messages import Changes
+from roost.core.records import (
+    Attempt,
+    AttemptCause,
+    Condition,
+    Event,
+    Job,
+    JobId,
+    JobSpec,
+    JobStatus,
+    Moment,
+    Node,
+    NodeFacts,
+    NodeId,
+    Rollup,
+)
+from roost.gateway import JobFilter, Part
+from roost.store import queries, schema
+from roost.store.rows import JOB_STATE, load_component, load_live, save_changes
+
+# What the core lets through: any text that is valid Unicode, any integer of 64 bits.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+wide = st.integers(-(2**63), 2**63 - 1)
+counts = st.integers(0, 2**31 - 1)
+moments = st.integers(0, 2**60)
+maybe_moments = st.none() | moments
+millionths = st.integers(0, 1_000_000)
+node_ids = st.lists(st.integers(1, 2**40), max_size=3).map(tuple)
+conditions = st.lists(st.builds(Condition, texts, texts, texts, texts), max_size=2).map(tuple)
+specs = st.builds(
+    JobSpec,
+    name=texts,
+    command=texts | st.dictionaries(texts, texts, max_size=2),
+    cwd=texts,
+    submitted_by=texts,
+    environment=st.dictionaries(texts, texts, max_size=2),
+    conditions=conditions,
+    tags=st.lists(texts, max_size=2).map(tuple),
+    cpus=counts,
+    max_time_ms=st.none() | counts,
+    resources=st.dictionaries(texts, counts, max_size=2),
+)
+
+
+@st.composite
+def jobs(draw: st.DrawFn, number: int = 1) -> Job:
+    status = draw(st.sampled_from(JobStatus))
+    return Job(
+        JobId(number), draw(specs), status, Moment(draw(moments)), draw(wide), draw(wide),
+        draw(millionths), draw(counts), draw(node_ids), draw(maybe_moments), draw(maybe_moments),
+        draw(maybe_moments), draw(maybe_moments), draw(moments) if status in FINAL else None,
+        draw(st.sampled_from(["", "succeeded", "failed"])),
+    )  # fmt: skip
+
+
+rollups = st.builds(Rollup, texts, millionths, counts, counts, counts, counts)
+
+
+@st.composite
+def attempts(draw: st.DrawFn) -> Attempt:
+    ended = draw(maybe_moments)
+    return Attempt(
+        JobId(1), draw(st.integers(1, 99)), draw(node_ids), Moment(draw(moments)), draw(texts),
+        draw(maybe_moments), ended, draw(st.booleans()),
+        None if ended is None else draw(st.sampled_from(AttemptCause)),
+        draw(st.none() | wide), draw(texts),
+    )  # fmt: skip
+
+
+facts = st.builds(NodeFacts, texts, texts, texts, texts, counts, texts, counts, counts, wide, texts)
+nodes = st.builds(
+    Node, st.integers(1, 2**40), facts, moments, moments, st.booleans(), st.booleans(),
+    st.booleans(), texts, st.floats(allow_nan=False), wide,
+)  # fmt: skip
+events = st.builds(Event, st.just(1), moments, texts, texts)
+
+
+@pytest.fixture
+def connection(template: Path, tmp_path: Path) -> Iterator[Connection]:
+    """An open transaction on a fresh database, with foreign keys on as in earnest."""
+    engine = create_engine(f"sqlite:///{shutil.copy(template, tmp_path / 'rows.db')}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+        yield connection
+    engine.dispose()
+
+
+def count(connection: Connection, table: Any) -> int:
+    return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+many_examples = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
+)
+
+
+@many_examples
+@given(jobs(), rollups, attempts(), nodes, events)
+def test_a_round_trip_is_the_identity(
+    connection: Connection, job: Job, rollup: Rollup, attempt: Attempt, node: Node, event: Event
+) -> None:
+    save_changes(
+        connection,
+        Changes(
+            submitted=[(job, rollup)], attempts=[attempt], nodes=[node], events=[event],
+            next_job_id=2, next_node_id=node.id + 1,
+        ),
+    )  # fmt: skip
+    parts = {Part.SPEC, Part.ATTEMPTS, Part.EVENTS}
+    [view] = queries.job_views(connection, [job.id], parts)
+    assert (view.job, view.rollup) == (job, rollup)
+    assert (view.attempts, view.events) == ((attempt,), (event,))
+    live = load_live(connection)
+    assert live.nodes == [node]
+    assert live.jobs == ([job] if job.status not in FINAL or attempt.ended_at is None else [])
+    assert (live.next_job_id, live.next_node_id) == (2, node.id + 1)
+    connection.rollback()
+
+
+@many_examples
+@given(jobs(), jobs(), rollups)
+def test_a_change_writes_all_of_the_state_and_leaves_the_spec(
+    connection: Connection, old: Job, new: Job, rollup: Rollup
+) -> None:
+    save_changes(connection, Changes(submitted=[(old, rollup)]))
+    save_changes(connection, Changes(jobs=[(new, rollup)]))
+    [view] = queries.job_views(connection, [old.id], {Part.SPEC})
+    assert view.job == replace(new, spec=old.spec)
+    connection.rollback()
+
+
+def test_every_field_of_a_job_has_its_column() -> None:
+    state = (*Job.__struct_fields__[2:], *Rollup.__struct_fields__)
+    assert sorted(state) == sorted(JOB_STATE)
+
+
+def test_attempts_and_nodes_are_written_whole_each_time(connection: Connection, make: Any) -> None:
+    node = Node(NodeId(1), NodeFacts("a"), Moment(1), Moment(1))
+    attempt = Attempt(JobId(1), 1, (NodeId(1),), Moment(3))
+    save_changes(connection, make.submitted(make.job(1), attempts=[attempt], nodes=[node]))
+    node = replace(node, facts=NodeFacts("A", cpus=8), load=0.5, disabled=True)
+    attempt = replace(attempt, ended_at=Moment(4), cause=AttemptCause.EXITED, exit_code=0)
+    save_changes(connection, Changes(attempts=[attempt], nodes=[node]))
+    assert load_live(connection).nodes == [node]
+    assert queries.attempts_of(connection, JobId(1)) == [attempt]
+
+
+def test_a_name_is_free_again_once_its_node_is_removed(connection: Connection) -> None:
+    old = Node(NodeId(1), NodeFacts("box"), Moment(1), Moment(1))
+    new = replace(old, id=NodeId(2), facts=NodeFacts("BOX"))
+    save_changes(connection, Changes(nodes=[old]))
+    with connection.begin_nested(), pytest.raises(IntegrityError):
+        save_changes(connection, Changes(nodes=[new]))
+    save_changes(connection, Changes(nodes=[new], nodes_removed=[NodeId(1)]))
+    assert load_live(connection).nodes == [new]
+
+
+# --- deleting ---------------------------------------------------------------------------------
+
+
+def test_a_deleted_job_takes_its_edges_attempts_and_events_along(
+    connection: Connection, make: Any
+) -> None:
+    save_changes(
+        connection,
+        make.submitted(
+            make.job(1), make.job(2, "failed"), make.job(3),
+            edges=[(1, 2), (2, 3)],
+            attempts=[Attempt(JobId(2), 1, (), Moment(1))],
+            events=[Event(JobId(2), Moment(1), "failed"), Event(JobId(1), Moment(1), "queued")],
+        ),
+    )  # fmt: skip
+    save_changes(connection, Changes(deleted=[JobId(2)]))
+    assert count(connection, schema.jobs) == count(connection, schema.job_specs) == 2
+    assert count(connection, schema.job_edges) == count(connection, schema.attempts) == 0
+    assert count(connection, schema.job_events) == 1
+    assert queries.job_ids(connection, roots_only=True) == [1, 3]
+
+
+def test_what_is_made_and_deleted_in_one_batch_leaves_no_trace(
+    connection: Connection, make: Any
+) -> None:
+    save_changes(connection, make.submitted(make.job(1)))
+    save_changes(
+        connection,
+        make.submitted(
+            make.job(2),
+            jobs=[(make.job(1), make.rollup)],
+            edges=[(1, 2)],
+            edges_removed=[(1, 2)],
+            deleted=[2],
+            attempts=[Attempt(JobId(2), 1, (), Moment(1))],
+            events=[Event(JobId(2), Moment(1), "runnable")],
+        ),
+    )
+    assert queries.job_ids(connection) == [1]
+    assert count(connection, schema.job_edges) == count(connection, schema.job_events) == 0
+
+
+def test_an_attempt_that_outlives_its_job_is_not_kept(connection: Connection, make: Any) -> None:
+    attempt = Attempt(JobId(1), 1, (), Moment(1), stopping=True)
+    save_changes(connection, make.submitted(make.job(1, "cancelled"), attempts=[attempt]))
+    save_changes(connection, Changes(deleted=[JobId(1)]))
+    ended = replace(attempt, ended_at=Moment(2), cause=AttemptCause.CANCELLED)
+    save_changes(connection, Changes(attempts=[ended]))
+    assert queries.attempts_of(connection, JobId(1)) == []
+
+
+def test_adopting_and_losing_parents_moves_a_job_in_and_out_of_the_roots(
+    connection: Connection, make: Any
+) -> None:
+    def roots() -> list[int]:
+        listed = queries.list_jobs(connection, JobFilter(roots_only=True))
+        return [view.job.id for view in listed]
+
+    save_changes(connection, make.submitted(make.job(1), make.job(2), edges=[(1, 2)]))
+    assert roots() == [1]
+    save_changes(connection, make.submitted(make.job(3), edges=[(3, 1), (3, 2)]))
+    assert roots() == [3]
+    save_changes(connection, Changes(edges_removed=[(3, 1), (3, 2)]))
+    assert roots() == [3, 1]
+    save_changes(connection, Changes(edges_removed=[(1, 2)]))
+    assert roots() == [3, 2, 1]
+    lost_at_once = make.submitted(make.job(4), edges=[(3, 4)], edges_removed=[(3, 4)])
+    save_changes(connection, lost_at_once)
+    assert roots() == [4, 3, 2, 1]
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+
+def test_an_unfinished_job_brings_its_whole_linked_set(connection: Connection, make: Any) -> None:
+    edges = [(5, 6), (5, 7), (8, 7), (8, 9), (1, 2)]
+    done = [make.job(n, "succeeded") for n in (1, 2, 6, 7, 8, 9)]
+    save_changes(connection, make.submitted(*done, make.job(5, "abandoned"), edges=edges))
+    live = load_live(connection)
+    assert [job.id for job in live.jobs] == [5, 6, 7, 8, 9]
+    assert live.edges == [(5, 6), (5, 7), (8, 7), (8, 9)]
+
+
+def test_a_finished_job_whose_attempt_still_stops_is_live(
+    connection: Connection, make: Any
+) -> None:
+    stopping = Attempt(JobId(1), 1, (NodeId(1),), Moment(1), stopping=True)
+    cancelled = [make.job(1, "cancelled"), make.job(2, "cancelled")]
+    save_changes(connection, make.submitted(*cancelled, attempts=[stopping]))
+    live = load_live(connection)
+    assert [job.id for job in live.jobs] == [1]
+    assert live.attempts == [stopping]
+
+
+def test_ended_attempts_are_not_loaded(connection: Connection, make: Any) -> None:
+    ended = Attempt(JobId(1), 1, (), Moment(1), ended_at=Moment(2), cause=AttemptCause.EJECTED)
+    running = Attempt(JobId(1), 2, (NodeId(4),), Moment(3))
+    save_changes(connection, make.submitted(make.job(1, "running"), attempts=[running, ended]))
+    assert load_live(connection).attempts == [running]
+
+
+def test_edges_keep_the_order_in_which_they_were_made(connection: Connection, make: Any) -> None:
+    edges = [(9, 3), (9, 1), (2, 3), (9, 2)]
+    save_changes(connection, make.submitted(*map(make.job, (1, 2, 3, 9)), edges=edges))
+    save_changes(connection, make.submitted(make.job(4), edges=[(9, 4), (1, 4)]))
+    assert load_live(connection).edges == [*edges, (9, 4), (1, 4)]
+    [view] = queries.job_views(connection, [JobId(9)], {Part.CHILDREN})
+    assert view.children == (3, 1, 2, 4)
+
+
+def test_finished_jobs_are_loaded_with_all_they_are_linked_to(
+    connection: Connection, make: Any
+) -> None:
+    done = [make.job(n, "failed") for n in (1, 2, 3, 4, 500_000)]
+    save_changes(connection, make.submitted(*done, edges=[(1, 2), (1, 500_000), (3, 4)]))
+    records = load_component(connection, [JobId(2), JobId(77)])
+    assert [job.id for job in records.jobs] == [1, 2, 500_000]
+    assert records.edges == [(1, 2), (1, 500_000)]
+    assert load_live(connection).jobs == []
+
+
+def test_an_empty_database_loads_as_an_empty_farm(connection: Connection) -> None:
+    live = load_live(connection)
+    assert (live.jobs, live.nodes, live.next_job_id, live.next_node_id) == ([], [], 1, 1)

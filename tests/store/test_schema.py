@@ -1,0 +1,146 @@
+"""The tables refuse what the core would never decide, and the migrations make exactly them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, create_engine, insert, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from roost.errors import StoreFailure
+from roost.store import schema
+from roost.store.database import Database
+
+
+@pytest.fixture
+def connection(template: Path, tmp_path: Path) -> Iterator[Connection]:
+    engine = create_engine(f"sqlite:///{shutil.copy(template, tmp_path / 'schema.db')}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+        yield connection
+    engine.dispose()
+
+
+LEGAL: dict[str, dict[str, Any]] = {
+    "jobs": {
+        "id": 1, "name": "a", "submitted_by": "", "is_root": 1, "status": "queued",
+        "queued_at": 1, "priority": 0, "tries_left": 0, "progress": 0, "attempt": 0,
+        "nodes": "[]", "command_outcome": "", "ui_status": "", "overall_progress": 0,
+        "tasks_total": 0, "tasks_done": 0, "tasks_failed": 0, "clients_assigned": 0,
+    },
+    "attempts": {
+        "job": 1, "number": 1, "nodes": "[]", "assigned_at": 1, "purpose": "command",
+        "stopping": 0, "text": "",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "wrong"),
+    [
+        ("jobs", {"status": "finished"}),
+        ("jobs", {"status": "succeeded"}),
+        ("jobs", {"status": "failed", "ended_at": None}),
+        ("jobs", {"status": "running", "ended_at": 5}),
+        ("jobs", {"status": "abandoned", "ended_at": 5}),
+        ("jobs", {"progress": -1}),
+        ("jobs", {"progress": 1_000_001}),
+        ("jobs", {"overall_progress": 1_000_001}),
+        ("jobs", {"attempt": -1}),
+        ("jobs", {"command_outcome": "maybe"}),
+        ("jobs", {"is_root": 2}),
+        ("jobs", {"name": None}),
+        ("jobs", {"priority": "high"}),
+        ("attempts", {"number": 0}),
+        ("attempts", {"cause": "exited"}),
+        ("attempts", {"ended_at": 4}),
+        ("attempts", {"stopping": 7}),
+        ("attempts", {"job": 2}),
+    ],
+)
+def test_an_illegal_row_is_refused(
+    connection: Connection, table: str, wrong: dict[str, Any]
+) -> None:
+    if table != "jobs":
+        connection.execute(insert(schema.jobs), LEGAL["jobs"])
+    with pytest.raises(IntegrityError):
+        connection.execute(insert(schema.metadata.tables[table]), LEGAL[table] | wrong)
+    connection.execute(insert(schema.metadata.tables[table]), LEGAL[table])
+
+
+def test_a_job_is_neither_its_own_child_nor_twice_the_same_child(connection: Connection) -> None:
+    connection.execute(insert(schema.jobs), [LEGAL["jobs"] | {"id": number} for number in (1, 2)])
+    add = insert(schema.job_edges)
+    with pytest.raises(IntegrityError, match="no_loop"):
+        connection.execute(add, {"parent": 1, "child": 1})
+    connection.execute(add, {"parent": 1, "child": 2})
+    with pytest.raises(IntegrityError, match="UNIQUE"):
+        connection.execute(add, {"parent": 1, "child": 2})
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        connection.execute(add, {"parent": 1, "child": 3})
+
+
+# --- migrations -------------------------------------------------------------------------------
+
+
+def test_migrations_lead_to_the_schema(connection: Connection) -> None:
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    assert compare_metadata(context, schema.metadata) == []
+
+
+def test_migrations_lead_to_the_schema_to_the_letter(connection: Connection) -> None:
+    """Alembic does not compare CHECK constraints, STRICT and the conditions of indexes."""
+
+    def written(connection: Connection) -> dict[str, list[str]]:
+        rows = connection.execute(
+            text("SELECT name, sql FROM sqlite_master WHERE sql <> '' AND name NOT LIKE 'alembic%'")
+        )
+        return {name: sorted(re.split(r",\s*\n\s*", sql)) for name, sql in rows}
+
+    engine = create_engine("sqlite://")
+    with engine.connect() as fresh:
+        schema.metadata.create_all(fresh)
+        ours, theirs = written(fresh), written(connection)
+    engine.dispose()
+    assert {name: _clauses(sql) for name, sql in theirs.items()} == {
+        name: _clauses(sql) for name, sql in ours.items()
+    }
+
+
+def _clauses(parts: list[str]) -> list[str]:
+    """The order of constraints within a table is nobody's promise."""
+    words = " ".join(" ".join(parts).split())
+    head = re.match(r"CREATE TABLE \w+ ?\(", words)
+    body = words.replace(head.group(), "") if head else words
+    return sorted(re.findall(r"CONSTRAINT \w+ \w+|'\w*'|\w+", body))
+
+
+def test_the_schema_can_be_said_in_postgresql() -> None:
+    dialect = postgresql.dialect()
+    for table in schema.metadata.sorted_tables:
+        assert "BIGINT" in str(CreateTable(table).compile(dialect=dialect)) or table.name
+        for index in table.indexes:
+            CreateIndex(index).compile(dialect=dialect)
+
+
+async def test_migrating_twice_changes_nothing(database: Database) -> None:
+    await database.migrate()
+    await database.migrate()
+
+
+async def test_a_database_of_a_newer_program_is_refused(database: Database) -> None:
+    def become_newer(connection: Connection) -> None:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    await database._in_writer(become_newer)
+    with pytest.raises(StoreFailure, match=r"written by a newer Roost \(its form is '9999'\)"):
+        await database.migrate()
