@@ -159,6 +159,11 @@ class Farm:
         with self.rpc as rpc:
             return str(rpc.getJobOutput(job))
 
+    def final_output(self, job: int) -> str:
+        """All of it, once nothing more can come."""
+        with Remote(self.url) as remote:
+            return b"".join(remote.follow_output(job)).decode()
+
     def story(self, job: int) -> list[str]:
         return [entry["status"] for entry in self.job(job, "logs")["logs"]]
 

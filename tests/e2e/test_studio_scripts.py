@@ -1,7 +1,8 @@
-"""What a studio's scripts do, through real sockets: the API page's examples, big trees, bad input."""
+"""What a studio's scripts do: the API page's examples, big trees, and mistakes."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import subprocess
@@ -45,7 +46,7 @@ while True:
     # Get the job status.
     job_details = hq_server.getJob(job_ids[0], ["progress", "status"])
     status = job_details["status"]
-    
+
     # Check if the job is finished.
     if status in ("succeeded", "failed", "cancelled", "abandoned"):
         break
@@ -108,10 +109,9 @@ def test_a_mistake_in_the_last_child_creates_nothing_and_is_named(farm: Any, as_
 def post(farm: Any, body: bytes, path: str = "/RPC2", kind: str = "text/xml") -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", farm.port)
     try:
-        try:
+        # It may be refused before all of it was sent; the answer is there to read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request("POST", path, body, {"Content-Type": kind})
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # refused before all of it was sent; the answer is there to read
         response = connection.getresponse()
         return response.status, response.read()
     finally:
@@ -153,7 +153,9 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize("body", BAD_CALLS.values(), ids=BAD_CALLS.keys())
-def test_bad_input_gets_one_sentence_and_the_server_goes_on(farm_with_one: Any, body: bytes) -> None:
+def test_bad_input_gets_one_sentence_and_the_server_goes_on(
+    farm_with_one: Any, body: bytes
+) -> None:
     farm = farm_with_one
     status, answer = post(farm, body)
     if status == 200:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import shutil
 import socket
 import subprocess
+import sys
 import threading
+import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +18,12 @@ import psutil
 import pytest
 
 
-def open_gate(gate: Any, times: int = 1) -> None:
-    with open(gate.path, "w") as pipe:
-        pipe.write("go\n" * times)
-
-
 def test_a_server_killed_at_any_moment_forgets_no_acknowledged_job(farm: Any) -> None:
     farm.start_server()
     farm.start_agent()
     acknowledged: list[int] = []
     for round_number in range(3):
-        for number in range(10):
-            acknowledged.append(farm.submit(f"echo {round_number}.{number}"))
+        acknowledged += [farm.submit(f"echo {round_number}.{number}") for number in range(10)]
         farm.server.kill()
         farm.start_server()
     for job in acknowledged:
@@ -43,7 +41,7 @@ def test_running_jobs_go_on_without_their_server_and_are_not_started_twice(
     job = farm.submit(f"echo one; echo started > {signpost.path}; read x < {gate.path}; echo two")
     assert signpost.line() == "started"
     farm.server.kill()
-    open_gate(gate)
+    gate.path.write_text("go\n")
     farm.start_server()
     assert farm.wait(job) == "succeeded"
     assert farm.output(job) == "one\ntwo\n"
@@ -61,7 +59,7 @@ def test_a_job_that_runs_while_its_agent_is_dead_is_found_again(
     agent.kill()
     farm.start_agent()
     assert farm.status(job) == "running"
-    open_gate(gate)
+    gate.path.write_text("go\n")
     assert farm.wait(job) == "failed"
     assert farm.output(job) == "on\n"
     assert signpost.is_silent()
@@ -72,34 +70,20 @@ def test_a_job_that_ends_while_its_agent_is_dead_keeps_its_true_exit_status(
 ) -> None:
     farm.start_server()
     agent = farm.start_agent(cpus=2)
-    good = farm.submit(f"echo $$ > {signpost.path}; read x < {gate.path}")
-    bad = farm.submit(f"echo $$ > {signpost.path}; read x < {gate.path}; exit 7")
-    pids = [int(signpost.line()), int(signpost.line())]
+    command = f"echo $$ > {signpost.path}; kill -STOP $$; exit $STATUS"
+    good = farm.submit(command, environment={"STATUS": "0"})
+    bad = farm.submit(command, environment={"STATUS": "7"})
+    ends = {os.pidfd_open(pid): pid for pid in (int(signpost.line()), int(signpost.line()))}
     agent.kill()
-    descriptors = [os.pidfd_open(pid) for pid in pids]
-    open_gate(gate, times=1)
-    for descriptor in descriptors:
-        # Both readers share one pipe: whoever got the line ends, the other gets its own.
-        pass
-    open_gate(gate, times=1)
-    _wait_for_ends(descriptors, gate)
+    for end, pid in ends.items():
+        psutil.Process(pid).resume()
+        ready, _, _ = select.select([end], [], [], 60)
+        assert ready, "the job did not end"
+        os.close(end)
     farm.start_agent(cpus=2)
     assert farm.wait(good) == "succeeded"
     assert farm.wait(bad) == "failed"
     assert "exit status 7" in farm.job(bad, "logs")["logs"][-1]["message"]
-
-
-def _wait_for_ends(descriptors: list[int], gate: Any) -> None:
-    import select
-
-    remaining = list(descriptors)
-    while remaining:
-        ready, _, _ = select.select(remaining, [], [], 5)
-        if not ready:
-            open_gate(gate)  # a reader took more than its line
-        for descriptor in ready:
-            remaining.remove(descriptor)
-            os.close(descriptor)
 
 
 def test_a_job_of_a_machine_that_is_gone_runs_again_exactly_once(
@@ -113,7 +97,7 @@ def test_a_job_of_a_machine_that_is_gone_runs_again_exactly_once(
     doomed.kill()
     signpost.line()
     assert farm.status(job) == "running"
-    open_gate(gate, times=2)
+    gate.path.write_text("go\ngo\n")
     assert farm.wait(job) == "succeeded"
     assert farm.story(job) == [
         "runnable",
@@ -142,7 +126,7 @@ def test_an_agent_installed_anew_has_lost_its_jobs_and_they_run_again_once(
     farm.wait(job, "abandoned")
     farm.start_agent()
     assert int(signpost.line()) != first
-    open_gate(gate)
+    gate.path.write_text("go\n")
     assert farm.wait(job) == "succeeded"
     assert farm.story(job).count("running") == 2
 
@@ -183,18 +167,14 @@ class Cable:
         except OSError:
             pass
         for end in (source, sink):
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def break_it(self) -> None:
         self.cut.set()
         for end in self.open:
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def mend(self) -> None:
         self.cut.clear()
@@ -219,7 +199,7 @@ def test_jobs_go_on_while_the_network_is_gone_and_all_is_delivered_afterwards(
     )
     assert signpost.line() == "started"
     cable.break_it()
-    open_gate(gate)
+    gate.path.write_text("go\n")
     assert signpost.line() == "done"
     assert farm.status(job) == "running"
     cable.mend()
@@ -241,7 +221,7 @@ def test_a_silent_node_is_abandoned_after_the_active_timeout_and_taken_back(
     farm.wait(job, "abandoned")
     cable.mend()
     farm.wait(job, "running")
-    open_gate(gate)
+    gate.path.write_text("go\n")
     assert farm.wait(job) == "succeeded"
     assert signpost.is_silent()
     assert farm.story(job) == ["runnable", "running", "abandoned", "running", "succeeded"]
@@ -276,8 +256,19 @@ def test_a_second_agent_with_the_same_name_is_refused(farm: Any) -> None:
     farm.start_server()
     farm.start_agent("twin")
     second = subprocess.run(
-        [*_roost(), "agent", "--server", farm.url, "--name", "twin", "--port", "0"]
-        + ["--data", str(farm.folder / "other"), "--announce"],
+        [
+            *_roost(),
+            "agent",
+            "--server",
+            farm.url,
+            "--name",
+            "twin",
+            "--port",
+            "0",
+            "--data",
+            str(farm.folder / "other"),
+            "--announce",
+        ],
         capture_output=True,
         text=True,
     )
@@ -286,8 +277,6 @@ def test_a_second_agent_with_the_same_name_is_refused(farm: Any) -> None:
 
 
 def _roost() -> list[str]:
-    import sys
-
     return [sys.executable, "-m", "roost"]
 
 
@@ -303,9 +292,7 @@ def test_server_and_agent_end_cleanly_on_sigterm_with_open_clients(
     pid = int(signpost.line())
     keep_alive = socket.create_connection(("127.0.0.1", farm.port))
     events = socket.create_connection(("127.0.0.1", farm.port))
-    events.sendall(
-        f"GET /api/v1/jobs/events?ids={running} HTTP/1.1\r\nHost: farm\r\n\r\n".encode()
-    )
+    events.sendall(f"GET /api/v1/jobs/events?ids={running} HTTP/1.1\r\nHost: farm\r\n\r\n".encode())
     assert events.recv(4096).startswith(b"HTTP/1.1 200")
     assert farm.server.stop() == 0
     assert agent.stop() == 0
@@ -365,8 +352,6 @@ def test_a_full_disk_stops_the_server_taking_work_and_loses_nothing(
 
 def _submit_until_taken(farm: Any, acknowledged: list[int]) -> None:
     """The server tries the disk again by itself; a caller sees refusals until then."""
-    import xmlrpc.client
-
     while True:
         try:
             acknowledged.append(farm.submit("true", name="after"))

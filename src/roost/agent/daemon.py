@@ -33,7 +33,7 @@ from roost.agent.tailer import FolderWatch, Tailer
 from roost.agent.tether import Tether
 from roost.core.messages import AttemptEnded
 from roost.core.records import AttemptKey, JobId, Moment, NodeFacts
-from roost.errors import Unreachable
+from roost.errors import Conflict, Unreachable
 from roost.wire.link import (
     FRAME_BYTES_SOFT,
     PROTOCOL,
@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 REPORTS_PER_FRAME_MAX = 2_000
 BEAT_S = 10.0
 """Until the server says how often."""
+JOIN_S_MAX = 3.0
+"""A start waits this long for the server's welcome before it is called one."""
 OUTPUT_PAUSE_S = 0.02
 """Files that are written to without a break are looked at this often."""
 OUTPUT_LOOK_S = 0.5
@@ -127,6 +129,7 @@ class Agent:
         self._started = (time.time_ns(), time.monotonic_ns())
         self._deadline: asyncio.TimerHandle | None = None
         self._stopped = asyncio.Event()
+        self._joined = asyncio.Event()
         self._failure: BaseException | None = None
         self._tether = Tether(
             folder.path, self._installation, self._starter.common, self._on_keeper_events
@@ -148,9 +151,17 @@ class Agent:
         try:
             await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
             if not self._stopped.is_set() and tasks.pop().result() is None:
-                ready()
                 tasks.append(asyncio.create_task(self._link.run()))
                 tasks.append(asyncio.create_task(self._watch_output()))
+                joined = asyncio.create_task(self._joined.wait())
+                await asyncio.wait(
+                    [stopped, joined, *tasks],
+                    timeout=JOIN_S_MAX,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                joined.cancel()
+                if not self._stopped.is_set():
+                    ready()
                 await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
@@ -247,6 +258,8 @@ class Agent:
             self._folder.flush_log()  # else when the link comes to rest
         if self._plan.leaving and self._plan.idle and not self._link.connected:
             self.stop()
+        if self._failure is not None and not self._plan.courses:
+            self.stop()
 
     def _on_deadline(self) -> None:
         self._tell(plan.TimePassed())
@@ -312,14 +325,18 @@ class Agent:
                     self._on_welcome(message)
                 case Refusal(text, kill):
                     self._folder.log(f"The server refuses this node: {text}")
+                    self._failure = Conflict(text)
                     if kill:
                         self._tell(plan.Unwanted())
+                    else:
+                        self.stop()
                 case _:
                     assert_never(message)
         self._settle()
 
     def _on_welcome(self, welcome: Welcome) -> None:
         self._folder.log(f"Connected to {self._options.server} as node {welcome.node}")
+        self._joined.set()
         self._beat_s = welcome.beat_ms / 1000
         self._beat()
         self._farewell_due = self._plan.leaving
@@ -411,7 +428,8 @@ class Agent:
 async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None]) -> int:
     """Be an agent until told to stop: by SIGTERM, SIGINT, `terminate`, or the end of stdin.
 
-    `on_ready` is called once, when port and keeper are there; the server may come later. Returns
+    `on_ready` is called once, when the farm has welcomed the agent, or after `JOIN_S_MAX` seconds
+    of trying: port and keeper are there then, and the server may come later. Returns
     the exit status, 0. Raises `Conflict` when the folder or the port is another's, `Unreachable`
     when the keeper cannot be started, `OSError` when the folder cannot be used.
     """

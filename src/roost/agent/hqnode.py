@@ -11,7 +11,6 @@ Translates; what the two calls do is decided in `daemon`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import time
@@ -26,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from roost.errors import Conflict, ProtocolError
+from roost.folder import lock_folder
 from roost.wire import xmlrpc
 
 DEFAULT_PORT = 5001
@@ -40,19 +40,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         """Raises `Conflict` when another agent has it, `OSError` when it cannot be made."""
         self.path = path.absolute()
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(self._lock, 32).decode().strip() or "unknown"
-            os.close(self._lock)
-            raise Conflict(
-                f"Another agent, process {owner}, works in {self.path}: "
-                "stop it first, or give this one a data folder of its own."
-            ) from None
-        os.truncate(self._lock, 0)
-        os.write(self._lock, f"{os.getpid()}\n".encode())
+        self._lock = lock_folder(self.path, "agent")
         (self.path / "hqnode.pid").write_text(f"{os.getpid()}\n")
         self._log = (self.path / "hqnode.log").open("a", encoding="utf-8")
         self._lines: list[str] = []

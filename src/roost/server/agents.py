@@ -28,7 +28,7 @@ from roost.core.messages import (
     StartAttempt,
 )
 from roost.core.records import JobId, NodeId
-from roost.errors import ProtocolError, Refused
+from roost.errors import Conflict, ProtocolError, Refused
 from roost.server.engine import Engine
 from roost.store.output import OutputStore
 from roost.wire import link
@@ -170,8 +170,10 @@ class Session:
         joined = asyncio.get_running_loop().create_future()
 
         def done(reply: object, refusal: Refused | None) -> None:
-            if refusal is not None:
-                self._refuse(str(refusal), kill=refusal.status == 409)
+            if isinstance(refusal, Conflict):
+                self._refuse(str(refusal), kill=True)
+            elif refusal is not None:
+                self.close()
             else:
                 assert isinstance(reply, int)
                 self._welcome(NodeId(reply), hello)

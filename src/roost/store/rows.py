@@ -423,10 +423,12 @@ def _linked(
         touched: set[JobId] = set()
         for chunk in chunks(sorted(outermost)):
             for end, column in enumerate(parent_and_child):
-                for position, *edge in connection.execute(_EDGES.where(_around(column, chunk))):
-                    if edge[end] in outermost:
-                        found[position] = (edge[0], edge[1])
-                        touched.update(edge)
+                rows = connection.execute(_EDGES.where(_around(column, chunk))).all()
+                for position, parent, child in rows:
+                    if (child if end else parent) in outermost:
+                        found[position] = (parent, child)
+                        touched.add(parent)
+                        touched.add(child)
         outermost = touched - members
         members |= outermost
     return members, [found[position] for position in sorted(found)]

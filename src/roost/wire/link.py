@@ -80,7 +80,11 @@ class Welcome(Struct, frozen=True, tag="welcome"):
 
 
 class Refusal(Struct, frozen=True, tag="refusal"):
-    """The agent may not join, `text` says why. `kill`: whatever it runs is not wanted any more."""
+    """The agent may not join, `text` says why, and it ends rather than try again.
+
+    `kill`: whatever it runs is not wanted any more. A server that cannot take anybody just now
+    closes the connection without a word instead.
+    """
 
     text: str
     kill: bool = False

@@ -1,0 +1,70 @@
+# What a contributor needs, as verbs. `make install` needs python3 >= 3.11 with venv, and make.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
+SEED ?= 1
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test quick sim bench lint docs lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## a virtual environment in .venv with everything pinned, and .venv/bin/roost
+
+# Made again only when the lock or the package's description changes.
+$(STAMP): requirements/dev.txt pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Roost needs Python 3.11 or newer and found none. Install it (Debian: apt install python3 python3-venv)" >&2; \
+		echo "or name one: make install PYTHON=/path/to/python3.12" >&2; exit 1; fi
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@"$(BIN)/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		"$(PYTHON)" -m venv --clear $(VENV)
+	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(BIN)/python" -m ensurepip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: install ## a farm on this machine computes a picture from 24 jobs; results in demo-farm/
+	$(BIN)/python -m roost.demo
+
+serve: install ## a farm on this machine until Ctrl-C, its data in demo-farm/serve
+	$(BIN)/roost up --data demo-farm/serve
+
+test: install ## the whole suite
+	$(BIN)/pytest -n $(WORKERS)
+
+quick: install ## the parts that need no processes: a few seconds
+	$(BIN)/pytest -m 'not slow' $(wildcard tests/core tests/wire tests/hqueue tests/test_tidy.py)
+
+sim: install ## replay one simulated world: make sim SEED=4711
+	$(BIN)/python tests/sim/run.py --seed $(SEED)
+
+bench: install ## measure Roost against the machine's own limits
+	$(BIN)/python bench/run.py
+
+lint: install ## style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: install ## write the generated reference pages again
+	$(BIN)/python -m roost.cli.reference > docs/reference/cli.md
+
+# Needs uv. The files name no host and hold for every platform and Python from 3.11 on.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header pyproject.toml
+
+lock: ## choose the newest versions that fit and pin them with hashes (needs uv)
+	$(COMPILE) --upgrade -o requirements/roost.txt
+	$(COMPILE) --upgrade --group dev -o requirements/dev.txt
+
+clean: ## remove everything that the other verbs made
+	rm -rf $(VENV) demo-farm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,94 @@
+"""The `roost` command.
+
+    ranges      1-100x2: frames and job ids as people write them
+    options     options that several commands share, and the settings they fill in
+    running     roost up, server, agent: the farm itself
+    upkeep      what `roost up` does while it is up
+    submitting  roost submit: from a command line or a file to a job specification
+    asking      roost jobs, job, output, why, cancel, doctor …: a running farm, asked
+    watching    --wait: a job's progress as it happens, and its fate as an exit code
+    tables      records as aligned text, or as one JSON document
+    checkup     what the doctor looks at
+    completion  roost completion: for the shell
+    reference   docs/reference/cli.md, made from all of the above
+
+Conventions, the same for every command: results go to standard output, sentences for people to
+standard error; `--json` prints one document; an error is one sentence and the exit code of
+`roost.errors`; 130 after Ctrl-C. Starting must be quick, so what only one command needs (the
+server, the agent, HTTP, rich) is imported when that command runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+import roost
+from roost.cli import asking, completion, running
+from roost.errors import RoostError
+
+INTERRUPTED = 130
+PIPE_CLOSED = 1
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 well, 1 failed, 2 wrong usage or a bad job, 3 not in this state, "
+    "4 no such thing, 5 not allowed, 6 the farm does not answer or takes no work, 130 Ctrl-C.",
+)
+@click.version_option(roost.__version__, prog_name="roost")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings file to use instead of the one in your configuration folder.",
+)
+@click.pass_context
+def cli(context: click.Context, config: Path | None) -> None:
+    """A compute and render farm: runs job trees on one machine or many.
+
+    `roost up` starts a farm on this machine, `roost submit -- COMMAND` gives it work.
+    """
+    context.obj = config
+
+
+for command in (*running.COMMANDS, *asking.COMMANDS, completion.completion):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code and shows no traceback for what users can cause."""
+    try:
+        result = cli.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="roost",
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except RoostError as error:
+        click.echo(f"roost: {error}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain again when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except OSError as error:
+        # The world refused: a folder that cannot be made, a port that cannot be had.
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"roost: {where}{error.strerror or error}", err=True)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,354 @@
+"""`roost jobs`, `job`, `output`, `why`, `wait`, `nodes`, `doctor` and the six actions.
+
+Every command asks `roost.remote` and shows the answer. What `--json` prints is the record of
+`roost.wire.rest`, with its keys; lists stand under a key, so that a document can grow.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from roost.cli import options, ranges, tables, watching
+from roost.cli.submitting import submit
+
+if TYPE_CHECKING:
+    from roost.remote import Remote
+    from roost.wire.rest import JobDetail, JobSummary, NodeDetail
+
+LOOKED_UP_MAX = 100
+"""With more ids than this, an action does not first look whether all of them exist."""
+
+job_id = click.argument("number", metavar="ID", type=click.IntRange(min=1))
+job_ids = click.argument("texts", metavar="IDS…", nargs=-1, required=True)
+
+
+@contextmanager
+def farm() -> Iterator[Remote]:
+    """The farm that `--server`, ROOST_SERVER or the settings file names."""
+    from roost.remote import Remote
+
+    with Remote(options.load().values.server) as remote:
+        yield remote
+
+
+@click.command()
+@options.server_url
+@click.option(
+    "--all", "everything", is_flag=True, help="Children too, not only jobs without parent."
+)
+@click.option(
+    "--parent", type=click.IntRange(min=1), metavar="ID", help="Only children of this job."
+)
+@click.option("--status", "statuses", multiple=True, help="Only jobs in this status. Repeatable.")
+@click.option("--name", "name_contains", metavar="TEXT", help="Only jobs with this in their name.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@options.as_json
+def jobs(
+    everything: bool,
+    parent: int | None,
+    statuses: tuple[str, ...],
+    name_contains: str | None,
+    limit: int,
+    as_json: bool,
+    **_: object,
+) -> None:
+    """List jobs, newest first."""
+    with farm() as remote:
+        page = remote.jobs(
+            statuses=statuses,
+            roots_only=not everything and parent is None,
+            parent=parent,
+            name_contains=name_contains or "",
+            limit=limit,
+        )
+    if as_json:
+        tables.document(page)
+        return
+    columns = ("ID", "NAME", "STATUS", "DONE", "TASKS", "PRIO", "SUBMITTED", "TOOK")
+    tables.table(columns, [job_row(job) for job in page.jobs], numbers="ID DONE TASKS PRIO TOOK")
+    if not page.jobs and sys.stdout.isatty():
+        click.echo("No jobs. Give the farm one: roost submit --wait -- echo hello", err=True)
+
+
+def job_row(job: JobSummary) -> tuple[str, ...]:
+    return (
+        str(job.id),
+        job.name,
+        job.ui_status,
+        tables.percent(job.overall_progress),
+        f"{job.tasks_done}/{job.tasks_total}",
+        str(job.priority),
+        tables.moment(job.queued_at),
+        tables.duration(job.started_at, job.ended_at),
+    )
+
+
+@click.command()
+@job_id
+@options.server_url
+@options.as_json
+def job(number: int, as_json: bool, **_: object) -> None:
+    """Show all that is known of one job: state, attempts, story."""
+    with farm() as remote:
+        found = remote.job(number)
+        labels = {} if as_json else {node.id: node.label for node in remote.nodes()}
+    if as_json:
+        tables.document(found)
+    else:
+        show_job(found, labels)
+
+
+def show_job(found: JobDetail, labels: dict[int, str]) -> None:
+    def names(nodes: Sequence[int]) -> str:
+        return ", ".join(labels.get(node, f"node {node}") for node in nodes)
+
+    command = found.spec.get("command") or ""
+    tables.facts(
+        [
+            ("job", f"{found.id}  {found.name}"),
+            ("status", found.ui_status),
+            ("done", tables.percent(found.overall_progress)),
+            ("tasks", tasks_in_words(found)),
+            ("waits because", "\n               ".join(reason.text for reason in found.reasons)),
+            ("command", command if isinstance(command, str) else "one for each platform"),
+            ("folder", str(found.spec.get("cwd") or "")),
+            ("priority", str(found.priority)),
+            ("tries left", str(found.tries_left or "")),
+            ("submitted", f"{tables.moment(found.queued_at)} {found.submitted_by}".strip()),
+            ("started", tables.moment(found.started_at)),
+            ("ended", tables.moment(found.ended_at)),
+            ("parents", ", ".join(map(str, found.parents))),
+            ("children", compact(found.children)),
+        ]
+    )
+    if found.attempts:
+        click.echo()
+        rows = [
+            (
+                str(attempt.number),
+                names(attempt.nodes),
+                tables.moment(attempt.started_at),
+                tables.duration(attempt.started_at, attempt.ended_at),
+                attempt.cause or "running",
+                "" if attempt.exit_code is None else str(attempt.exit_code),
+                attempt.text,
+            )
+            for attempt in found.attempts
+        ]
+        columns = ("ATTEMPT", "NODES", "STARTED", "TOOK", "ENDED BY", "CODE", "")
+        tables.table(columns, rows, numbers="ATTEMPT TOOK CODE")
+    if found.events:
+        click.echo()
+        events = [(tables.moment(e.at), e.status, e.message) for e in found.events]
+        tables.table(("WHEN", "WHAT", ""), events)
+
+
+def tasks_in_words(found: JobDetail) -> str:
+    """How the jobs beneath fare; empty for a job that stands alone."""
+    if found.tasks_total <= 1:
+        return ""
+    failed = f", {found.tasks_failed} failed" if found.tasks_failed else ""
+    return f"{found.tasks_done} of {found.tasks_total} done{failed}"
+
+
+def compact(numbers: Sequence[int]) -> str:
+    """`1-4, 7`: runs of consecutive ids as ranges, readable by `ranges.parse` again."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+@click.command()
+@job_id
+@options.server_url
+@click.option("-f", "--follow", is_flag=True, help="Go on as the job writes, until it has ended.")
+@click.option("--last", type=click.IntRange(min=0), metavar="BYTES", help="Only the end of it.")
+@options.as_json
+def output(
+    number: int,
+    follow: bool,
+    last: int | None,
+    as_json: bool,
+    **_: object,
+) -> None:
+    """Print what a job wrote, all attempts in order, exactly as it wrote it.
+
+    With --json as text within a document, where bytes that are not UTF-8 are replaced.
+    """
+    if follow and (as_json or last is not None):
+        raise click.UsageError("--follow goes with neither --json nor --last.")
+    with farm() as remote:
+        if as_json:
+            text = remote.output(number, last=last).decode("utf-8", "replace")
+            tables.document({"id": number, "output": text})
+            return
+        pieces = remote.follow_output(number) if follow else [remote.output(number, last=last)]
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+
+
+@click.command()
+@job_id
+@options.server_url
+@options.as_json
+def why(number: int, as_json: bool, **_: object) -> None:
+    """Say why a job does not run, in the scheduler's own words."""
+    with farm() as remote:
+        reasons = remote.reasons(number)
+        found = remote.job(number)
+        labels = {node.id: node.label for node in remote.nodes()} if reasons else {}
+    if as_json:
+        document = {"id": number, "status": found.status, "reasons": reasons}
+        tables.document(document)
+        return
+    if not reasons:
+        click.echo(f"Job {number} waits for nothing; its status is {found.ui_status}.")
+    for reason in reasons:
+        nodes = ", ".join(labels.get(node, f"node {node}") for node in reason.nodes)
+        click.echo(f"{reason.text}" + (f" ({nodes})" if nodes else ""))
+
+
+@click.command()
+@job_ids
+@options.server_url
+@options.as_json
+def wait(texts: tuple[str, ...], as_json: bool, **_: object) -> int:
+    """Draw the progress of jobs until all have ended.
+
+    The exit code is their fate: 0 all succeeded, 1 one failed or was abandoned, 3 one was
+    cancelled. Ctrl-C leaves the jobs running.
+    """
+    ids = ranges.parse_ids(texts)
+    with farm() as remote:
+        statuses = watching.wait(remote, ids)
+    if as_json:
+        tables.document({"statuses": {str(number): text for number, text in statuses.items()}})
+    return watching.exit_code(statuses.values())
+
+
+@click.command()
+@options.server_url
+@options.as_json
+def nodes(as_json: bool, **_: object) -> None:
+    """List the machines of the farm and what they do."""
+    with farm() as remote:
+        found = remote.nodes()
+    if as_json:
+        tables.document({"nodes": found})
+        return
+    columns = ("ID", "NAME", "STATE", "CPUS", "LOAD", "RUNNING", "LAST HEARD", "PLATFORM")
+    tables.table(columns, [node_row(node) for node in found], numbers="ID CPUS LOAD")
+    if not found and sys.stdout.isatty():
+        click.echo("No machine has joined yet: run roost agent on one.", err=True)
+
+
+def node_row(node: NodeDetail) -> tuple[str, ...]:
+    return (
+        str(node.id),
+        node.label,
+        node_state(node),
+        f"{node.cpus_busy}/{node.cpus}",
+        f"{node.load:.1f}",
+        compact(sorted(node.running)),
+        tables.moment(node.last_beat_at),
+        node.platform,
+    )
+
+
+def node_state(node: NodeDetail) -> str:
+    if not node.active:
+        return "gone"
+    if node.disabled:
+        return "drained"
+    if not node.connected:
+        return "disconnected"
+    return "ready" if node.available else "unavailable"
+
+
+@click.command()
+@options.server_url
+@click.option("--data", type=options.FOLDER, help="Folder of the farm to look at.")
+@options.as_json
+def doctor(as_json: bool, **_: object) -> int:
+    """Check this machine and the farm, and say what to do where something is wrong.
+
+    The exit code is 1 when something is broken, 0 when all is well or only doubtful.
+    """
+    from roost.cli import checkup
+
+    found = options.load()
+    findings = list(checkup.examine(found))
+    healthy = all(finding.state != "fail" for finding in findings)
+    if as_json:
+        in_force = checkup.settings_in_force(found)
+        tables.document({"healthy": healthy, "findings": findings, "settings": in_force})
+    else:
+        checkup.show(findings, found)
+    return 0 if healthy else 1
+
+
+def _action(name: str, done: str, text: str) -> click.Command:
+    @click.command(name, help=f"{text}\n\nIDS are ids and ranges: 3 7-12 20,22.")
+    @job_ids
+    @options.server_url
+    @options.as_json
+    def act(
+        texts: tuple[str, ...],
+        as_json: bool,
+        yes: bool = False,
+        **_: object,
+    ) -> None:
+        ids = ranges.parse_ids(texts)
+        what = f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} jobs"
+        if name == "delete" and not yes and sys.stdin.isatty():
+            click.confirm(f"Delete {what} and all beneath, with output, for ever?", abort=True)
+        with farm() as remote:
+            if len(ids) <= LOOKED_UP_MAX:
+                for number in ids:
+                    # The farm skips what it does not know; a person wants to hear of a slip.
+                    remote.job(number)
+            remote.act(name, ids)
+        if as_json:
+            tables.document({"action": name, "ids": ids})
+        else:
+            click.echo(f"{done} {what}.", err=True)
+
+    if name == "delete":
+        act = click.option("--yes", is_flag=True, help="Do not ask.")(act)
+    return act
+
+
+ACTIONS = (
+    _action("cancel", "Cancelled", "Stop jobs and all beneath them."),
+    _action("pause", "Paused", "Halt running jobs, hold waiting ones; resume goes on."),
+    _action("resume", "Resumed", "Let paused jobs go on."),
+    _action(
+        "reschedule",
+        "Rescheduled",
+        "Run finished jobs again, and beneath them what has not succeeded.",
+    ),
+    _action("eject", "Ejected", "Take running jobs off their machines, to run elsewhere."),
+    _action("delete", "Deleted", "Remove finished jobs with all beneath them and their output."),
+)
+
+COMMANDS: tuple[click.Command, ...] = (
+    submit,
+    jobs,
+    job,
+    output,
+    why,
+    wait,
+    *ACTIONS,
+    nodes,
+    doctor,
+)

@@ -1,0 +1,99 @@
+"""Options that several commands share, and the settings they fill in.
+
+A parameter named like a setting (`data`, `agent_port` …) overrides that setting; `load` picks
+these out, so that a command declares an option once and never weighs sources itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from roost import settings
+from roost.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[F], F]
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+LOG_LEVELS = ("debug", "info", "warning", "error")
+SECONDS = click.FloatRange(min=0)
+PORT = click.IntRange(0, 65535)
+
+
+def load() -> Settings:
+    """The settings in force for the command that runs, its own options first."""
+    context = click.get_current_context()
+    given = {name: value for name, value in context.params.items() if name in settings.TYPES}
+    return settings.load(given, file=context.find_root().obj)
+
+
+def set_up_logs(found: Settings) -> None:
+    from roost import telemetry
+
+    telemetry.set_up(found.values.log, found.values.log_level)
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several options as one decorator, shown in help in the order given."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+server_url = click.option(
+    "--server", metavar="URL", help="The farm to talk to.  [default: http://127.0.0.1:5000]"
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+announce = click.option(
+    "--announce", is_flag=True, help="When ready, print one JSON line that tells the addresses."
+)
+exit_with_stdin = click.option("--exit-with-stdin", is_flag=True, hidden=True)
+log_level = click.option(
+    "--log-level",
+    type=click.Choice(LOG_LEVELS),
+    help="How much to log on standard error.  [default: info]",
+)
+cpus = click.option(
+    "--cpus",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPUs to offer to jobs.  [default: all of the machine]",
+)
+
+listening = together(
+    click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
+    click.option("--port", type=PORT, metavar="N", help="0 takes a free one.  [default: 5000]"),
+)
+serving = together(
+    listening,
+    click.option("--data", type=FOLDER, help="Folder of the farm: database, output of jobs."),
+    click.option(
+        "--database-url", metavar="URL", help="Database to use instead of SQLite in --data."
+    ),
+    click.option(
+        "--active-timeout",
+        type=SECONDS,
+        metavar="SECONDS",
+        help="A node silent for longer is gone and its jobs are abandoned.  [default: 300]",
+    ),
+    click.option(
+        "--requeue-after",
+        type=SECONDS,
+        metavar="SECONDS",
+        help="Jobs of a node gone for so much longer run elsewhere; 0 never.  [default: 300]",
+    ),
+    click.option(
+        "--heartbeat",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="How often nodes report.  [default: 10]",
+    ),
+)

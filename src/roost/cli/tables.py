@@ -1,0 +1,86 @@
+"""Records for people: tables, times, durations.
+
+On a terminal a table that fits its width; elsewhere the same columns with tabs between them and
+nothing cut, for `cut` and `awk`. Colours only say again what a word says already.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+
+import click
+import msgspec
+
+COLOURS = {
+    "running": "cyan",
+    "succeeded": "green",
+    "failed": "red",
+    "abandoned": "red",
+    "cancelled": "yellow",
+    "paused": "yellow",
+    "ready": "green",
+    "gone": "red",
+    "drained": "yellow",
+    "disconnected": "yellow",
+}
+
+
+def document(value: object) -> None:
+    """Print one JSON document: a record, or plain data."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value)))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: str = "") -> None:
+    """Print rows of text; the columns named in `numbers` (space between) are set to the right."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            click.echo("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        shown.add_column(column, justify="right" if column in numbers.split() else "left")
+    for row in rows:
+        # As Text, so that brackets in a job's name are not taken for markup.
+        shown.add_row(*(Text(cell, style=COLOURS.get(cell.partition(" (")[0], "")) for cell in row))
+    Console(highlight=False).print(shown)
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print names and values, one pair a line; pairs without a value are left out."""
+    width = max((len(name) for name, value in pairs if value), default=0)
+    for name, value in pairs:
+        if value:
+            click.echo(f"{name:{width}}  {value}")
+
+
+def moment(milliseconds: int | None) -> str:
+    """As a local date and time; empty for None."""
+    if milliseconds is None:
+        return ""
+    return datetime.fromtimestamp(milliseconds / 1000).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(started: int | None, ended: int | None) -> str:
+    """Between two moments, in at most two units; empty when one is missing."""
+    if started is None or ended is None:
+        return ""
+    seconds = max(0, ended - started) / 1000
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m" if hours < 24 else f"{hours // 24}d {hours % 24:02}h"
+
+
+def percent(share: float) -> str:
+    # Never 100 before it is done.
+    return f"{int(share * 100)}%"

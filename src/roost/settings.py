@@ -1,0 +1,187 @@
+"""Where a setting comes from, and what the server is started with.
+
+Every setting has one name. `active_timeout` is `--active-timeout` on the command line,
+`ROOST_ACTIVE_TIMEOUT` in the environment and `active_timeout = 300` in the TOML file; the first
+of these that says something wins, else the default. Each value remembers who said it, so that
+`roost doctor` can tell and a refusal can name the culprit.
+
+People write seconds and bytes; the options handed to the server hold milliseconds. The `[hqueue]`
+table of the file holds settings under HQueue's own key names (spec §10.1) for `getConfig`; it is
+passed on and not understood here. This module reads files and the environment and knows neither
+the command line's syntax nor the farm.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import platformdirs
+from msgspec import Struct
+
+from roost.errors import Invalid
+
+SECRETS = frozenset({"database_url"})
+"""Settings whose value is shown to nobody."""
+
+
+class ServerOptions(Struct, frozen=True, kw_only=True):
+    """All that `roost.server.app.run_server` has to know."""
+
+    data: Path
+    """Holds the database, the output of jobs and the lock; made when missing."""
+    host: str = "127.0.0.1"
+    port: int = 5000
+    """0 takes a free one; `ServerReady` tells which."""
+    database_url: str | None = None
+    """None means SQLite inside `data`."""
+    active_timeout_ms: int = 300_000
+    requeue_after_gone_ms: int = 300_000
+    """How long after a node went silent its jobs are given to others; 0 means never."""
+    heartbeat_ms: int = 10_000
+    body_bytes_max: int = 64 * 1024 * 1024
+    config: dict[str, str] = {}
+    """Settings under HQueue's key names, for `getConfig`."""
+    exit_with_stdin: bool = False
+    """End when standard input does: how a parent makes sure it leaves nobody behind."""
+
+
+class ServerReady(Struct, frozen=True):
+    """The server listens."""
+
+    url: str
+    pid: int
+
+
+class Values(Struct, frozen=True, kw_only=True):
+    """Every setting, typed, with its default. Durations are in seconds."""
+
+    server: str = "http://127.0.0.1:5000"
+    """The farm that the client commands and the agent talk to."""
+    data: Path = Path(platformdirs.user_data_dir("roost"))
+    host: str = "127.0.0.1"
+    port: int = 5000
+    database_url: str | None = None
+    active_timeout: float = 300.0
+    requeue_after: float = 300.0
+    heartbeat: float = 10.0
+    body_bytes_max: int = 64 * 1024 * 1024
+    agent_name: str = ""
+    agent_host: str = "127.0.0.1"
+    agent_port: int | None = None
+    """None means what the file `hqnode.port` of its folder says, else 5001."""
+    agent_data: Path | None = None
+    """None means the folder `agent` inside `data`."""
+    cpus: int | None = None
+    """None means all the machine has."""
+    shared_folder: str = ""
+    """The farm's shared folder as this machine sees it: HQROOT in jobs."""
+    job_environment: dict[str, str] = {}
+    """Variables for every job on this machine."""
+    log: str = ""
+    """`json` or `console`; empty means console on a terminal, JSON elsewhere."""
+    log_level: str = "info"
+    hqueue: dict[str, str] = {}
+
+
+TYPES = {field.name: field.type for field in msgspec.structs.fields(Values)}
+TABLES = frozenset({"hqueue", "job_environment"})
+"""Settings that only the file can hold, as tables of names and texts."""
+
+
+class Settings(Struct, frozen=True):
+    """The values in force, and for each the place it comes from."""
+
+    values: Values
+    sources: dict[str, str]
+    file: Path
+    """The TOML file that is looked at, whether it exists or not."""
+
+    def server_options(self, *, exit_with_stdin: bool = False) -> ServerOptions:
+        values = self.values
+        return ServerOptions(
+            data=values.data,
+            host=values.host,
+            port=values.port,
+            database_url=values.database_url,
+            active_timeout_ms=round(values.active_timeout * 1000),
+            requeue_after_gone_ms=round(values.requeue_after * 1000),
+            heartbeat_ms=round(values.heartbeat * 1000),
+            body_bytes_max=values.body_bytes_max,
+            config=values.hqueue,
+            exit_with_stdin=exit_with_stdin,
+        )
+
+    @property
+    def agent_data(self) -> Path:
+        return self.values.agent_data or self.values.data / "agent"
+
+
+def load(
+    command_line: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Read all places and weigh them. A `None` on the command line means "not given".
+
+    Raises `Invalid` for a value of the wrong type, an unknown name in the file, a file that is
+    not TOML, or a named file that does not exist.
+    """
+    environment = os.environ if environment is None else environment
+    given: dict[str, tuple[object, str]] = {}
+    chosen = file or _default_file(environment)
+    for name, value in _read(chosen, required=file is not None).items():
+        if name not in TYPES:
+            raise Invalid(f"{chosen} has an unknown setting {name!r}.")
+        given[name] = (value, str(chosen))
+    for name in TYPES:
+        variable = f"ROOST_{name.upper()}"
+        if environment.get(variable) and name not in TABLES:
+            given[name] = (environment[variable], variable)
+    for name, value in (command_line or {}).items():
+        if value is not None:
+            given[name] = (value, "command line")
+    typed = {name: _convert(name, value, source) for name, (value, source) in given.items()}
+    sources = {name: given[name][1] if name in given else "default" for name in TYPES}
+    return Settings(Values(**typed), sources, chosen)
+
+
+def _default_file(environment: Mapping[str, str]) -> Path:
+    if environment.get("ROOST_CONFIG"):
+        return Path(environment["ROOST_CONFIG"])
+    return Path(platformdirs.user_config_dir("roost")) / "roost.toml"
+
+
+def _read(file: Path, *, required: bool) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise Invalid(f"There is no settings file {file}.") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"{file} is not valid TOML: {error}.") from None
+    except OSError as error:
+        raise Invalid(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def _convert(name: str, value: object, source: str) -> Any:
+    """As its type; text is read as a number where one is wanted (the environment has only text)."""
+    try:
+        converted = msgspec.convert(value, TYPES[name], strict=False, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        shown = "" if name in SECRETS else f" = {value!r}"
+        raise Invalid(f"Setting {name}{shown} from {source} is not usable: {error}.") from None
+    if isinstance(converted, int | float) and converted < 0:
+        raise Invalid(f"Setting {name} = {value!r} from {source} must not be negative.")
+    return converted
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value).expanduser()
+    raise TypeError("expected a path")

@@ -1,0 +1,244 @@
+"""Attempts through link, agent and keeper, with real processes."""
+
+import signal
+
+import pytest
+
+from roost.core.messages import AttemptPaused, AttemptResumed, AttemptStarted
+from roost.core.records import PROGRESS_UNIT, AttemptCause
+
+
+async def test_true_exit_status_and_output_are_reported(server, agent):
+    await server.order("echo out; echo err >&2; exit 3")
+    ended = await server.ended()
+    assert (ended.cause, ended.exit_code) == (AttemptCause.EXITED, 3)
+    assert server.text() == "out\nerr\n"
+    assert await server.said(AttemptStarted)
+
+
+async def test_death_by_signal_is_a_negative_status(server, agent):
+    await server.order("kill -TERM $$")
+    assert (await server.ended()).exit_code == -signal.SIGTERM
+
+
+async def test_quiet_jobs_end_without_output_and_leave_no_files(server, agent):
+    for job in range(1, 41):
+        await server.order("true", job)
+    for job in range(1, 41):
+        assert (await server.ended(job)).exit_code == 0
+    # The last forgetting follows the last acknowledgement: one more job comes after it.
+    await server.order("true", 100)
+    await server.ended(100)
+    assert len(list((agent.options.data / "output").iterdir())) <= 1
+
+
+async def test_environment_of_a_job(server, make_agent):
+    agent = make_agent(job_environment={"FROM_NODE": "node"}, root="/farm")
+    await agent.start()
+    await server.joined()
+    names = "JOBID HQSERVER HQROOT FROM_NODE FROM_JOB ROOST_ATTEMPT"
+    command = f'for name in {names}; do eval "echo $name=\\$$name"; done; test -n "$HQCLIENTARCH"'
+    await server.order(command, environment={"JOBID": "1", "FROM_JOB": "job"})
+    assert (await server.ended()).exit_code == 0
+    assert server.text().splitlines() == [
+        "JOBID=1",
+        f"HQSERVER={server.url}",
+        "HQROOT=/farm",
+        "FROM_NODE=node",
+        "FROM_JOB=job",
+        "ROOST_ATTEMPT=1.1",
+    ]
+
+
+async def test_shell_and_folder_of_the_order_are_used(server, agent, tmp_path):
+    await server.order("echo ${BASH_VERSION:+bash}; pwd", shell="bash", cwd=str(tmp_path))
+    await server.ended()
+    assert server.text() == f"bash\n{tmp_path}\n"
+
+
+@pytest.mark.parametrize("missing", [{"shell": "no-such-shell"}, {"cwd": "/no/such/folder"}])
+async def test_what_cannot_be_run_says_so_in_its_output(server, agent, missing):
+    await server.order("true", **missing)
+    ended = await server.ended()
+    assert ended.cause is AttemptCause.NOT_STARTED
+    assert "No such file or directory" in ended.text and next(iter(missing.values())) in ended.text
+    assert "No such file or directory" in server.text()
+    assert server.text().endswith("The command could not be run.\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "last_try", "expected"),
+    [
+        ("true", True, "success cleanup"),
+        ("false", True, "error cleanup"),
+        ("false", False, "cleanup"),
+    ],
+)
+async def test_scripts_after_the_command(server, agent, command, last_try, expected):
+    await server.order(
+        f"echo $JOBID; {command}", last_try=last_try,
+        on_success="echo success; exit 7", on_error="echo error; exit 7",
+        on_cancel="echo cancel", cleanup="echo cleanup; exit 7",
+    )  # fmt: skip
+    ended = await server.ended()
+    assert (ended.cause, ended.exit_code) == (AttemptCause.EXITED, int(command == "false"))
+    assert server.text().split() == ["1", *expected.split()]
+
+
+async def test_child_error_script_runs_alone(server, agent):
+    await server.order("", on_child_error="echo child $JOBID; exit 4")
+    assert (await server.ended()).exit_code == 4
+    assert server.text() == "child 1\n"
+
+
+async def test_cancel_runs_the_scripts_of_a_cancel(server, agent):
+    await server.order(
+        "echo up; exec sleep 1000",
+        on_cancel="echo cancelled", on_error="echo error", cleanup="echo gone",
+    )  # fmt: skip
+    await server.printed("up")
+    await server.signal("cancel")
+    ended = await server.ended()
+    assert (ended.cause, ended.exit_code) == (AttemptCause.CANCELLED, -signal.SIGINT)
+    assert server.text().split() == ["up", "cancelled", "gone"]
+
+
+async def test_eject_runs_no_scripts(server, agent):
+    await server.order("echo up; sleep 1000", on_cancel="echo no", cleanup="echo no")
+    await server.printed("up")
+    await server.signal("eject")
+    assert (await server.ended()).cause is AttemptCause.EJECTED
+    assert server.text() == "up\n"
+
+
+async def test_cancel_interrupts_then_terminates_then_kills(server, agent):
+    await server.order(
+        "trap 'echo int' INT; trap 'echo term' TERM; echo up; while :; do sleep 0.01; done"
+    )
+    await server.printed("up")
+    await server.signal("cancel")
+    ended = await server.ended()
+    assert (ended.cause, ended.exit_code) == (AttemptCause.CANCELLED, -signal.SIGKILL)
+    # The shell may add a word about its own children.
+    assert [w for w in server.text().split() if w in ("int", "term")] == ["int", "term"]
+
+
+async def test_a_job_may_react_to_the_interrupt(server, agent):
+    await server.order("trap 'echo tidy; exit 5' INT; echo up; while :; do sleep 0.01; done")
+    await server.printed("up")
+    await server.signal("cancel")
+    ended = await server.ended()
+    assert (ended.cause, ended.exit_code) == (AttemptCause.CANCELLED, 5)
+    assert server.text() == "up\ntidy\n"
+
+
+ESCAPES = {
+    "background": "sleep 1000 &",
+    "ignoring": "(trap '' INT TERM HUP; exec sleep 1000) &",
+    "session": "setsid sleep 1000 &",
+    "double fork": "(setsid sh -c 'sleep 1000 & exec sleep 1000' &) ",
+    "wiped": "(env -i setsid sh -c 'sleep 1000 >/dev/null 2>&1 </dev/null &' &)",
+}
+
+
+@pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES)
+@pytest.mark.parametrize("end", ["cancel", "kill", "exit"])
+async def test_nothing_a_job_starts_survives_it(server, agent, escape, end):
+    last = "exit 0" if end == "exit" else "sleep 1000"
+    await server.order("echo bystander; sleep 1000", 2)
+    await server.order(f"{escape}\n sleep 0.1; echo up; {last}")
+    await server.printed("up")
+    await server.printed("bystander", 2)
+    if end != "exit":
+        assert len(agent.members()) >= 2
+        await server.signal(end)
+    if end == "kill":
+        await server.order("true", 1, 2)  # waits for the first to be gone
+        await server.ended(1, 2)
+    else:
+        await server.ended()
+    assert agent.members() == []
+    assert agent.members(2), "others are left alone"
+
+
+async def test_pause_stops_all_processes_and_resume_continues_them(server, agent):
+    await server.order("setsid sleep 1000 & echo up; exec sleep 1000")
+    await server.printed("up")
+    await server.signal("pause")
+    await server.said(AttemptPaused)
+    assert {process.state for process in agent.members()} == {"T"}
+    await server.signal("resume")
+    await server.said(AttemptResumed)
+    assert "T" not in {process.state for process in agent.members()}
+
+
+async def test_a_paused_job_can_react_to_its_cancel(server, agent):
+    await server.order("trap 'echo tidy; exit 5' INT; echo up; while :; do sleep 0.01; done")
+    await server.printed("up")
+    await server.signal("pause")
+    await server.said(AttemptPaused)
+    await server.signal("cancel")
+    assert (await server.ended()).exit_code == 5
+
+
+async def test_time_limit_cancels(server, agent):
+    await server.order("sleep 1000", max_time_ms=50)
+    ended = await server.ended()
+    assert ended.cause is AttemptCause.TIME_LIMIT
+    assert ended.ran_ms >= 50
+
+
+async def test_progress_travels_with_beats_and_the_end(server, make_agent):
+    server.beat_ms = 20
+    await make_agent().start()
+    await server.joined()
+    await server.order("echo 'PROGRESS: 1/4'; sleep 1000")
+    await server.until(lambda: (1, 1, PROGRESS_UNIT // 4) in _progress(server))
+    await server.signal("cancel")
+    assert (await server.ended()).progress == PROGRESS_UNIT // 4
+
+
+async def test_a_flood_of_output_arrives_whole_while_beats_go_on(server, make_agent):
+    server.beat_ms = 20
+    await make_agent().start()
+    await server.joined()
+    size = 50_000_000
+    await server.order(f"yes 0123456789 | head -c {size}")
+    await server.ended()
+    assert len(server.output[1, 1]) == size
+    assert server.text() == ("0123456789\n" * (size // 11 + 1))[:size]
+    assert len(_beats(server)) > 3
+
+
+async def test_no_more_than_the_window_is_sent_unacknowledged(server, agent):
+    from roost.wire.link import OUTPUT_WINDOW_BYTES, OutputSaved
+
+    server.acknowledges = False
+    await server.order("head -c 6000000 /dev/zero; echo end")
+    await server.until(lambda: len(server.output.get((1, 1), b"")) == OUTPUT_WINDOW_BYTES)
+    await server.order("true", 2)
+    assert (await server.ended(2)).exit_code == 0
+    assert len(server.output[1, 1]) == OUTPUT_WINDOW_BYTES
+    server.acknowledges = True
+    await server.send(OutputSaved(1, 1, OUTPUT_WINDOW_BYTES))
+    await server.ended()
+    assert len(server.output[1, 1]) == 6_000_004
+
+
+async def test_a_repeated_order_is_not_started_twice(server, agent):
+    await server.order("echo up; sleep 1000")
+    await server.printed("up")
+    await server.said(AttemptStarted)
+    await server.order("echo up; sleep 1000")
+    await server.until(lambda: sum(isinstance(r, AttemptStarted) for r in server.reports) == 2)
+    await server.signal("cancel")
+    await server.ended()
+    assert server.text() == "up\n"
+
+
+def _beats(server):
+    return [message for message in server.messages if type(message).__name__ == "Beat"]
+
+
+def _progress(server):
+    return [entry for beat in _beats(server) for entry in beat.progress]

@@ -1,0 +1,183 @@
+"""A farm that is a plain object, in place of the one behind HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import roost.remote
+from roost.cli import main
+from roost.errors import NotFound, Unreachable
+from roost.wire import rest
+
+
+def change(number: int, status: str, **more: Any) -> rest.JobChange:
+    """Where a job stands, with only what matters said."""
+    defaults: dict[str, Any] = {
+        "ui_status": status,
+        "progress": 0.0,
+        "overall_progress": 1.0 if status == "succeeded" else 0.0,
+        "tasks_total": 1,
+        "tasks_done": int(status == "succeeded"),
+        "tasks_failed": 0,
+        "clients_assigned": 0,
+        "finished": status in ("succeeded", "failed", "cancelled", "abandoned"),
+    }
+    return rest.JobChange(id=number, status=status, **{**defaults, **more})
+
+
+def detail(number: int, status: str = "running", **more: Any) -> rest.JobDetail:
+    """All of a job, with only what matters said."""
+    standing = change(number, status)
+    defaults: dict[str, Any] = {
+        **{name: getattr(standing, name) for name in standing.__struct_fields__},
+        "name": f"job {number}",
+        "priority": 0,
+        "submitted_by": "",
+        "queued_at": 1_000,
+        "started_at": None,
+        "ended_at": None,
+        "nodes": [],
+        "spec": {"name": f"job {number}", "command": "true"},
+        "tries_left": 0,
+        "attempt": 0,
+        "runnable_at": None,
+        "command_started_at": None,
+        "command_ended_at": None,
+        "parents": [],
+        "children": [],
+        "conditions": [],
+        "held_nodes": [],
+        "events": [],
+        "attempts": [],
+        "reasons": [],
+    }
+    return rest.JobDetail(**{**defaults, **more})
+
+
+NODE = rest.NodeDetail(
+    id=1,
+    label="tiny:a",
+    hostname="tiny",
+    name="a",
+    ip="",
+    platform="linux-x86_64",
+    version="",
+    cpus=2,
+    cpus_busy=1,
+    cpu_speed_mhz=0,
+    memory_kb=0,
+    load=0.5,
+    idle_minutes=-1,
+    connected=True,
+    available=True,
+    active=True,
+    disabled=False,
+    description="",
+    groups=[],
+    running=[4, 5, 6, 9],
+    joined_at=0,
+    last_beat_at=2_000,
+)
+
+
+class FakeFarm:
+    """Remembers what it was asked; answers with what the test has laid ready."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.known: dict[int, rest.JobDetail] = {}
+        self.submitted: list[tuple[Any, int | None]] = []
+        self.acted: list[tuple[str, list[int]]] = []
+        self.listed: dict[str, Any] = {}
+        self.changes: list[rest.JobChange | BaseException] = []
+        self.log = b""
+        self.down = False
+
+    def __enter__(self) -> FakeFarm:
+        if self.down:
+            raise Unreachable(f"Nothing answers at {self.url}.")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, spec: Any, parent: int | None = None) -> list[int]:
+        self.submitted.append((spec, parent))
+        specs = spec if isinstance(spec, list) else [spec]
+        count = len(specs) + sum(len(top.get("children", ())) for top in specs)
+        return list(range(11, 11 + count))
+
+    def jobs(self, **which: Any) -> rest.JobPage:
+        self.listed = which
+        return rest.JobPage(list(self.known.values()), None)
+
+    def job(self, number: int) -> rest.JobDetail:
+        if number not in self.known:
+            raise NotFound(f"There is no job {number}.")
+        return self.known[number]
+
+    def reasons(self, number: int) -> list[rest.JobReason]:
+        return self.job(number).reasons
+
+    def act(self, action: str, ids: Sequence[int]) -> None:
+        self.acted.append((action, list(ids)))
+
+    def output(self, number: int, offset: int = 0, *, last: int | None = None) -> bytes:
+        self.job(number)
+        return self.log[-last:] if last else self.log
+
+    def follow_output(self, number: int) -> Iterator[bytes]:
+        yield from (self.log[:3], self.log[3:])
+
+    def follow(self, ids: Sequence[int]) -> Iterator[rest.JobChange]:
+        for step in self.changes:
+            if isinstance(step, BaseException):
+                raise step
+            yield step
+
+    def nodes(self) -> list[rest.NodeDetail]:
+        return [NODE]
+
+
+@pytest.fixture
+def farm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeFarm:
+    fake = FakeFarm()
+
+    def connect(url: str) -> FakeFarm:
+        fake.url = url
+        return fake
+
+    monkeypatch.setattr(roost.remote, "Remote", connect)
+    for name in ("ROOST_SERVER", "ROOST_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return fake
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command as the shell would: exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def standing() -> Callable[..., rest.JobChange]:
+    return change
+
+
+@pytest.fixture
+def known() -> Callable[..., rest.JobDetail]:
+    return detail

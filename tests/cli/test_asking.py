@@ -1,0 +1,217 @@
+"""The client commands: what they ask, what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from roost.cli import ranges
+from roost.cli.asking import compact
+from roost.cli.tables import duration
+from roost.cli.watching import exit_code
+from roost.wire import rest
+
+
+def test_the_farm_is_named_by_option_or_environment_or_default(
+    farm: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("jobs")
+    assert farm.url == "http://127.0.0.1:5000"
+    monkeypatch.setenv("ROOST_SERVER", "http://b:1")
+    run("jobs")
+    assert farm.url == "http://b:1"
+    run("jobs", "--server", "http://c:1")
+    assert farm.url == "http://c:1"
+
+
+def test_a_list_without_a_terminal_is_tabs_and_nothing_cut(farm: Any, run: Any, known: Any) -> None:
+    farm.known = {3: known(3, name="a\tlong [bold]name" * 9)}
+    code, out, _ = run("jobs")
+    header, row = out.splitlines()
+    assert code == 0
+    assert header.split("\t")[:3] == ["ID", "NAME", "STATUS"]
+    assert row.split("\t")[:3] == ["3", "a long [bold]name" * 9, "running"]
+
+
+def test_a_list_as_json_has_the_keys_of_the_api(farm: Any, run: Any, known: Any) -> None:
+    farm.known = {3: known(3)}
+    document = json.loads(run("jobs", "--json")[1])
+    assert set(document) == {"jobs", "next"}
+    assert {"id", "name", "status", "ui_status", "overall_progress"} <= set(document["jobs"][0])
+
+
+def test_filters_reach_the_farm(farm: Any, run: Any) -> None:
+    run("jobs", "--status", "failed", "--status", "running", "--name", "x", "--limit", "7")
+    assert farm.listed == {
+        "statuses": ("failed", "running"),
+        "roots_only": True,
+        "parent": None,
+        "name_contains": "x",
+        "limit": 7,
+    }
+    run("jobs", "--parent", "3")
+    assert (farm.listed["roots_only"], farm.listed["parent"]) == (False, 3)
+
+
+def test_a_job_shows_attempts_story_and_children(farm: Any, run: Any, known: Any) -> None:
+    attempt = rest.JobAttempt(
+        number=1,
+        purpose="command",
+        nodes=[1],
+        assigned_at=0,
+        started_at=0,
+        ended_at=1500,
+        cause="exited",
+        exit_code=3,
+        text="",
+    )
+    event = rest.JobEvent(at=0, status="failed", message="exit code 3")
+    farm.known = {3: known(3, "failed", attempts=[attempt], events=[event], children=[4, 5, 6])}
+    code, out, _ = run("job", "3")
+    assert code == 0
+    for text in ("job 3", "failed", "tiny:a", "1.5s", "exited\t3", "exit code 3", "4-6"):
+        assert text in out
+    assert json.loads(run("job", "3", "--json")[1])["attempts"][0]["exit_code"] == 3
+
+
+def test_output_is_printed_byte_for_byte(
+    farm: Any, known: Any, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    from roost.cli import main
+
+    farm.known, farm.log = {3: known(3)}, b"\xff\x1b[31mred\n\x00end"
+    assert main(["output", "3"]) == 0
+    assert main(["output", "3", "-f"]) == 0
+    assert main(["output", "3", "--last", "3"]) == 0
+    assert capfdbinary.readouterr().out == farm.log * 2 + b"end"
+
+
+def test_output_as_json_is_text(farm: Any, run: Any, known: Any) -> None:
+    farm.known, farm.log = {3: known(3)}, b"a\xff"
+    assert json.loads(run("output", "3", "--json")[1]) == {"id": 3, "output": "a\ufffd"}
+    assert run("output", "3", "--json", "-f")[0] == 2
+
+
+def test_why_tells_every_reason_and_its_nodes(farm: Any, run: Any, known: Any) -> None:
+    reasons = [rest.JobReason("Too few CPUs.", [1]), rest.JobReason("No node.", [])]
+    farm.known = {3: known(3, "runnable", reasons=reasons), 4: known(4)}
+    assert run("why", "3")[1] == "Too few CPUs. (tiny:a)\nNo node.\n"
+    assert run("why", "4")[1] == "Job 4 waits for nothing; its status is running.\n"
+    assert json.loads(run("why", "3", "--json")[1]) == {
+        "id": 3,
+        "status": "runnable",
+        "reasons": [
+            {"text": "Too few CPUs.", "nodes": [1]},
+            {"text": "No node.", "nodes": []},
+        ],
+    }
+
+
+def test_nodes_show_their_state_and_what_they_run(farm: Any, run: Any) -> None:
+    row = run("nodes")[1].splitlines()[1].split("\t")
+    assert row[:6] == ["1", "tiny:a", "ready", "1/2", "0.5", "4-6, 9"]
+    assert json.loads(run("nodes", "--json")[1])["nodes"][0]["label"] == "tiny:a"
+
+
+@pytest.mark.parametrize("action", ["cancel", "pause", "resume", "reschedule", "eject", "delete"])
+def test_actions_take_ids_and_ranges(farm: Any, run: Any, known: Any, action: str) -> None:
+    farm.known = {number: known(number) for number in range(1, 10)}
+    code, out, err = run(action, "3", "5-7", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {"action": action, "ids": [3, 5, 6, 7]}
+    assert farm.acted == [(action, [3, 5, 6, 7])]
+
+
+def test_an_action_on_an_unknown_job_does_nothing(farm: Any, run: Any, known: Any) -> None:
+    farm.known = {3: known(3)}
+    code, out, err = run("cancel", "3", "99")
+    assert (code, out, err) == (4, "", "roost: There is no job 99.\n")
+    assert farm.acted == []
+
+
+def test_waiting_for_several_ends_with_the_worst(farm: Any, run: Any, standing: Any) -> None:
+    farm.changes = [standing(1, "cancelled"), standing(2, "failed"), standing(3, "succeeded")]
+    code, out, _ = run("wait", "1-3", "--json")
+    assert code == 1
+    assert json.loads(out) == {"statuses": {"1": "cancelled", "2": "failed", "3": "succeeded"}}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [
+        ([], 0),
+        (["succeeded"], 0),
+        (["succeeded", "cancelled"], 3),
+        (["cancelled", "failed"], 1),
+        (["something new"], 1),
+    ],
+)
+def test_fates(statuses: list[str], code: int) -> None:
+    assert exit_code(statuses) == code
+
+
+def test_a_farm_that_does_not_answer_is_one_sentence(farm: Any, run: Any) -> None:
+    farm.down = True
+    assert run("jobs") == (6, "", "roost: Nothing answers at http://127.0.0.1:5000.\n")
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(run: Any) -> None:
+    code, out, err = run("cancle", "3")
+    assert (code, out) == (2, "")
+    assert "cancel" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["job"], ["job", "x"], ["job", "0"], ["cancel"], ["cancel", "x"], ["jobs", "--limit", "0"]],
+)
+def test_wrong_usage_ends_with_2(farm: Any, run: Any, arguments: list[str]) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_name_the_command(run: Any, shell: str) -> None:
+    code, out, _ = run("completion", shell)
+    assert code == 0
+    assert "_ROOST_COMPLETE" in out
+
+
+def test_help_and_version_succeed(run: Any) -> None:
+    assert run("--help")[0] == 0
+    assert run("submit", "--help")[0] == 0
+    assert "roost" in run("--version")[1]
+
+
+def test_ids_in_short_can_be_read_again() -> None:
+    ids = [1, 2, 3, 7, 9, 10]
+    assert compact(ids) == "1-3, 7, 9-10"
+    assert ranges.parse(compact(ids)) == ids
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (0, "0.0s"),
+        (1_500, "1.5s"),
+        (61_000, "1m 01s"),
+        (3_660_000, "1h 01m"),
+        (90_000_000, "1d 01h"),
+    ],
+)
+def test_durations(milliseconds: int, text: str) -> None:
+    assert duration(0, milliseconds) == text
+
+
+def test_importing_the_command_is_quick() -> None:
+    """It may bring in nothing that only one command needs."""
+    import subprocess
+    import sys
+
+    script = "import sys, roost.cli; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()
+    heavy = {"asyncio", "httpx2", "rich", "sqlalchemy", "starlette", "structlog", "uvicorn"}
+    assert heavy.isdisjoint(loaded)

@@ -1,0 +1,147 @@
+"""roost submit: what reaches the farm, what is printed, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roost.cli.submitting import apply_options, command_spec, frame_spec
+
+
+def test_words_are_quoted_and_a_single_one_is_a_line_for_the_shell() -> None:
+    assert command_spec(["echo", "a b", "$HOME"], "/w")["command"] == "echo 'a b' '$HOME'"
+    assert command_spec(["echo $FRAME | cat"], "/w")["command"] == "echo $FRAME | cat"
+
+
+def test_a_command_names_its_job_in_short() -> None:
+    spec = command_spec(["x" * 200], "/w")
+    assert spec["name"] == "x" * 59 + "…"
+    assert spec["cwd"] == "/w"
+
+
+def test_frames_become_children_with_their_number_in_the_environment() -> None:
+    spec = {"name": "film", "command": "r", "cpus": 2, "priority": 5, "environment": {"A": "1"}}
+    assert frame_spec(spec, [1, 3]) == {
+        "name": "film",
+        "priority": 5,
+        "children": [
+            {**spec, "name": "film [1]", "environment": {"A": "1", "FRAME": "1"}},
+            {**spec, "name": "film [3]", "environment": {"A": "1", "FRAME": "3"}},
+        ],
+    }
+
+
+def test_options_that_were_given_say_what_the_job_is_like() -> None:
+    spec: dict[str, Any] = {"name": "a", "cpus": 1, "environment": {"A": "1"}}
+    apply_options(spec, cpus=4, tries=2, max_time=9, environment=["B=x=y", "C="], tags=["single"])
+    assert spec == {
+        "name": "a",
+        "cpus": 4,
+        "triesLeft": 2,
+        "maxTime": 9,
+        "environment": {"A": "1", "B": "x=y", "C": ""},
+        "tags": ["single"],
+    }
+
+
+def test_the_id_is_all_there_is_on_standard_output(farm: Any, run: Any) -> None:
+    code, out, err = run("submit", "--frames", "1-3", "--parent", "5", "--", "render", "$FRAME")
+    (spec, parent) = farm.submitted[0]
+    assert (code, out, parent) == (0, "11\n", 5)
+    assert "job 11" in err
+    assert "3 jobs" in err
+    assert [child["environment"]["FRAME"] for child in spec["children"]] == ["1", "2", "3"]
+    assert spec["children"][0]["cwd"] == str(Path.cwd())
+
+
+def test_what_follows_the_dashes_belongs_to_the_job(farm: Any, run: Any) -> None:
+    run("submit", "--cpus", "2", "--", "render", "--cpus", "--", "8")
+    assert farm.submitted[0][0]["command"] == "render --cpus -- 8"
+
+
+def test_a_file_is_sent_as_it_is_apart_from_options(farm: Any, run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "tree.json"
+    file.write_text('{"name": "a", "odd": [1], "children": [{"name": "b"}]}')
+    assert run("submit", str(file), "--priority", "3")[:2] == (0, "11\n")
+    assert farm.submitted[0][0] == {
+        "name": "a",
+        "odd": [1],
+        "children": [{"name": "b"}],
+        "priority": 3,
+    }
+
+
+def test_a_list_prints_the_id_of_each_root(
+    farm: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = io.TextIOWrapper(io.BytesIO(b'[{"name": "a"}, {"name": "b"}]'))
+    monkeypatch.setattr(sys, "stdin", text)
+    code, out, _ = run("submit", "-")
+    assert (code, out) == (0, "11\n12\n")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "7", '["a"]', "\xff"])
+def test_a_file_that_holds_no_job_is_refused(
+    farm: Any, run: Any, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "wrong.json"
+    file.write_bytes(text.encode("latin-1"))
+    code, out, err = run("submit", str(file))
+    assert (code, out) == (2, "")
+    assert "wrong.json" in err
+    assert farm.submitted == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--"],
+        ["-", "--", "true"],
+        ["-", "--frames", "1-2"],
+        ["--frames", "a", "--", "true"],
+        ["--cpus", "0", "--", "true"],
+        ["--env", "A", "--", "true"],
+        ["true"],
+    ],
+)
+def test_wrong_usage_ends_with_2_and_submits_nothing(
+    farm: Any, run: Any, arguments: list[str]
+) -> None:
+    code, out, err = run("submit", *arguments)
+    assert (code, out) == (2, "")
+    assert err
+    assert "Traceback" not in err
+    assert farm.submitted == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("succeeded", 0), ("failed", 1), ("abandoned", 1), ("cancelled", 3)]
+)
+def test_waiting_ends_with_the_fate_of_the_job(
+    farm: Any, run: Any, standing: Any, status: str, code: int
+) -> None:
+    farm.changes = [standing(11, "running"), standing(11, status)]
+    found, out, err = run("submit", "--wait", "--", "true")
+    assert (found, out) == (code, "11\n")
+    assert f"Job 11 {status}." in err
+
+
+def test_waiting_as_json_is_one_document(farm: Any, run: Any, standing: Any) -> None:
+    farm.changes = [standing(11, "failed")]
+    code, out, _ = run("submit", "--wait", "--json", "--", "true")
+    assert code == 1
+    assert json.loads(out) == {"id": 11, "roots": [11], "ids": [11], "statuses": {"11": "failed"}}
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_so(farm: Any, run: Any, standing: Any) -> None:
+    farm.changes = [standing(11, "running"), KeyboardInterrupt()]
+    code, out, err = run("submit", "--wait", "--", "true")
+    assert (code, out) == (130, "11\n")
+    assert "roost cancel 11" in err
+    assert farm.acted == []

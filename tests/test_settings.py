@@ -1,0 +1,83 @@
+"""Settings: the nearest place wins, and every value knows who said it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roost import settings
+from roost.errors import Invalid
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "roost.toml"
+    file.write_text('port = 1\nheartbeat = 5\n[hqueue]\n"smtp_server" = "mail"\n')
+    return file
+
+
+def test_the_nearest_place_wins_and_is_remembered(file: Path) -> None:
+    found = settings.load(
+        {"port": 3, "host": None},
+        {"ROOST_PORT": "2", "ROOST_HOST": "::1", "ROOST_CONFIG": str(file)},
+    )
+    assert (found.values.port, found.sources["port"]) == (3, "command line")
+    assert (found.values.host, found.sources["host"]) == ("::1", "ROOST_HOST")
+    assert (found.values.heartbeat, found.sources["heartbeat"]) == (5.0, str(file))
+    assert (found.values.active_timeout, found.sources["active_timeout"]) == (300.0, "default")
+
+
+def test_server_options_count_in_milliseconds_and_carry_the_legacy_keys(file: Path) -> None:
+    options = settings.load({"requeue_after": 0.25}, {}, file).server_options()
+    assert options.heartbeat_ms == 5_000
+    assert options.requeue_after_gone_ms == 250
+    assert options.config == {"smtp_server": "mail"}
+
+
+def test_the_agent_lives_in_the_farm_s_folder_unless_told_otherwise() -> None:
+    assert settings.load({"data": Path("a")}, {}).agent_data == Path("a/agent")
+    assert settings.load({"agent_data": Path("b")}, {}).agent_data == Path("b")
+
+
+def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert settings.load({}, {"ROOST_DATA": "~/farm"}).values.data == Path("/somewhere/farm")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"ROOST_PORT": "many"}, ["port", "'many'", "ROOST_PORT"]),
+        ({"ROOST_HEARTBEAT": "-1"}, ["heartbeat", "negative"]),
+        ({"ROOST_CPUS": "1.5"}, ["cpus", "ROOST_CPUS"]),
+    ],
+)
+def test_a_wrong_value_names_its_setting_and_its_source(
+    environment: dict[str, str], said: list[str]
+) -> None:
+    with pytest.raises(Invalid) as refusal:
+        settings.load({}, environment)
+    for word in said:
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["speed = 1\n", "port = \n", '[hqueue]\n"a" = 1\n'])
+def test_a_wrong_file_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+    with pytest.raises(Invalid, match=r"wrong\.toml"):
+        settings.load({}, {}, file)
+
+
+def test_only_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
+    missing = tmp_path / "none.toml"
+    settings.load({}, {"ROOST_CONFIG": str(missing)})
+    with pytest.raises(Invalid, match=r"none\.toml"):
+        settings.load({}, {}, missing)
+
+
+def test_a_secret_is_not_repeated_in_a_refusal() -> None:
+    with pytest.raises(Invalid) as refusal:
+        settings.load({"database_url": 17})
+    assert "17" not in str(refusal.value)
