@@ -271,10 +271,12 @@ async def test_job_ends_while_the_link_is_down(server, agent, wait_gone):
     assert server.text() == f"{pid}\nalone\n"
 
 
-async def test_refusal_that_kills(server, agent, wait_gone):
+async def test_a_refusal_ends_the_agent_and_what_nobody_wants(server, agent, wait_gone):
     pid, _ = await _job_that_waits(server, agent)
     server.refusal = Refusal("another agent has this name", kill=True)
     server.drop()
+    with pytest.raises(Conflict, match="another agent has this name"):
+        await agent.task
     await wait_gone(pid)
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import xmlrpc.client
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-STOP_SECONDS_MAX = 2.0
+PATIENCE_S = 30
+"""For what must happen soon; how soon is measured in bench/."""
 
 
 class Process:
@@ -39,14 +39,11 @@ class Process:
         self.announced: dict[str, Any] = json.loads(line)
         self.url: str = self.announced["url"]
 
-    def stop(self, number: int = signal.SIGTERM) -> float:
-        """Returns the seconds it took to end."""
+    def stop(self, number: int = signal.SIGTERM) -> None:
         assert self.popen.stdout
-        before = time.monotonic()
         self.popen.send_signal(number)
-        self.popen.wait(10)
+        self.popen.wait(PATIENCE_S)
         self.popen.stdout.close()
-        return time.monotonic() - before
 
     def roost(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A client command against this farm."""
@@ -92,7 +89,7 @@ def gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([handle], [], [], 5)[0])
+        return bool(select.select([handle], [], [], PATIENCE_S)[0])
     finally:
         os.close(handle)
 
@@ -158,9 +155,9 @@ def test_the_doctor_finds_the_farm(up: Process) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_server_and_agent_within_two_seconds(up: Process, number: int) -> None:
+def test_a_signal_ends_server_and_agent(up: Process, number: int) -> None:
     agent = agent_pid(up)
-    assert up.stop(number) < STOP_SECONDS_MAX
+    up.stop(number)
     assert gone(agent)
     assert up.popen.returncode == 0
 

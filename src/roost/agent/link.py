@@ -89,7 +89,8 @@ class Link:
                             wait = self._waits.first_s
                             await self._talk(socket)
                     finally:
-                        await socket.close(CloseCode.GOING_AWAY)
+                        with contextlib.suppress(OSError, WebSocketException):
+                            await socket.close(CloseCode.GOING_AWAY)
             except (OSError, WebSocketException, ProtocolError, TimeoutError) as error:
                 log.info("The server at %s cannot be reached: %s", self.url, error)
             if self.connected:
@@ -125,8 +126,10 @@ class Link:
                 self._receive(_decode(frame))
         finally:
             sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError, WebSocketException, OSError):
-                await sending
+            # Waiting rather than awaiting: that it was cancelled must not hide that we were.
+            await asyncio.wait([sending])
+            if not sending.cancelled():
+                sending.exception()
 
     async def _send(self, socket: ClientConnection) -> None:
         self._something.set()

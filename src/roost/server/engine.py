@@ -12,9 +12,11 @@ loaded anew from what is on disk as soon as the disk takes a write.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 from msgspec import Struct
@@ -78,7 +80,8 @@ class Engine:
     async def load(self) -> None:
         """Fill the farm from disk. Raises `StoreFailure`."""
         farm = Farm(self._rules)
-        farm.load(await self._database.read(load_live))
+        with _garbage_ignored():
+            farm.load(await self._database.read(load_live))
         farm.handle(Restarted(), now())
         self.farm = farm
 
@@ -201,6 +204,17 @@ class Engine:
                 log.info("can save again, taking work")
                 self.failure = None
                 return
+
+
+@contextlib.contextmanager
+def _garbage_ignored() -> Iterator[None]:
+    """Records hold no cycles: collecting while a million of them are made only costs time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def now() -> Moment:
