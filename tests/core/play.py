@@ -1,7 +1,8 @@
 """`Play`: a farm and a moment, for tests that read as given, when, then.
 
 Placement happens after every message, as the server does it at the end of a batch, and the
-whole-state check runs each time. What would be saved is collected in `events`.
+whole-state check runs each time. What would be saved is kept in `records`, `edges` and `events`,
+and finished trees are brought back from there as the server brings them back from the store.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from roost.core.farm import Farm, Rules
 from roost.core.invariants import check
 from roost.core.jobspec import parse
 from roost.core.records import (
+    Attempt,
     AttemptCause,
+    AttemptKey,
     Event,
     Job,
     JobId,
-    JobStatus,
     Moment,
     NodeFacts,
     NodeId,
@@ -39,10 +41,13 @@ class Play:
         self.started: list[tuple[JobId, int, str]] = []
         self.events: list[Event] = []
         self.records: dict[JobId, tuple[Job, Rollup]] = {}
+        self.edges: list[tuple[JobId, JobId]] = []
+        self.attempts: dict[AttemptKey, Attempt] = {}
 
     # --- when -----------------------------------------------------------------------------
 
     def send(self, message: m.Message) -> Any:
+        """Handle a message, and place. Raises what the farm refuses with."""
         outcome = self.farm.handle(message, self.now)
         check(self.farm)
         placed = self.farm.handle(m.Tick(), self.now)
@@ -52,6 +57,10 @@ class Play:
         self.events.extend(changes.events)
         for job, rollup in (*changes.submitted, *changes.jobs):
             self.records[job.id] = (job, rollup)
+        self.attempts.update((attempt.key, attempt) for attempt in changes.attempts)
+        self.edges.extend(changes.edges)
+        for edge in changes.edges_removed:
+            self.edges.remove(edge)
         for job_id in changes.deleted:
             del self.records[job_id]
         self.effects = [*outcome.effects, *placed.effects]
@@ -63,7 +72,8 @@ class Play:
         return outcome.reply
 
     def joins(self, name: str, cpus: int = 1, **facts: Any) -> NodeId:
-        held = facts.pop("attempts", ())
+        """The node's id. `held`: the (job, number, state) of each attempt that it has."""
+        held = tuple(m.HeldAttempt(*one) for one in facts.pop("held", ()))
         facts = {"hostname": name, "installation": f"{name}-1", "cpus": cpus, **facts}
         self.node_ids[name] = NodeId(self.farm.next_node_id)
         node = self.send(m.NodeJoined(NodeFacts(**facts), held))
@@ -102,16 +112,37 @@ class Play:
     def eject(self, *ids: int) -> None:
         self.send(m.EjectJobs(tuple(map(JobId, ids))))
 
-    def revive(self, *ids: int) -> None:
-        """Finished trees have left memory; bring them back as the store would.
+    def set_priority(self, job: int, priority: int) -> None:
+        self.revive(job)
+        self.send(m.SetPriority((JobId(job),), priority))
 
-        Edges are not kept here, so only single jobs can be revived in a play.
-        """
-        jobs = [self.records[JobId(i)][0] for i in ids if i in self.records]
-        self.farm.admit(m.LiveRecords(jobs=[j for j in jobs if j.id not in self.farm.jobs]))
+    def revive(self, *ids: int) -> None:
+        """Bring back what has left memory: whole linked sets of jobs."""
+        linked: dict[JobId, list[JobId]] = {}
+        for parent, child in self.edges:
+            linked.setdefault(parent, []).append(child)
+            linked.setdefault(child, []).append(parent)
+        waiting = [job for job in self.farm.missing(map(JobId, ids)) if job in self.records]
+        members: dict[JobId, None] = {}
+        for job in waiting:
+            if job not in members:
+                members[job] = None
+                waiting.extend(linked.get(job, ()))
+        jobs = [self.records[job][0] for job in sorted(members)]
+        self.farm.admit(m.LiveRecords(jobs, [edge for edge in self.edges if edge[0] in members]))
 
     def reports(self, node: str, report: m.AttemptReport) -> None:
         self.send(m.NodeReported(self.node_ids[node], report))
+
+    def starts(self, job: JobId) -> None:
+        """The node says that the latest attempt's process has started."""
+        self.reports(self.nodes_of(job)[-1], m.AttemptStarted(job, self._number(job)))
+
+    def pauses(self, job: JobId) -> None:
+        self.reports(self.nodes_of(job)[-1], m.AttemptPaused(job, self._number(job)))
+
+    def resumes(self, job: JobId) -> None:
+        self.reports(self.nodes_of(job)[-1], m.AttemptResumed(job, self._number(job)))
 
     def ends(
         self,
@@ -121,10 +152,16 @@ class Play:
         number: int | None = None,
         text: str = "",
     ) -> None:
-        """The latest attempt of the job ends on the node that runs it."""
-        number = number or max(n for j, n, _ in self.started if j == job)
+        """An attempt of the job, the latest by default, ends on the node that runs it."""
+        number = number or self._number(job)
         node = next(node for j, n, node in self.started if (j, n) == (job, number))
         self.reports(node, m.AttemptEnded(job, number, cause, exit_code, text))
+
+    def fails(self, job: JobId) -> None:
+        self.ends(job, exit_code=1)
+
+    def _number(self, job: JobId) -> int:
+        return max(number for one, number, _ in self.started if one == job)
 
     def later(self, *, minutes: float = 0, ms: int = 0) -> None:
         """Time passes, with a tick whenever the farm asks for one."""
@@ -134,6 +171,23 @@ class Play:
             self.send(m.Tick())
         self.now = end
         self.send(m.Tick())
+
+    def restarts(self) -> None:
+        """The server ends and starts again with what was saved."""
+        old = self.farm
+        ids = [job for job in self.records if job in old.jobs]
+        self.farm = Farm(old.rules)
+        self.farm.load(
+            m.LiveRecords(
+                [self.records[job][0] for job in sorted(ids)],
+                [edge for edge in self.edges if edge[0] in old.jobs],
+                [one for one in self.attempts.values() if one.ended_at is None],
+                list(old.nodes.values()),
+                old.next_job_id,
+                old.next_node_id,
+            )
+        )
+        self.send(m.Restarted())
 
     # --- then -----------------------------------------------------------------------------
 
@@ -164,5 +218,3 @@ class Play:
             for effect in self.effects
         )
 
-
-S = JobStatus

@@ -176,11 +176,16 @@ class Farm:
                 self._enqueue(job)
             if job.status in FINAL and not self.tree.parents.get(job.id):
                 self._finished_roots[job.id] = None
-        self.tree.touched.clear()
+            # It is as it was saved. What earlier messages of the batch changed stays to be saved.
+            self.tree.touched.pop(job.id, None)
 
     def missing(self, ids: Iterable[JobId]) -> list[JobId]:
-        """Which of these jobs are not in memory: finished ones, or unknown."""
-        return [job for job in ids if job not in self.jobs]
+        """Which of these jobs are not in memory: finished ones, or unknown.
+
+        A job deleted since the changes were last taken is still on disk, and must not come back.
+        """
+        gone = set(self._changes.deleted)
+        return [job for job in ids if job not in self.jobs and job not in gone]
 
     # --- what handlers share --------------------------------------------------------------
 
@@ -240,6 +245,9 @@ class Farm:
         """Delete these jobs, with every edge that touches them."""
         gone = list(doomed)
         parents = {parent for job in gone for parent in self.tree.parents.get(job, ())}
+        children = dict.fromkeys(
+            child for job in gone for child in self.tree.children.get(job, ())
+        )
         for parent, child in self.tree.remove(gone):
             self._changes.edges_removed.append((parent, child))
         for job in gone:
@@ -248,9 +256,10 @@ class Farm:
             self._changes.deleted.append(job)
         for parent in sorted(parents.difference(gone)):
             self.unsettle(parent)
+        self.requeue_below(children)
 
     def unsettle(self, job: JobId) -> None:
-        """Have `_settle` look at a queued job again before the message ends."""
+        """Have `_settle` look at a waiting job again before the message ends."""
         self._unsettled[job] = None
 
     def next_status(self, job: Job) -> JobStatus:
@@ -273,12 +282,17 @@ class Farm:
         return self.set_status(job, status, message)
 
     def _settle(self) -> None:
-        """Queued jobs whose children have all ended move on; this may end their parents too."""
+        """Waiting jobs whose children have changed move on; this may end their parents too.
+
+        A runnable one does when the failed child that it was to report on has been deleted.
+        """
         while self._unsettled:
             job_id = next(iter(self._unsettled))
             del self._unsettled[job_id]
             job = self.jobs.get(job_id)
-            if job is not None and job.status is S.QUEUED and self.next_status(job) is not S.QUEUED:
+            if job is None or job.status not in (S.QUEUED, S.RUNNABLE):
+                continue
+            if self.next_status(job) is not job.status:
                 self.move_on(job)
 
     def _children_failed_text(self, job: Job) -> str:
@@ -305,6 +319,11 @@ class Farm:
         if job.status is S.RUNNABLE:
             self.floor.withdraw(job.id)
             self._enqueue(job)
+
+    def requeue_below(self, ids: Iterable[JobId]) -> None:
+        """These jobs got or lost a parent: they and those below may inherit other conditions."""
+        for job_id in self.tree.with_descendants(ids):
+            self.requeue(self.jobs[job_id])
 
     # --- attempts -------------------------------------------------------------------------
 
@@ -509,7 +528,7 @@ class Farm:
         """Trees that are over leave memory, once their last change has been handed out."""
         roots, self._finished_roots = self._finished_roots, {}
         for root in roots:
-            if root not in self.jobs:
+            if root not in self.jobs or self.tree.is_open(self.jobs[root]):
                 continue
             members = self.tree.component(root)
             if any(

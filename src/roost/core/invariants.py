@@ -110,6 +110,8 @@ def _queue_is_the_runnable_jobs(farm: Farm) -> None:
         if job.status is S.RUNNABLE and job.id not in farm.stopping
     }
     assert runnable == set(farm.floor.waiting), "the queue is not the set of runnable jobs"
+    for job_id, (_, kind) in farm.floor.waiting.items():
+        assert kind.need == farm.need(farm.jobs[job_id]), f"job {job_id} is queued for other nodes"
 
 
 def _holds_are_symmetric(farm: Farm) -> None:

@@ -77,6 +77,7 @@ def on_submit_jobs(farm: Farm, command: SubmitJobs) -> list[JobId]:
         farm.unsettle(parent_id)
     for job_id in ids:
         farm.requeue(farm.jobs[job_id])
+    farm.requeue_below(child for new in new_jobs for child in new.child_ids)
     return ids
 
 

@@ -182,6 +182,11 @@ class Tree:
         tally = self.tallies.get(job)
         return tally is not None and tally.children_failed > 0
 
+    def is_open(self, job: Job) -> bool:
+        """The job or one below it has not ended; costs nothing, however many there are."""
+        tally = self.tallies.get(job.id)
+        return job.status not in FINAL or (tally is not None and tally.open > 0)
+
     # --- reading --------------------------------------------------------------------------
 
     def share(self, job: Job) -> Share:
