@@ -49,8 +49,8 @@ SCRIPTS = {
 class Play:
     """A plan, a moment, and everything it has asked for."""
 
-    def __init__(self, limits: Limits = Limits(100, 200, 1_000)) -> None:  # noqa: B008
-        self.plan = Plan(limits=limits)
+    def __init__(self, limits: Limits = Limits(100, 200, 1_000), cpus: int = 0) -> None:  # noqa: B008
+        self.plan = Plan(limits=limits, cpus=cpus)
         self.now = 1_000
         self.notes: dict[plan.RunKey, str] = {}
         self.actions: list[plan.Action] = []
@@ -411,3 +411,70 @@ def test_memory_of_the_forgotten_is_bounded(play, monkeypatch):
         play.tell(ReportsSaved(next(numbers)))
     assert len(play.plan._latest) <= 12
     assert play.plan._latest[1] == 1, "what is here is never forgotten"
+
+
+# --- more orders than CPUs --------------------------------------------------------------------
+
+
+def starts(actions: list[plan.Action]) -> list[int]:
+    return [action.run[0] for action in actions if isinstance(action, StartRun)]
+
+
+@pytest.fixture
+def full() -> Play:
+    """Two CPUs: jobs 1 and 2 run, jobs 3 and 4 wait."""
+    play = Play(cpus=2)
+    assert [starts(play.order(job)) for job in (1, 2, 3, 4)] == [[1], [2], [], []]
+    return play
+
+
+def test_orders_beyond_the_cpus_start_in_their_order_as_others_end(full: Play):
+    full.started(job=2)
+    assert starts(full.ended(job=2)) == [3]
+    full.started(job=1)
+    assert starts(full.ended(job=1)) == [4]
+
+
+def test_a_wide_job_is_not_overtaken_by_narrow_ones():
+    play = Play(cpus=2)
+    play.order(1)
+    assert starts(play.order(2, cpus=2)) == []
+    assert starts(play.order(3)) == []
+    play.started()
+    assert starts(play.ended()) == [2]
+
+
+def test_a_job_wider_than_the_node_runs_alone():
+    assert starts(Play(cpus=2).order(cpus=8)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("action", "cause"),
+    [
+        ("cancel", AttemptCause.CANCELLED),
+        ("eject", AttemptCause.EJECTED),
+        ("pause", AttemptCause.EJECTED),
+        ("recall", AttemptCause.EJECTED),
+    ],
+)
+def test_what_has_not_started_is_given_back_at_once(full: Play, action: str, cause: AttemptCause):
+    full.signal(action, job=3)
+    [report] = full.reports()
+    assert isinstance(report, AttemptEnded) and (report.job, report.cause) == (3, cause)
+    full.started(job=1)
+    assert starts(full.ended(job=1)) == [4]
+
+
+def test_a_recall_leaves_alone_what_has_started(full: Play):
+    full.started(job=1)
+    assert full.signal("recall", job=1) == []
+    assert full.signal("recall", job=99) == []
+
+
+def test_after_a_break_what_had_not_started_waits_for_a_new_order(full: Play):
+    full.started(job=1)
+    full.started(job=2)
+    full.tell(Welcomed(frozenset({(1, 1), (2, 1)})))
+    assert full.plan.held() == (HeldAttempt(1, 1, "running"), HeldAttempt(2, 1, "running"))
+    assert starts(full.ended(job=1)) == []
+    assert starts(full.order(3)) == [3]

@@ -71,13 +71,14 @@ class Play:
                 self.started.append((effect.order.job, effect.order.number, node))
         return outcome.reply
 
-    def joins(self, name: str, cpus: int = 1, **facts: Any) -> NodeId:
+    def joins(self, host: str, cpus: int = 1, **facts: Any) -> NodeId:
         """The node's id. `held`: the (job, number, state) of each attempt that it has."""
         held = tuple(m.HeldAttempt(*one) for one in facts.pop("held", ()))
-        facts = {"hostname": name, "installation": f"{name}-1", "cpus": cpus, **facts}
-        self.node_ids[name] = NodeId(self.farm.next_node_id)
-        node = self.send(m.NodeJoined(NodeFacts(**facts), held))
-        self.node_ids[name] = node
+        facts = {"hostname": host, "installation": f"{host}-1", "cpus": cpus, **facts}
+        # Jobs may be placed on it while it joins, so its id has to be known before.
+        self.node_ids.setdefault(host, NodeId(self.farm.next_node_id))
+        node: NodeId = self.send(m.NodeJoined(NodeFacts(**facts), held))
+        self.node_ids[host] = node
         return node
 
     def disconnects(self, name: str) -> None:
@@ -175,13 +176,14 @@ class Play:
     def restarts(self) -> None:
         """The server ends and starts again with what was saved."""
         old = self.farm
-        ids = [job for job in self.records if job in old.jobs]
+        # Runs that outlive their deleted job are not in the store either.
+        ids = {job for job in self.records if job in old.jobs}
         self.farm = Farm(old.rules)
         self.farm.load(
             m.LiveRecords(
                 [self.records[job][0] for job in sorted(ids)],
                 [edge for edge in self.edges if edge[0] in old.jobs],
-                [one for one in self.attempts.values() if one.ended_at is None],
+                [a for a in self.attempts.values() if a.ended_at is None and a.job in ids],
                 list(old.nodes.values()),
                 old.next_job_id,
                 old.next_node_id,
@@ -217,4 +219,3 @@ class Play:
             and all(getattr(effect, name) == value for name, value in fields.items())
             for effect in self.effects
         )
-

@@ -119,7 +119,7 @@ class Agent:
             root=options.root,
             job_environment=options.job_environment,
         )
-        self._plan = Plan(limits=options.limits)
+        self._plan = Plan(limits=options.limits, cpus=options.cpus or probe.cpus())
         self._tailer = Tailer()
         self._reports: deque[plan.SendReport] = deque()
         self._beat_due = False

@@ -43,9 +43,10 @@ from roost.agent.ledger import Ledger, Run
 SOCKET = "keeper.sock"
 LOCK = "keeper.lock"
 LEDGER = "ledger"
-START_TOLD_S = 0.005
+START_TOLD_S = 0.02
 """A start is told after so long at the latest."""
-RECEIVE_BYTES = 256 * 1024
+RECEIVE_BYTES = 64 * 1024
+"""Small enough for the allocator to keep: beyond 128 KiB each buffer is mapped afresh."""
 _PR_SET_CHILD_SUBREAPER = 36
 _NOBODY = -1
 """Stands for a leader that is gone, and whose process id may be anybody's by now."""

@@ -134,10 +134,18 @@ def children() -> list[int] | None:
     """
     pid = os.getpid()
     try:
-        with open(f"/proc/self/task/{pid}/children", "rb") as file:  # noqa: PTH123  (hot path)
-            return [int(child) for child in file.read().split()]
+        file = os.open(f"/proc/self/task/{pid}/children", os.O_RDONLY)  # once per job: no layers
     except OSError:
         return None
+    try:
+        text = b""
+        while piece := os.read(file, 4096):
+            text += piece
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    return [int(child) for child in text.split()]
 
 
 def boot_id() -> str:

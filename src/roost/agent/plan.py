@@ -258,8 +258,11 @@ class Plan(Struct):
 
     limits: Limits = Limits()
     courses: dict[AttemptKey, Course] = field(default_factory=dict)
+    cpus: int = 0
+    """What runs at the same time; 0 leaves it to the server alone."""
     waiting: dict[JobId, AttemptOrder] = field(default_factory=dict)
-    """Orders for jobs of which an older attempt still lives here."""
+    """Orders that cannot start yet, oldest first: no CPU is free, or an older attempt of the job
+    still lives here."""
     unsaved: list[Reported] = field(default_factory=list)
     """Reports that the server has not saved, in order. Resent as they are after a break."""
     leaving: bool = False
@@ -289,6 +292,7 @@ class Plan(Struct):
             case Welcomed(wanted):
                 self._on_welcomed(wanted)
             case Unwanted():
+                self.waiting.clear()
                 for course in list(self.courses.values()):
                     self._discard(course)
             case Leaving():
@@ -340,10 +344,23 @@ class Plan(Struct):
             living = [course for course in older if not course.over]
             for course in living:
                 self._discard(course)
-            if living:
-                self.waiting[order.job] = order
-            else:
+            self.waiting[order.job] = order
+            self._begin_waiting()
+
+    def _begin_waiting(self) -> None:
+        """Start what can start, in the order of arrival; whoever lacks a CPU is not overtaken."""
+        if not self.waiting:
+            return
+        living = [course.order for course in self.courses.values() if not course.over]
+        jobs = {order.job for order in living}
+        busy = sum(order.cpus for order in living)
+        for order in list(self.waiting.values()):
+            if self.cpus and busy and busy + order.cpus > self.cpus:
+                return
+            if order.job not in jobs:
+                del self.waiting[order.job]
                 self._begin(order)
+                busy += order.cpus
 
     def _begin(self, order: AttemptOrder) -> None:
         alone = order.on_child_error and not order.command
@@ -354,12 +371,15 @@ class Plan(Struct):
     def _on_signal(self, key: AttemptKey, action: SignalAction, now: Moment) -> None:
         waiting = self.waiting.get(key[0])
         if waiting is not None and waiting.number == key[1]:
-            if action in ("cancel", "eject", "kill"):
+            if action != "resume":
                 del self.waiting[key[0]]
                 if action != "kill":
-                    self._report(AttemptEnded(*key, _CAUSES[action]))
+                    cause = _CAUSES.get(action, AttemptCause.EJECTED)
+                    self._report(AttemptEnded(*key, cause, text="It had not started yet."))
             return
         course = self.courses.get(key)
+        if action == "recall":
+            return  # it has started, or ended
         if course is None:
             if action != "kill":
                 text = "The node does not have it."
@@ -496,9 +516,7 @@ class Plan(Struct):
             self._forget(course)
         else:
             self._actions.append(DrainOutput(course.key))
-        order = self.waiting.pop(course.order.job, None)
-        if order is not None:
-            self._begin(order)
+        self._begin_waiting()
 
     def _on_run_signalled(self, run: RunKey, signal: SignalName) -> None:
         course = self._course_of(run)
@@ -579,6 +597,10 @@ class Plan(Struct):
         del self.unsaved[:saved]
 
     def _on_welcomed(self, wanted: frozenset[AttemptKey]) -> None:
+        # What has not started the server orders again, if it still wants it.
+        for order in self.waiting.values():
+            self._latest[order.job] = order.number - 1
+        self.waiting.clear()
         for key, course in list(self.courses.items()):
             if key not in wanted:
                 self._discard(course)

@@ -15,6 +15,7 @@ the state, the steps they share, and the rules by which a job moves on.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -57,6 +58,8 @@ from roost.core.tree import Tree
 S = JobStatus
 C = AttemptCause
 
+RECALL_AFTER_MS = 1_000
+"""An attempt that waits on its node for longer is taken back."""
 CHILD_ERROR = "child error"
 """Purpose of an attempt that runs only the onChildError script."""
 
@@ -90,6 +93,8 @@ class Farm:
         self.next_node_id = 1
         self._saved_next_node_id = 1
         self._deadlines: list[tuple[Moment, NodeId]] = []
+        self._backlog: deque[tuple[Moment, AttemptKey]] = deque()
+        """Attempts given to a node beyond its CPUs, and when they should have started."""
         self._unsettled: dict[JobId, None] = {}
         self._effects: list[Effect] = []
         self._changes = Changes()
@@ -117,7 +122,10 @@ class Farm:
         """When to send the next `Tick` at the latest; None when nothing is due ever."""
         if self.floor.has_work or self._finished_roots:
             return self.now
-        return self._deadlines[0][0] if self._deadlines else None
+        due = [self._deadlines[0][0]] if self._deadlines else []
+        if self._backlog:
+            due.append(self._backlog[0][0])
+        return min(due, default=None)
 
     def take_changes(self) -> Changes:
         """What has to be saved since the last call: every record once, in its latest state."""
@@ -245,9 +253,7 @@ class Farm:
         """Delete these jobs, with every edge that touches them."""
         gone = list(doomed)
         parents = {parent for job in gone for parent in self.tree.parents.get(job, ())}
-        children = dict.fromkeys(
-            child for job in gone for child in self.tree.children.get(job, ())
-        )
+        children = dict.fromkeys(child for job in gone for child in self.tree.children.get(job, ()))
         for parent, child in self.tree.remove(gone):
             self._changes.edges_removed.append((parent, child))
         for job in gone:
@@ -349,7 +355,10 @@ class Farm:
         self.attempts[attempt.key] = attempt
         self._changed_attempts[attempt.key] = attempt
         for node in nodes:
-            self.floor.uses[node].occupy(attempt.key, need)
+            use = self.floor.uses[node]
+            use.occupy(attempt.key, need)
+            if use.cpus_busy > self.nodes[node].facts.cpus:
+                self._backlog.append((Moment(self.now + RECALL_AFTER_MS), attempt.key))
         seen = tuple(node for node in job.nodes if node not in nodes)
         names = ", ".join(self.nodes[node].facts.label for node in nodes)
         job = self.set_status(
@@ -479,9 +488,15 @@ class Farm:
             reason = text or f"its {cause.value} was reached" if cause is C.TIME_LIMIT else text
             self.set_status(job, S.CANCELLED, reason)
         elif cause in (C.EJECTED, C.LOST, C.FENCED):
-            if cause is C.EJECTED:
+            if job.status is S.EJECTING:
                 self.log(job.id, S.EJECTED.value)
-            self.move_on(job, text or f"to run again: {cause.value}", progress=0)
+            job = self.update_job(job, progress=0)
+            if job.status is S.PAUSING:
+                self.set_status(job, S.PAUSED)
+            elif job.status is S.PAUSED:
+                self._update_assigned(job)
+            else:
+                self.move_on(job, text or f"to run again: {cause.value}")
         elif attempt.purpose == CHILD_ERROR:
             if self.tree.has_open_children(job.id):
                 self.move_on(job)
@@ -495,6 +510,14 @@ class Farm:
             self.move_on(job, message, tries_left=tries_left)
         else:
             self.move_on(job, failure_text(exit_code, text), command_outcome="failed")
+
+    def recall_backlog(self) -> None:
+        """What a node was given ahead and could not start goes back to the queue: another node
+        may have room by now. The node decides; what it has just started goes on."""
+        while self._backlog and self._backlog[0][0] <= self.now:
+            attempt = self.attempts.get(self._backlog.popleft()[1])
+            if attempt is not None and attempt.started_at is None and not attempt.stopping:
+                self.signal(attempt, "recall")
 
     # --- nodes ----------------------------------------------------------------------------
 

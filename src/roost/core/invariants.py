@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from roost.core.farm import Farm
 from roost.core.lifecycle import FINAL, ON_NODE
-from roost.core.matching import NodeUse
+from roost.core.matching import NodeUse, rank_of
 from roost.core.records import JobStatus
 from roost.core.tree import Tally, share_of
 
@@ -110,8 +110,10 @@ def _queue_is_the_runnable_jobs(farm: Farm) -> None:
         if job.status is S.RUNNABLE and job.id not in farm.stopping
     }
     assert runnable == set(farm.floor.waiting), "the queue is not the set of runnable jobs"
-    for job_id, (_, kind) in farm.floor.waiting.items():
-        assert kind.need == farm.need(farm.jobs[job_id]), f"job {job_id} is queued for other nodes"
+    for job_id, (rank, kind) in farm.floor.waiting.items():
+        job = farm.jobs[job_id]
+        assert rank == rank_of(job), f"job {job_id} is queued with an old priority"
+        assert kind.need == farm.need(job), f"job {job_id} is queued with an old need"
 
 
 def _holds_are_symmetric(farm: Farm) -> None:

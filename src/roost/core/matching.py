@@ -39,6 +39,11 @@ class Need(Struct, frozen=True):
     hosts_min: int
     hosts_max: int
 
+    @property
+    def is_plain(self) -> bool:
+        """It asks for CPUs only, so its node can tell by itself when it may start."""
+        return not self.single and not self.unlike and self.hosts_max == 1
+
 
 def need_of(spec: JobSpec, conditions: tuple[Condition, ...]) -> Need:
     """What a job with this spec needs, given the conditions in force for it."""
@@ -57,12 +62,13 @@ def need_of(spec: JobSpec, conditions: tuple[Condition, ...]) -> Need:
 class NodeUse:
     """What occupies a node right now: running attempts, and holds for multi-host jobs."""
 
-    __slots__ = ("attempts", "cpus_busy", "holds", "singles", "unlike")
+    __slots__ = ("attempts", "cpus_busy", "holds", "not_plain", "singles", "unlike")
 
     def __init__(self) -> None:
         self.attempts: dict[AttemptKey, Need] = {}
         self.cpus_busy = 0
         self.singles = 0
+        self.not_plain = 0
         self.unlike: dict[str, int] = {}
         self.holds: dict[JobId, tuple[Rank, Need]] = {}
 
@@ -71,6 +77,7 @@ class NodeUse:
         self.attempts[key] = need
         self.cpus_busy += need.cpus
         self.singles += need.single
+        self.not_plain += not need.is_plain
         for tag in need.unlike:
             self.unlike[tag] = self.unlike.get(tag, 0) + 1
 
@@ -78,6 +85,7 @@ class NodeUse:
         need = self.attempts.pop(key)
         self.cpus_busy -= need.cpus
         self.singles -= need.single
+        self.not_plain -= not need.is_plain
         for tag in need.unlike:
             self.unlike[tag] -= 1
             if not self.unlike[tag]:
@@ -98,6 +106,8 @@ class Candidate(Struct, frozen=True):
     use: NodeUse
     connected: bool
     groups: Mapping[str, Group]
+    backlog_cpus: int = 0
+    """CPUs of jobs that the node may be given beyond those it has, to start as others end."""
 
 
 Test = Callable[[Candidate], str | None]
@@ -138,7 +148,7 @@ def _has_free_cpus(c: Candidate) -> str | None:
     free = c.node.facts.cpus - c.use.cpus_busy
     if c.use.holds:
         free -= sum(need.cpus for need in c.use.held_before(c.rank, c.job))
-    if c.need.cpus <= free:
+    if c.need.cpus <= free + c.backlog_cpus:
         return None
     return f"is busy: {_cpus(max(free, 0))} free, and the job needs {c.need.cpus}"
 

@@ -201,9 +201,10 @@ Message = Command | Report | Tick | Restarted
 
 # --- effects ----------------------------------------------------------------------------------
 
-SignalAction = Literal["cancel", "eject", "pause", "resume", "kill"]
+SignalAction = Literal["cancel", "eject", "pause", "resume", "kill", "recall"]
 """`cancel` and `eject` interrupt, then terminate, then kill; `cancel` runs the onCancel script.
-`kill` is for attempts the farm no longer knows: at once, no scripts, no report wanted."""
+`kill` is for attempts the farm no longer knows: at once, no scripts, no report wanted.
+`recall` ejects an attempt that still waits for a free CPU of its node, and no other."""
 
 
 class AttemptOrder(Struct, frozen=True):

@@ -228,6 +228,10 @@ def on_node_reported(farm: Farm, message: NodeReported) -> None:
         case AttemptResumed():
             _move(farm, attempt, (S.RESUMING,), S.RUNNING)
         case AttemptEnded():
+            if report.cause is AttemptCause.EXITED:
+                farm.floor.note_run(
+                    farm.floor.uses[message.node].attempts[attempt.key], report.ran_ms
+                )
             farm.conclude(attempt, report.cause, report.exit_code, report.text, report.progress)
 
 
@@ -252,6 +256,7 @@ def _move(farm: Farm, attempt: Attempt, sources: tuple[JobStatus, ...], target: 
 def on_tick(farm: Farm, _: Tick) -> None:
     for node_id in farm.due_nodes():
         _look_at(farm, farm.nodes[node_id])
+    farm.recall_backlog()
     if farm.floor.has_work:
         farm.floor.place(farm.start_attempt)
 
@@ -275,6 +280,7 @@ def _look_at(farm: Farm, node: Node) -> None:
 
 def _go_silent(farm: Farm, node: Node, why: str) -> None:
     farm.update_node(node, active=False)
+    farm.floor.connected.pop(node.id, None)  # its farewell may never come
     farm.emit(DropNode(node.id))
     for attempt in farm.attempts_on(node.id):
         if attempt.stopping:

@@ -8,6 +8,10 @@ placement depends on the number of kinds, not on the number of jobs.
 A job that wants several hosts *holds* nodes until it has `hosts_min` of them. A hold keeps out
 worse-ranked jobs only; a better-ranked one takes the room and the hold is lost. The best-ranked
 multi-host job therefore always gets its nodes: two half-filled jobs cannot block each other.
+
+Jobs that are over in a moment would spend most of their time waiting for the next order. So once
+jobs of a kind are known to be short, a node gets a *backlog* of them beyond its CPUs, worth
+`BACKLOG_MS`, and starts them itself as others end. Only plain jobs, which need nothing but CPUs.
 """
 
 from __future__ import annotations
@@ -27,6 +31,12 @@ from roost.core.matching import (
 from roost.core.records import Group, JobId, Node, NodeId
 
 PLACEMENTS_PER_PASS = 2_000
+BACKLOG_MS = 150
+"""A node is given about so much work ahead, so that it need not ask between two short jobs."""
+BACKLOG_JOBS_PER_CPU_MAX = 64
+PACES_MAX = 1_000
+_PACE_WEIGHT = 8
+"""A pace is a running mean over about so many runs, kept as that many times the mean."""
 
 
 class Kind:
@@ -51,6 +61,8 @@ class Floor:
         self.kinds: dict[Need, Kind] = {}
         self.waiting: dict[JobId, tuple[Rank, Kind]] = {}
         self.holds: dict[JobId, dict[NodeId, None]] = {}
+        self._paces: dict[Need, int] = {}
+        """Of plain kinds: how long their jobs run, see `_PACE_WEIGHT`; in milliseconds."""
         self._fresh_kinds: dict[Need, None] = {}
         self._fresh_nodes: dict[NodeId, None] = {}
 
@@ -102,7 +114,21 @@ class Floor:
             self.uses[node],
             node in self.connected,
             self.groups,
+            self._backlog_cpus(need, node),
         )
+
+    def _backlog_cpus(self, need: Need, node: NodeId) -> int:
+        pace = self._paces.get(need)
+        if pace is None or self.uses[node].not_plain:
+            return 0
+        jobs = BACKLOG_MS * _PACE_WEIGHT // max(pace, 1)
+        return self.nodes[node].facts.cpus * min(jobs, BACKLOG_JOBS_PER_CPU_MAX)
+
+    def note_run(self, need: Need, ran_ms: int) -> None:
+        """A job of this kind ran for so long."""
+        if need.is_plain:
+            pace = self._paces.get(need, ran_ms * _PACE_WEIGHT)
+            self._paces[need] = pace - pace // _PACE_WEIGHT + ran_ms
 
     def obstacles(self, need: Need, rank: Rank) -> dict[NodeId, str | None]:
         """For each listed node the first reason against, or None if it could run the job."""
@@ -157,6 +183,8 @@ class Floor:
                 return heap[0]
             heapq.heappop(heap)
         self.kinds.pop(kind.need, None)
+        if len(self._paces) > PACES_MAX:
+            self._paces.pop(kind.need, None)
         return None
 
     def _push_out_holds(self, rank: Rank, need: Need, nodes: Iterable[NodeId]) -> None:

@@ -102,7 +102,7 @@ class Access:
             connected=connected,
             available=connected and node.active and not node.disabled,
             running=tuple(dict.fromkeys(job for job, _ in use.attempts)),
-            cpus_busy=use.cpus_busy,
+            cpus_busy=min(use.cpus_busy, node.facts.cpus),
         )
 
     async def groups(self) -> list[Group]:
@@ -174,7 +174,9 @@ class Access:
             nodes=len(listed),
             nodes_active=len(active),
             cpus=sum(node.facts.cpus for node in active),
-            cpus_busy=sum(farm.floor.uses[node.id].cpus_busy for node in active),
+            cpus_busy=sum(
+                min(farm.floor.uses[node.id].cpus_busy, node.facts.cpus) for node in active
+            ),
         )
 
     def config(self, key: str) -> str | None:

@@ -1,0 +1,84 @@
+"""Work given ahead: a node gets more short jobs than it has CPUs, and gives back what waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from play import Play
+
+from roost.core import messages as m
+from roost.core.farm import RECALL_AFTER_MS
+from roost.core.placement import BACKLOG_JOBS_PER_CPU_MAX
+from roost.core.records import AttemptCause, Moment
+
+
+def a_farm_that_knows_its_jobs_are_short(ran_ms: int = 1, **spec: Any) -> Play:
+    play = Play()
+    play.joins("n", cpus=1)
+    first = play.submit(**spec)
+    report = m.AttemptEnded(first, 1, AttemptCause.EXITED, 0, ran_ms=ran_ms)
+    play.reports("n", report)
+    return play
+
+
+def running(play: Play, jobs: list[int]) -> list[int]:
+    return [job for job in jobs if play.status(job) == "running"]
+
+
+def test_nothing_is_given_ahead_while_nobody_knows_how_long_jobs_take() -> None:
+    play = Play()
+    play.joins("n", cpus=1)
+    jobs = [play.submit() for _ in range(5)]
+    assert running(play, jobs) == jobs[:1]
+
+
+def test_short_jobs_are_given_ahead_up_to_a_bound() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    jobs = [play.submit() for _ in range(BACKLOG_JOBS_PER_CPU_MAX + 10)]
+    assert running(play, jobs) == jobs[: BACKLOG_JOBS_PER_CPU_MAX + 1]
+    assert "0 CPUs free" in play.why(jobs[-1])
+
+
+def test_long_jobs_are_never_given_ahead() -> None:
+    play = a_farm_that_knows_its_jobs_are_short(ran_ms=60_000)
+    jobs = [play.submit() for _ in range(5)]
+    assert running(play, jobs) == jobs[:1]
+
+
+def test_an_idle_node_comes_before_the_backlog_of_a_busy_one() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    play.submit()
+    play.joins("idle", cpus=1)
+    assert play.nodes_of(play.submit()) == ["idle"]
+
+
+def test_a_job_that_wants_the_machine_for_itself_is_not_given_ahead() -> None:
+    play = a_farm_that_knows_its_jobs_are_short(tags=["single"])
+    jobs = [play.submit(tags=["single"]) for _ in range(3)]
+    assert running(play, jobs) == jobs[:1]
+
+
+def test_what_could_not_start_in_time_is_recalled_and_placed_elsewhere() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    blocker, stuck = play.submit(), play.submit()
+    play.reports("n", m.AttemptStarted(blocker, 1))
+    play.joins("other", cpus=1)
+    play.now = Moment(play.now + RECALL_AFTER_MS)
+    play.send(m.Tick())
+    assert play.has_effect(m.SignalAttempt, job=stuck, action="recall")
+    assert not play.has_effect(m.SignalAttempt, job=blocker)
+    play.ends(stuck, None, AttemptCause.EJECTED)
+    assert play.nodes_of(stuck) == ["n", "other"]
+    assert "ejected" not in play.story(stuck)
+
+
+def test_a_job_paused_before_it_started_is_paused_without_a_node() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    play.submit()
+    waiting = play.submit()
+    play.pause(waiting)
+    assert play.status(waiting) == "pausing"
+    play.ends(waiting, None, AttemptCause.EJECTED)
+    assert play.status(waiting) == "paused"
+    play.resume(waiting)
+    assert play.status(waiting) == "running"

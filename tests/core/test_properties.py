@@ -1,0 +1,206 @@
+"""What holds of any farm, whatever is asked of it.
+
+The roll-ups of random graphs equal a count from scratch; random histories break no invariant,
+give the same outcome twice, survive a restart at any moment, and leave no job waiting that
+`explain` cannot explain. The simulator in `tests/sim` does this with machines, links and a store.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from play import Play
+
+from roost.core import messages as m
+from roost.core.explanation import explain
+from roost.core.lifecycle import FINAL
+from roost.core.records import AttemptCause, Job, JobId, JobSpec, JobStatus, Moment
+from roost.core.tree import Tally, Tree, share_of
+from roost.errors import Refused
+
+S = JobStatus
+
+# --- trees --------------------------------------------------------------------------------------
+
+COUNT = 9
+
+
+def made(number: int, random: Random) -> Job:
+    tags = random.choice(((), (), ("excludeProgress",)))
+    spec = JobSpec(f"job {number}", command=random.choice(("", "x")), tags=tags)
+    status = random.choice([s for s in S if s not in (S.WAITING, S.EJECTED)])
+    return Job(JobId(number), spec, status, Moment(0), progress=random.randint(0, 1_000_000))
+
+
+def recounted(tree: Tree, parent: JobId) -> tuple[object, ...]:
+    tally = Tally()
+    for job in tree.descendants(parent):
+        tally.add(share_of(tree.jobs[job], job in tree.children))
+        tally.add_nodes(tree.assigned.get(job, ()))
+    children = [tree.jobs[child] for child in tree.children[parent]]
+    tally.children_open = sum(child.status not in FINAL for child in children)
+    tally.children_failed = sum(child.status in (S.FAILED, S.CANCELLED) for child in children)
+    return tally.as_tuple()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    edges=st.lists(st.tuples(st.integers(1, COUNT), st.integers(1, COUNT)), max_size=20),
+    seed=st.integers(0, 1 << 32),
+)
+def test_tallies_equal_a_recount_after_every_change(
+    edges: list[tuple[int, int]], seed: int
+) -> None:
+    random = Random(seed)
+    jobs = {JobId(number): made(number, random) for number in range(1, COUNT + 1)}
+    tree = Tree(jobs)
+
+    def agree() -> None:
+        assert set(tree.tallies) == set(tree.children)
+        for parent, tally in tree.tallies.items():
+            assert tally.as_tuple() == recounted(tree, parent)
+
+    for parent, child in dict.fromkeys((JobId(min(e)), JobId(max(e))) for e in edges):
+        if parent != child:
+            tree.link(parent, child)
+            agree()
+    for _ in range(6):
+        old = jobs[JobId(random.randint(1, COUNT))]
+        new = msgspec.structs.replace(made(old.id, random), spec=old.spec)
+        jobs[old.id] = new
+        tree.job_changed(old, new)
+        tree.set_assigned(old.id, random.choice(((), (1,), (1, 2))))  # type: ignore[arg-type]
+        agree()
+    while jobs:
+        doomed = random.sample(sorted(jobs), random.randint(1, min(3, len(jobs))))
+        tree.remove(doomed)
+        for job in doomed:
+            del jobs[job]
+        agree()
+
+
+# --- histories ----------------------------------------------------------------------------------
+
+
+class History:
+    """A seed's worth of messages to a farm, with three nodes that report what they please."""
+
+    def __init__(self, seed: int, steps: int, *, restarting: bool = False) -> None:
+        self.random = Random(seed)
+        self.play = Play(
+            active_timeout_ms=5_000, requeue_after_gone_ms=self.random.choice((0, 3_000))
+        )
+        self.log: list[object] = []
+        for _ in range(steps):
+            self._step()
+            if restarting and self.random.random() < 0.1:
+                self.play.restarts()
+
+    def _step(self) -> None:
+        play, random = self.play, self.random
+        play.now = Moment(play.now + random.choice((0, 1, 10, 500)))
+        try:
+            kind = random.choice((self._submit, self._command, self._node, self._report))
+            kind()
+            self.log.append([play.effects, [(j, s.value) for j, s in self._statuses()]])
+        except Refused as refusal:
+            self.log.append(str(refusal))
+
+    def _statuses(self) -> list[tuple[int, JobStatus]]:
+        return [(job.id, job.status) for job in self.play.farm.jobs.values()]
+
+    def _some(self) -> tuple[JobId, ...]:
+        known = list(self.play.records)[-15:] or [JobId(1)]
+        return tuple(self.random.choice(known) for _ in range(self.random.randint(1, 3)))
+
+    def _submit(self) -> None:
+        random = self.random
+        count = random.randint(1, 5)
+        late = self._some()
+        self.play.revive(*late)
+        jobs = []
+        for index in range(count):
+            hosts = random.choice((1, 1, 1, 2))
+            spec = JobSpec(
+                f"job {index}",
+                command=random.choice(("x", "x", "")),
+                cpus=random.choice((0, 1, 2)),
+                tags=random.choice(((), (), ("single",), ("single:1",))),
+                min_hosts=hosts,
+                max_hosts=hosts + random.choice((0, 1)),
+                on_child_error=random.choice(("", "report")),
+            )
+            jobs.append(
+                m.NewJob(
+                    spec,
+                    f"job {index}",
+                    priority=random.choice((0, 0, 5)),
+                    tries_left=random.choice((0, 1)),
+                    parents=(random.randrange(index),) if index else (),
+                    parent_ids=late[:1] if not index and random.random() < 0.4 else (),
+                    child_ids=late[1:] if not index and random.random() < 0.2 else (),
+                )
+            )
+        self.play.send(m.SubmitJobs(tuple(jobs)))
+
+    def _command(self) -> None:
+        play, ids = self.play, self._some()
+        kinds = (play.cancel, play.pause, play.resume, play.reschedule, play.delete, play.eject)
+        self.random.choice(kinds)(*ids)
+
+    def _node(self) -> None:
+        play, name = self.play, self.random.choice("abc")
+        if name in play.node_ids and self.random.random() < 0.4:
+            play.disconnects(name)
+        elif self.random.random() < 0.1:
+            play.later(ms=self.random.choice((5_000, 9_000)))
+        else:
+            held = [
+                (*key, self.random.choice(("running", "paused", "ended")))
+                for key, attempt in play.farm.attempts.items()
+                if attempt.nodes[0] == play.node_ids.get(name) and self.random.random() < 0.9
+            ]
+            installation = self.random.choice((name, name, f"{name} anew"))
+            play.joins(name, cpus=2, installation=installation, held=held)
+
+    def _report(self) -> None:
+        if not (running := list(self.play.attempts.values())[-12:]):
+            return
+        attempt = self.random.choice(running)
+        key = attempt.key
+        report: m.AttemptReport = self.random.choice(
+            (
+                m.AttemptStarted(*key),
+                m.AttemptPaused(*key),
+                m.AttemptResumed(*key),
+                m.AttemptEnded(*key, AttemptCause.EXITED, self.random.choice((0, 1))),
+                m.AttemptEnded(*key, self.random.choice(list(AttemptCause))),
+            )
+        )
+        self.play.send(m.NodeReported(attempt.nodes[0], report))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_waiting_job_is_explained_and_only_a_waiting_job(seed: int) -> None:
+    play = History(seed, 80).play
+    while play.farm.floor.has_work:
+        play.later(ms=1)
+    for job in play.farm.jobs.values():
+        is_waiting = job.status in (S.QUEUED, S.RUNNABLE, S.PAUSED)
+        assert bool(explain(play.farm, job.id)) == is_waiting, job
+
+
+@pytest.mark.parametrize("seed", range(6, 10))
+def test_the_same_messages_give_the_same_outcome(seed: int) -> None:
+    encode = msgspec.json.encode
+    assert encode(History(seed, 60).log) == encode(History(seed, 60).log)
+
+
+@pytest.mark.parametrize("seed", range(10, 16))
+def test_a_server_may_start_anew_at_any_moment(seed: int) -> None:
+    # `Play` checks the whole state after each message, also after those to the loaded farm.
+    History(seed, 80, restarting=True)
