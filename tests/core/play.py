@@ -152,11 +152,15 @@ class Play:
         cause: AttemptCause = AttemptCause.EXITED,
         number: int | None = None,
         text: str = "",
+        ran_ms: int = MINUTE,
     ) -> None:
-        """An attempt of the job, the latest by default, ends on the node that runs it."""
+        """An attempt of the job, the latest by default, ends on the node that runs it.
+
+        It ran for a minute: jobs known to be short would be given to nodes ahead of time.
+        """
         number = number or self._number(job)
         node = next(node for j, n, node in self.started if (j, n) == (job, number))
-        self.reports(node, m.AttemptEnded(job, number, cause, exit_code, text))
+        self.reports(node, m.AttemptEnded(job, number, cause, exit_code, text, ran_ms))
 
     def fails(self, job: JobId) -> None:
         self.ends(job, exit_code=1)

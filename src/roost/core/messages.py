@@ -127,12 +127,15 @@ class NodeJoined(Struct, frozen=True, tag=True):
 
     facts: NodeFacts
     attempts: tuple[HeldAttempt, ...] = ()
+    connection: int = 0
+    """Numbers the server's connections, so that the end of an old one is not taken for this."""
 
 
 class NodeDisconnected(Struct, frozen=True, tag=True):
     """The agent's connection broke. Its jobs go on; only silence has consequences."""
 
     node: NodeId
+    connection: int = 0
 
 
 class NodeBeat(Struct, frozen=True, tag=True):

@@ -80,7 +80,7 @@ def on_node_joined(farm: Farm, report: NodeJoined) -> NodeId:
             for attempt in farm.attempts_on(node.id):
                 farm.conclude(attempt, AttemptCause.LOST, text="its node was installed anew")
         node_id = node.id
-    farm.floor.connected[node_id] = None
+    farm.floor.connected[node_id] = report.connection
     _reconcile(farm, node_id, report.attempts)
     farm.watch(node_id, Moment(farm.now + farm.rules.active_timeout_ms))
     farm.floor.wake(node_id)
@@ -153,7 +153,8 @@ def _repeat_wish(farm: Farm, attempt: Attempt) -> None:
 
 
 def on_node_disconnected(farm: Farm, report: NodeDisconnected) -> None:
-    farm.floor.connected.pop(report.node, None)
+    if farm.floor.connected.get(report.node) == report.connection:
+        del farm.floor.connected[report.node]
 
 
 def on_node_left(farm: Farm, report: NodeLeft) -> None:

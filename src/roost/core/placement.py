@@ -57,7 +57,8 @@ class Floor:
         self.groups = groups
         self.nodes: dict[NodeId, Node] = {}
         self.uses: dict[NodeId, NodeUse] = {}
-        self.connected: dict[NodeId, None] = {}
+        self.connected: dict[NodeId, int] = {}
+        """The number of each node's connection."""
         self.kinds: dict[Need, Kind] = {}
         self.waiting: dict[JobId, tuple[Rank, Kind]] = {}
         self.holds: dict[JobId, dict[NodeId, None]] = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -37,6 +38,7 @@ HELLO_SECONDS_MAX = 10.0
 MESSAGES_PER_FRAME_MAX = 256
 
 log = structlog.get_logger(__name__)
+_numbers = itertools.count(1)
 
 
 class Agents:
@@ -65,9 +67,15 @@ class Agents:
             await session.run()
         finally:
             self._open.discard(session)
-            if session.node is not None and self.sessions.get(session.node) is session:
-                del self.sessions[session.node]
-                self.engine().tell(NodeDisconnected(session.node))
+            session.ended = True
+            if session.node is not None:
+                self.part(session, session.node)
+
+    def part(self, session: Session, node: NodeId) -> None:
+        """This connection of the node has ended; another one may have taken its place."""
+        if self.sessions.get(node) is session:
+            del self.sessions[node]
+        self.engine().tell(NodeDisconnected(node, session.number))
 
     def act(self, effects: Sequence[Effect]) -> None:
         """Pass the core's effects on. A node that is not connected is told when it joins."""
@@ -99,6 +107,8 @@ class Session:
 
     def __init__(self, agents: Agents, websocket: WebSocket) -> None:
         self.agents = agents
+        self.number = next(_numbers)
+        self.ended = False
         self.node: NodeId | None = None
         self._websocket = websocket
         self._outbox: list[link.FromServer] = []
@@ -180,7 +190,8 @@ class Session:
             if not joined.cancelled():
                 joined.set_result(None)
 
-        self.agents.engine().tell(NodeJoined(hello.facts, hello.attempts), done)
+        joining = NodeJoined(hello.facts, hello.attempts, self.number)
+        self.agents.engine().tell(joining, done)
         await joined
 
     def _refuse(self, text: str, *, kill: bool = False) -> None:
@@ -191,9 +202,11 @@ class Session:
     def _welcome(self, node: NodeId, hello: link.Hello) -> None:
         agents = self.agents
         if (before := agents.sessions.get(node)) is not None:
-            before.node = None
             before.close()
         self.node = node
+        if self.ended:
+            agents.part(self, node)
+            return
         agents.sessions[node] = self
         farm = agents.engine().farm
         stored = tuple(
@@ -205,9 +218,9 @@ class Session:
         self.say(link.Welcome(node, agents.beat_ms, stored))
 
     def _take(self, message: link.FromAgent) -> None:
-        if self.node is None:
-            return
         engine, node = self.agents.engine(), self.node
+        if node is None or self.agents.sessions.get(node) is not self:
+            return
         match message:
             case link.Reports():
                 through = message.first + len(message.reports) - 1

@@ -1,0 +1,336 @@
+"""What must hold of a world, whatever happened in it.
+
+Safety is asked at every step, from two sides that do not know of each other: what the server has
+saved, and what really runs. Liveness is asked when the trouble is over: everything that can end
+does, and of what does not, `explain` names a cause that a naive look at the world confirms.
+
+An attempt is *given up* when it is on record as fenced or lost: its node was silent for too long,
+or came back without it. Such an attempt may still run on a machine nobody can reach; any other
+runs alone, and counts for the room it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from roost.agent.plan import RunKey
+from roost.core import messages as m
+from roost.core.explanation import explain
+from roost.core.farm import Farm
+from roost.core.invariants import check
+from roost.core.lifecycle import FINAL, INITIAL, TRANSITIONS
+from roost.core.records import (
+    Attempt,
+    AttemptCause,
+    AttemptKey,
+    Condition,
+    Job,
+    JobId,
+    JobStatus,
+    Node,
+)
+from roost.store import rows
+
+if TYPE_CHECKING:
+    from sim.machine import Machine
+    from sim.world import World
+
+S = JobStatus
+C = AttemptCause
+GIVEN_UP = (C.FENCED, C.LOST)
+STORE_COMPARED_EVERY = 12
+CHECKED_WHOLE_JOBS_MAX = 60
+"""Larger farms are checked once per batch instead of after each message."""
+
+
+class Oracle:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.jobs: dict[JobId, Job] = {}
+        """The last saved state of every job that exists."""
+        self.attempts: dict[AttemptKey, Attempt] = {}
+        """The same of attempts, also of jobs that were deleted since."""
+        self.deleted: dict[JobId, None] = {}
+        self._last_status: dict[JobId, JobStatus] = {}
+        self._parents: dict[JobId, list[JobId]] = {}
+        self._children: dict[JobId, list[JobId]] = {}
+        self._started: dict[RunKey, str] = {}
+        self._exit_codes: dict[AttemptKey, int] = {}
+        self._written: dict[AttemptKey, bytearray] = {}
+        self._may_vanish: dict[JobId, None] = {}
+        self._saves = 0
+        self._reality_changed = False
+
+    # --- what really runs -----------------------------------------------------------------
+
+    def process_started(self, machine: Machine, run: RunKey) -> None:
+        assert run not in self._started, f"#{run[0]}.{run[1]} {run[2]} was started twice"
+        self._started[run] = str(machine)
+        self._reality_changed = True
+        attempt = self.attempts.get(run[:2])
+        assert attempt is not None, f"#{run[0]}.{run[1]} runs and was never saved"
+
+    def process_ended(self, run: RunKey, exit_code: int) -> None:
+        if run[2] in ("command", "on_child_error"):
+            self._exit_codes[run[:2]] = exit_code
+
+    def output_written(self, key: AttemptKey, data: bytes) -> None:
+        self._written.setdefault(key, bytearray()).extend(data)
+
+    def output_stored(self, key: AttemptKey) -> None:
+        stored = self.world.server.output.get(key, b"")
+        assert self._written.get(key, b"").startswith(stored), f"output of #{key} is not its own"
+
+    def stepped(self) -> None:
+        if self._reality_changed:
+            self._reality_changed = False
+            self._look_at_what_runs()
+
+    def _look_at_what_runs(self) -> None:
+        counted: dict[JobId, AttemptKey] = {}
+        for machine in self.world.machines:
+            running: dict[AttemptKey, Attempt] = {}
+            here: dict[JobId, AttemptKey] = {}
+            for process in machine.processes():
+                key = process.run[:2]
+                other = here.setdefault(key[0], key)
+                assert other == key, f"#{key[0]} runs twice on {machine}: {other[1]} and {key[1]}"
+                attempt = self.attempts[key]
+                if attempt.cause in GIVEN_UP or key[0] in self.deleted:
+                    continue
+                assert attempt.ended_at is None, f"#{key[0]}.{key[1]} has ended and runs"
+                other = counted.setdefault(key[0], key)
+                assert other == key, f"#{key[0]} runs twice: {other[1]} and {key[1]}"
+                running[key] = attempt
+            self._look_at_room(machine, [self.jobs[key[0]] for key in running])
+
+    def _look_at_room(self, machine: Machine, jobs: list[Job]) -> None:
+        cpus = sum(job.spec.cpus for job in jobs)
+        assert cpus <= machine.cpus, f"{machine} runs {cpus} CPUs of jobs and has {machine.cpus}"
+        tags = [tag for job in jobs for tag in job.spec.tags if tag.startswith("single")]
+        assert "single" not in tags or len(jobs) == 1, f"{machine} is not given to one job alone"
+        assert len(tags) == len(set(tags)), f"{machine} runs two jobs with one of {tags}"
+
+    # --- what the server decides ----------------------------------------------------------
+
+    def handled(self, farm: Farm, message: m.Message) -> None:
+        if len(farm.jobs) <= CHECKED_WHOLE_JOBS_MAX:
+            try:
+                check(farm)
+            except AssertionError as error:
+                raise AssertionError(f"after {message}: {error}") from error
+
+    def placed(self, farm: Farm, effects: Iterable[m.Effect]) -> None:
+        """Placement is over; every start among these is a fresh decision."""
+        check(farm)
+        for effect in effects:
+            if not isinstance(effect, m.StartAttempt):
+                continue
+            job_id = effect.order.job
+            children = [farm.jobs[child] for child in farm.tree.children.get(job_id, ())]
+            assert all(c.status in FINAL for c in children), f"#{job_id} starts before its children"
+            bad = any(child.status is not S.SUCCEEDED for child in children)
+            assert bad == (not effect.order.command), f"#{job_id} runs the wrong thing"
+            assert job_id not in self.world.users.cancelled, f"#{job_id} was cancelled and starts"
+
+    # --- what the server saves ------------------------------------------------------------
+
+    def saved(self, farm: Farm, changes: m.Changes) -> None:
+        self._reality_changed = True
+        for job, _ in (*changes.submitted, *changes.jobs):
+            self.jobs[job.id] = job
+        for event in changes.events:
+            self._follow_status(event.job, event.status)
+        for job_id in dict.fromkeys(event.job for event in changes.events):
+            if job_id in changes.deleted:
+                continue
+            job = self.jobs[job_id]
+            assert self._last_status[job_id] is job.status, f"#{job_id}: its story ends otherwise"
+        for attempt in changes.attempts:
+            self._follow_attempt(attempt)
+        for parent, child in changes.edges:
+            self._children.setdefault(parent, []).append(child)
+            self._parents.setdefault(child, []).append(parent)
+        for job_id in changes.deleted:
+            self._forget(job_id)
+        for node in changes.nodes:
+            state = "active" if node.active else "inactive"
+            self.world.note(f"saved: node {node.id} is {state}{' leaving' * node.leaving}")
+        self._saves += 1
+        if self._saves % STORE_COMPARED_EVERY == 0:
+            self._compare_store(farm)
+
+    def _follow_status(self, job: JobId, word: str) -> None:
+        if word not in S._value2member_map_ or word == S.EJECTED:
+            return
+        status, before = S(word), self._last_status.get(job)
+        if before is None:
+            assert status in INITIAL, f"#{job} begins as {status}"
+        else:
+            assert status in TRANSITIONS[before], f"#{job}: {before} -> {status}"
+        self._last_status[job] = status
+        self.world.note(f"saved: #{job} {status}")
+
+    def _follow_attempt(self, attempt: Attempt) -> None:
+        key, before = attempt.key, self.attempts.get(attempt.key)
+        if before is not None and before.ended_at is not None:
+            assert before == attempt, f"#{key} changes after its end"
+        self.attempts[key] = attempt
+        if before is None:
+            others = [a for a in self.attempts.values() if a.job == attempt.job and a != attempt]
+            assert all(other.number < attempt.number for other in others)
+        if attempt.ended_at is None:
+            return
+        self.world.note(f"saved: #{key[0]}.{key[1]} {attempt.cause} {attempt.exit_code}")
+        if attempt.cause is C.EXITED:
+            assert attempt.exit_code == self._exit_codes[key], f"#{key}: another exit status"
+        if attempt.cause not in GIVEN_UP and key[0] not in self._may_vanish:
+            stored = self.world.server.output.get(key, b"")
+            written = self._written.get(key, b"")
+            assert stored == written, f"#{key}: {len(stored)} of {len(written)} bytes"
+
+    def _forget(self, job: JobId) -> None:
+        self.deleted[job] = None
+        assert job in self._may_vanish, f"#{job} was deleted and nobody asked"
+        self.jobs.pop(job, None)
+        for other in self._children.pop(job, ()):
+            if job in self._parents.get(other, ()):
+                self._parents[other].remove(job)
+        for other in self._parents.pop(job, ()):
+            if job in self._children.get(other, ()):
+                self._children[other].remove(job)
+
+    def may_vanish(self, ids: Iterable[JobId]) -> None:
+        """Somebody asks to delete these: whatever is below them may go too, now or on its way."""
+        waiting = list(ids)
+        for job in waiting:
+            if job not in self._may_vanish or self._children.get(job):
+                self._may_vanish[job] = None
+                waiting.extend(c for c in self._children.get(job, ()) if c not in waiting)
+
+    def is_cancelled(self, job: JobId) -> bool:
+        return job in self.jobs and self.jobs[job].status is S.CANCELLED
+
+    # --- the store ------------------------------------------------------------------------
+
+    def _compare_store(self, farm: Farm) -> None:
+        stored = self.world.server.store.read(rows.load_live)
+        assert isinstance(stored, m.LiveRecords)
+        for job in stored.jobs:
+            assert farm.jobs.get(job.id) == job, f"#{job.id} is stored otherwise: {job}"
+        live = {job.id for job in farm.jobs.values() if job.status not in FINAL}
+        assert live <= {job.id for job in stored.jobs}, "live jobs are not stored as such"
+        children: dict[JobId, list[JobId]] = {}
+        for parent, child in stored.edges:
+            children.setdefault(parent, []).append(child)
+        for parent, found in children.items():
+            assert farm.tree.children[parent] == found, f"children of #{parent} differ"
+        kept = {key: one for key, one in farm.attempts.items() if key[0] in farm.jobs}
+        assert {one.key: one for one in stored.attempts} == kept, "attempts are stored otherwise"
+        for node in stored.nodes:
+            assert _lasting(node) == _lasting(farm.nodes[node.id]), f"node {node.id} differs"
+        assert (stored.next_job_id, stored.next_node_id) == (farm.next_job_id, farm.next_node_id)
+
+    def loaded(self, farm: Farm) -> None:
+        """A server has started from the store: what was promised is there."""
+        check(farm)
+        self._compare_store(farm)
+        for job_id in self.world.users.promised:
+            if job_id not in self._may_vanish:
+                assert job_id in self.jobs, f"#{job_id} was promised and is not there"
+
+    # --- rest -----------------------------------------------------------------------------
+
+    def unfinished(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.status not in FINAL]
+
+    def unrest(self) -> str | None:
+        """Why the farm is not at rest yet, or None."""
+        server = self.world.server
+        farm = server.farm
+        if not server.up or farm.floor.has_work:
+            return "the server has work"
+        paused = {job.id for job in farm.jobs.values() if job.status is S.PAUSED}
+        for key in farm.attempts:
+            if key[0] not in paused:
+                return f"#{key[0]}.{key[1]} has not ended"
+        for job in farm.jobs.values():
+            if job.status in FINAL or job.status in (S.PAUSED, S.QUEUED):
+                continue
+            if job.status is not S.RUNNABLE:
+                return f"#{job.id} is {job.status}"
+            if self._could_run(farm, job):
+                return f"#{job.id} waits and could run: {_why(farm, job.id)!r}"
+        for machine in self.world.machines:
+            for process in machine.processes():
+                if process.run[0] not in paused:
+                    return f"{machine} still runs #{process.run[0]}.{process.run[1]}"
+            plan = machine.agent.plan if machine.agent is not None else None
+            if machine.twin_of is None and plan is None:
+                return f"{machine} has no agent"
+            if plan is not None:
+                left = [key for key in plan.courses if key[0] not in paused]
+                if left or plan.waiting or plan.unsaved:
+                    return f"{machine} has not forgotten {left} {plan.waiting} {plan.unsaved}"
+            if any(run[0] not in paused for run in machine.ledger):
+                return f"the keeper of {machine} has not forgotten {list(machine.ledger)}"
+        return None
+
+    def at_rest(self) -> None:
+        """What is not finished has a reason, and the same one from both sides."""
+        farm = self.world.server.farm
+        check(farm)
+        self._compare_store(farm)
+        for job in self.unfinished():
+            assert farm.jobs[job.id] == job
+            assert _why(farm, job.id), f"#{job.id} is {job.status} without a reason"
+            if job.status is S.QUEUED:
+                children = [self.jobs[child] for child in self._children[job.id]]
+                assert any(child.status not in FINAL for child in children)
+
+    def _could_run(self, farm: Farm, job: Job) -> bool:
+        """A naive scheduler: count the machines that would do."""
+        conditions = job.spec.conditions
+        root = job
+        while not conditions and farm.tree.parents.get(root.id):
+            root = farm.jobs[farm.tree.parents[root.id][0]]
+        conditions = conditions or root.spec.conditions
+        fitting = 0
+        for node in farm.nodes.values():
+            present = [farm.jobs[key[0]] for key, a in farm.attempts.items() if node.id in a.nodes]
+            if farm.attempts:  # paused ones: what waits for their room may hold other room
+                present += [
+                    farm.jobs[waiting]
+                    for waiting in farm.floor.uses[node.id].holds
+                    if waiting != job.id
+                    and (-farm.jobs[waiting].priority, waiting) < (-job.priority, job.id)
+                ]
+            fitting += _fits(job, node, present, conditions)
+        return fitting >= job.spec.min_hosts
+
+
+def _fits(job: Job, node: Node, present: list[Job], conditions: tuple[Condition, ...]) -> bool:
+    if node.disabled or node.leaving or not node.active:
+        return False
+    system = node.facts.platform.partition("-")[0]
+    if isinstance(job.spec.command, dict) and system not in job.spec.command:
+        return False
+    for condition in conditions:
+        ours = system if condition.name == "os" else node.facts.hostname
+        if (ours == condition.value) == (condition.op == "!="):
+            return False
+    if sum(one.spec.cpus for one in (*present, job)) > node.facts.cpus:
+        return False
+    if present and any("single" in one.spec.tags for one in (*present, job)):
+        return False
+    return not any("single:1" in one.spec.tags for one in present if "single:1" in job.spec.tags)
+
+
+def _lasting(node: Node) -> tuple[object, ...]:
+    """What of a node is on disk at once; load and the last beat may be a minute old there."""
+    return (node.id, node.facts, node.joined_at, node.active, node.disabled, node.leaving)
+
+
+def _why(farm: Farm, job: JobId) -> str:
+    return " ".join(reason.text for reason in explain(farm, job))

@@ -1,0 +1,168 @@
+"""People: they submit trees of every shape and change their minds at bad moments.
+
+They remember what the server has promised them, for the oracle to hold it to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roost.core import messages as m
+from roost.core.records import Condition, JobId, JobSpec, NodeId
+from roost.errors import Refused
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+ACTIONS: tuple[type, ...] = (
+    m.CancelJobs,
+    m.PauseJobs,
+    m.ResumeJobs,
+    m.ResumeJobs,
+    m.RescheduleJobs,
+    m.RescheduleJobs,
+    m.DeleteJobs,
+    m.EjectJobs,
+)
+
+
+class Users:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.active = True
+        self.promised: dict[JobId, None] = {}
+        """Jobs whose submission was acknowledged and which nobody has asked to delete."""
+        self.cancelled: dict[JobId, None] = {}
+        """Jobs whose cancelling was acknowledged, and nobody rescheduled anything since."""
+        self._known: list[JobId] = []
+        self._pause_ms = world.random.choice((150, 500, 2_000))
+        self._submits = world.random.choice((0.15, 0.3, 0.6))
+
+    def act(self) -> None:
+        if not self.active:
+            return
+        random = self.world.random
+        if not self._known or random.random() < self._submits:
+            self._submit()
+        elif random.random() < 0.1:
+            self._ask(m.SetPriority(self._some_jobs(), random.randint(0, 9)))
+        else:
+            ids = self._some_jobs()
+            self._command(random.choice(ACTIONS)(ids))
+            if random.random() < 0.15:
+                self._command(random.choice(ACTIONS)(ids))  # in the same batch
+        self.world.after(1 + int(random.expovariate(1 / self._pause_ms)), self.act)
+
+    def _some_jobs(self) -> tuple[JobId, ...]:
+        random = self.world.random
+        recent = self._known[-12:] if random.random() < 0.8 else self._known
+        return tuple(random.choice(recent) for _ in range(random.choice((1, 1, 1, 2, 3))))
+
+    # --- commands -------------------------------------------------------------------------
+
+    def _ask(self, command: m.Command) -> None:
+        name = type(command).__name__
+
+        def done(reply: object, refusal: Refused | None) -> None:
+            if refusal is not None:
+                self.world.note(f"users: {name} refused: {refusal}")
+            elif isinstance(command, m.SubmitJobs):
+                assert isinstance(reply, list)
+                self._known.extend(reply)
+                self.promised.update(dict.fromkeys(reply))
+                self.world.note(f"users: got {marks(reply)}")
+            elif isinstance(command, m.CancelJobs):
+                is_cancelled = self.world.oracle.is_cancelled
+                self.cancelled.update(dict.fromkeys(filter(is_cancelled, command.ids)))
+
+        self.world.server.tell(command, done)
+
+    def _command(self, command: m.Command) -> None:
+        ids: tuple[JobId, ...] = command.ids  # type: ignore[union-attr]
+        self.world.note(f"users: {type(command).__name__} {marks(ids)}")
+        if isinstance(command, m.RescheduleJobs):
+            self.cancelled.clear()
+        if isinstance(command, m.DeleteJobs):
+            self.world.oracle.may_vanish(ids)
+        self._ask(command)
+
+    def switch_node(self) -> None:
+        nodes = list(self.world.server.farm.nodes)
+        if nodes:
+            node = self.world.random.choice(nodes)
+            self._ask(m.SetNodeDisabled(node, self.world.random.random() < 0.5))
+
+    def enable_nodes(self) -> None:
+        for node in list(self.world.server.farm.nodes):
+            self._ask(m.SetNodeDisabled(node, False))
+
+    def remove_node(self) -> None:
+        nodes = list(self.world.server.farm.nodes)
+        if nodes:
+            self._ask(m.RemoveNode(NodeId(self.world.random.choice(nodes))))
+
+    # --- submissions ----------------------------------------------------------------------
+
+    def _submit(self) -> None:
+        random = self.world.random
+        count = random.choice((1, 1, 2, 3, 5, 8))
+        jobs = tuple(self._new_job(index, count) for index in range(count))
+        first = jobs[0]
+        links = f" under {marks(first.parent_ids)}" if first.parent_ids else ""
+        links += f" over {marks(first.child_ids)}" if first.child_ids else ""
+        self.world.note(f"users: submit {count} jobs{links}")
+        self._ask(m.SubmitJobs(jobs))
+
+    def _new_job(self, index: int, count: int) -> m.NewJob:
+        random = self.world.random
+        parents: dict[int, None] = {}
+        for _ in range(random.choice((0, 1, 1, 2))):
+            # Mostly earlier ones, as in a nested document; a later one may close a cycle.
+            among = count if random.random() < 0.05 else index
+            if among and (parent := random.randrange(among)) != index:
+                parents[parent] = None
+        late = self._known and index == 0
+        hosts_min = random.choice((1, 1, 1, 1, 2, 3))
+        return m.NewJob(
+            self._spec(index, hosts_min),
+            where=f"job {index}",
+            priority=random.choice((0, 0, 0, 5)),
+            tries_left=random.choice((0, 0, 1, 2)),
+            parents=tuple(parents),
+            parent_ids=self._some_jobs()[:2] if late and random.random() < 0.3 else (),
+            child_ids=self._some_jobs()[:2] if late and random.random() < 0.15 else (),
+        )
+
+    def _spec(self, index: int, hosts_min: int) -> JobSpec:
+        random = self.world.random
+        command = random.choice(
+            ("work", "work", "work", "", {"linux": "work"}, {"windows": "work"})
+        )
+        script = random.choice(("", "", "script"))
+        return JobSpec(
+            name=f"job {index}",
+            command=command,
+            cpus=random.choice((0, 1, 1, 1, 2, 3)),
+            tags=random.choice(((), (), (), ("single",), ("single:1",), ("excludeProgress",))),
+            conditions=random.choice(((), (), (), (), self._conditions())),
+            min_hosts=hosts_min,
+            max_hosts=hosts_min + random.choice((0, 0, 1)),
+            max_time_ms=random.choice((None, None, None, 3_000)),
+            on_cancel=script,
+            on_error=random.choice(("", script)),
+            on_success=random.choice(("", script)),
+            on_child_error=random.choice(("", "", "script")),
+            cleanup=random.choice(("", script)),
+        )
+
+    def _conditions(self) -> tuple[Condition, ...]:
+        random = self.world.random
+        name = random.choice(self.world.machines).name
+        return (
+            Condition("hostname", random.choice(("==", "!=", "in")), name),
+            *((Condition("os", "==", "linux"),) if random.random() < 0.3 else ()),
+        )
+
+
+def marks(ids: tuple[JobId, ...] | list[JobId]) -> str:
+    return " ".join(f"#{job}" for job in ids)
