@@ -39,6 +39,8 @@ class ServerEnd:
         self.acknowledges = True
         self.unwanted: set[AttemptKey] = set()
         self.refusal: link.Refusal | None = None
+        self.takes_nobody = False
+        """As a server that cannot save: it closes every connection without a word."""
         self.beat_ms = 60_000
         self.url = ""
         self._through = 0
@@ -96,8 +98,9 @@ class ServerEnd:
         with contextlib.suppress(ConnectionClosed):
             [hello] = link.decode_from_agent(await socket.recv())
             assert isinstance(hello, link.Hello)
-            if self.refusal is not None:
-                await socket.send(link.encode([self.refusal]))
+            if self.refusal is not None or self.takes_nobody:
+                if self.refusal is not None:
+                    await socket.send(link.encode([self.refusal]))
                 async with self._changed:
                     self.hellos.append(hello)
                     self._changed.notify_all()

@@ -261,12 +261,12 @@ async def test_unsaved_reports_are_sent_again(server, agent):
 
 async def test_job_ends_while_the_link_is_down(server, agent, wait_gone):
     pid, go = await _job_that_waits(server, agent)
-    server.refusal = Refusal("not now")
+    server.takes_nobody = True
     server.drop()
     await server.until(lambda: len(server.hellos) >= 3)  # it keeps trying
     go.write_text("alone\n")
     await wait_gone(pid)
-    server.refusal = None
+    server.takes_nobody = False
     assert (await server.ended()).exit_code == 42
     assert server.text() == f"{pid}\nalone\n"
 

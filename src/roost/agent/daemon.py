@@ -58,6 +58,8 @@ BEAT_S = 10.0
 """Until the server says how often."""
 JOIN_S_MAX = 3.0
 """A start waits this long for the server's welcome before it is called one."""
+COLLECT_S = 0.01
+"""As long as there are orders ahead nobody waits for a report: many travel together."""
 OUTPUT_PAUSE_S = 0.02
 """Files that are written to without a break are looked at this often."""
 OUTPUT_LOOK_S = 0.5
@@ -140,6 +142,7 @@ class Agent:
             hello=self._hello,
             receive=self._on_frame,
             fill=self._fill,
+            patience=lambda: COLLECT_S if self._plan.waiting else 0,
             down=self._on_link_down,
             waits=options.waits,
         )

@@ -1,0 +1,166 @@
+"""The measures, one function each: a real farm on one side, the machine's limit on the other.
+
+The two alternate, so that a busy minute of the machine falls on both. A measure returns rows and
+asserts nothing about time; that all jobs succeeded it does check.
+"""
+
+from __future__ import annotations
+
+import http.client
+import statistics
+import time
+import xmlrpc.client
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from farms import CPUS, Farm, farm, farm_without_nodes
+from limits import SpawnLoop, bare_start, parse
+from report import Row
+
+PERCENTILE = 0.99
+SHELLS = {"a": "/bin/sh", "b": "/bin/bash"}
+TELL_TIME = "date +%s.%N"
+
+
+class Sizes(NamedTuple):
+    """How much is done; a quick run does less of it."""
+
+    jobs: int = 5_000
+    latencies: int = 100
+    children: int = 10_000
+    newjobs: int = 10
+    readings: int = 200
+
+
+def throughput(folder: Path, sizes: Sizes, repetitions: int, measure: str) -> list[Row]:
+    """Jobs per second from submission until all have succeeded, beside the same in C."""
+    shell = SHELLS[measure]
+    loop = _loop(folder)
+    rates: list[float] = []
+    limits: list[float] = []
+    spent: dict[str, list[float]] = {}
+    job = {"command": "true", **({} if measure == "a" else {"shell": "bash"})}
+    with farm(folder) as up:
+        _run(up, job, min(50, sizes.jobs))  # everything imported, every page touched
+        for _ in range(repetitions):
+            if loop:
+                limits.append(loop.rate(sizes.jobs, CPUS, shell, "true"))
+            before = up.cpu_s()
+            rates.append(sizes.jobs / _run(up, job, sizes.jobs))
+            after = up.cpu_s()
+            for part, seconds in after.items():
+                spent.setdefault(part, []).append((seconds - before[part]) / sizes.jobs * 1e6)
+    name = f"{sizes.jobs:,} jobs `{Path(shell).name} -c true`"
+    rows = [Row(measure, name, "jobs/s", rates, limits)]
+    rows += [Row(measure, f"CPU time of the {part}", "µs/job", spent[part]) for part in spent]
+    return rows
+
+
+def _loop(folder: Path) -> SpawnLoop | None:
+    try:
+        return SpawnLoop(folder)
+    except LookupError as error:
+        print(f"No ratios: {error}.")
+        return None
+
+
+def _run(up: Farm, job: dict[str, Any], count: int) -> float:
+    children = [{"name": f"job {number}", **job} for number in range(count)]
+    before = time.perf_counter()
+    root = up.newjob({"name": "bench", "children": children})[0]
+    up.wait(root)
+    return time.perf_counter() - before
+
+
+def latency(folder: Path, sizes: Sizes, repetitions: int) -> list[Row]:
+    """From the call of `newjob` to the command's own look at the clock, on an idle farm."""
+    ours: list[float] = []
+    bare: list[float] = []
+    with farm(folder) as up:
+        for number in range(sizes.latencies + 3):
+            bare.append(bare_start("/bin/sh", TELL_TIME, folder / "bare.out") * 1e3)
+            before = time.time()
+            job = up.newjob({"name": "latency", "command": TELL_TIME})[0]
+            up.wait(job, look_s=0.02)
+            ours.append((float(up.server.getJobOutput(job)) - before) * 1e3)
+            if number < 3:  # the first ones warm up
+                ours.clear()
+                bare.clear()
+    return [
+        Row("c", f"start of one job, {name}", "ms", [pick(ours)], [pick(bare)], False)
+        for name, pick in (("median", statistics.median), ("99th percentile", _late))
+    ]
+
+
+def _late(values: list[float]) -> float:
+    return sorted(values)[min(len(values) - 1, round(len(values) * PERCENTILE))]
+
+
+def submission(folder: Path, sizes: Sizes, repetitions: int) -> list[Row]:
+    """Seconds from sending a tree of jobs to its answer, beside only parsing it."""
+    body = xmlrpc.client.dumps((_tree(sizes.children),), "newjob").encode()
+    ours: list[float] = []
+    limits: list[float] = []
+    with farm_without_nodes(folder) as server:
+        for _ in range(repetitions):
+            limits.append(parse(body))
+            ours.append(_post(server.url, body))
+    return [Row("d", f"newjob with {sizes.children:,} children", "s", ours, limits, False)]
+
+
+def _tree(children: int, **fields: Any) -> dict[str, Any]:
+    jobs = [{"name": f"job {number}", "command": "true"} for number in range(children)]
+    return {"name": "tree", "children": jobs, **fields}
+
+
+def _post(url: str, body: bytes) -> float:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    before = time.perf_counter()
+    connection.request("POST", "/", body, {"Content-Type": "text/xml"})
+    answer = connection.getresponse().read()
+    took = time.perf_counter() - before
+    connection.close()
+    xmlrpc.client.loads(answer)  # raises when it is a Fault
+    return took
+
+
+def reading(folder: Path, sizes: Sizes, repetitions: int) -> list[Row]:
+    """What a root with a crowd below it costs: to ask about it, and in memory."""
+    with farm_without_nodes(folder) as server:
+        root = server.newjob({"name": "root", "command": "true"})[0]
+        server.newjob(_tree(100, parentIds=[root]))
+        before = server.resident_bytes()
+        for _ in range(sizes.newjobs):
+            server.newjob(_tree(sizes.children, parentIds=[root]))
+        jobs = sizes.newjobs * (sizes.children + 1)
+        memory = (server.resident_bytes() - before) / jobs
+        rolled_up: list[float] = []
+        plain: list[float] = []
+        for _ in range(sizes.readings):
+            plain.append(_time(lambda: server.server.getJob(root, ["status"])))
+            rolled_up.append(
+                _time(lambda: server.server.getJob(root, ["uiStatus", "overallProgress", "ETA"]))
+            )
+    name = f"getJob with roll-ups over {jobs:,} jobs"
+    return [
+        Row("e", f"{name}, beside status only", "ms", rolled_up, plain, False),
+        Row("f", "memory of the server per live job", "bytes", [memory]),
+    ]
+
+
+def _time(call: Callable[[], object]) -> float:
+    before = time.perf_counter()
+    call()
+    return (time.perf_counter() - before) * 1e3
+
+
+MEASURES: dict[str, Callable[[Path, Sizes, int], list[Row]]] = {
+    "a": lambda folder, sizes, repetitions: throughput(folder, sizes, repetitions, "a"),
+    "b": lambda folder, sizes, repetitions: throughput(folder, sizes, repetitions, "b"),
+    "c": latency,
+    "d": submission,
+    "e": reading,
+}
+"""`e` measures memory, `f`, on the way."""

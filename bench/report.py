@@ -1,0 +1,115 @@
+"""Rows of results, the table they make, and what has to be known to read them.
+
+A row has one value per repetition and, where there is a physical limit, the limit measured right
+before or after it. Ratios are taken pair by pair, so that whatever else the machine does in one
+minute falls on both.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import statistics
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import roost
+
+COLUMNS = ("", "what", "measured", "spread", "limit", "ratio")
+
+
+class Row(NamedTuple):
+    measure: str
+    what: str
+    unit: str
+    values: Sequence[float]
+    limits: Sequence[float] = ()
+    more_is_better: bool = True
+    """Ratios say how much of the limit is reached: for durations it is limit / value."""
+
+    def ratios(self) -> list[float]:
+        pairs = zip(self.values, self.limits, strict=False)
+        return [v / m if self.more_is_better else m / v for v, m in pairs if v and m]
+
+    def cells(self) -> tuple[str, ...]:
+        values, ratios = self.values, self.ratios()
+        spread = f"{_number(min(values))} to {_number(max(values))}" if len(values) > 1 else ""
+        limit = f"{_number(statistics.median(self.limits))} {self.unit}" if self.limits else ""
+        ratio = f"{statistics.median(ratios):.3f}" if ratios else ""
+        value = f"{_number(statistics.median(values))} {self.unit}"
+        return (self.measure, self.what, value, spread, limit, ratio)
+
+
+def _number(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Aligned in a terminal, and a table in Markdown too."""
+    lines = [COLUMNS, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    made = [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
+    made.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(made)
+
+
+def settings(folder: Path | None, repetitions: int, numbers: dict[str, int]) -> dict[str, str]:
+    """What was measured on what."""
+    return {
+        "Roost": roost.__version__,
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "SQLite": f"{sqlite3.sqlite_version} (WAL, synchronous=FULL)",
+        "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} CPUs",
+        "file system of the data": _file_system(folder or Path(tempfile.gettempdir())),
+        "repetitions": str(repetitions),
+        **{name: f"{number:,}" for name, number in numbers.items()},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _file_system(folder: Path) -> str:
+    """The type of the innermost mount, and whether it is an ext4 without a journal: there, making
+    a file takes the longer the more were deleted in the last minutes."""
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:
+        return "unknown"
+    here = folder.resolve()
+    above = [mount for mount in mounts if here.is_relative_to(mount[1])]
+    kind = max(above, key=lambda mount: len(mount[1]))[2] if above else "unknown"
+    journals = Path("/proc/fs/jbd2")
+    bare = kind == "ext4" and not (journals.exists() and any(journals.iterdir()))
+    return f"{kind} without a journal" if bare else kind
+
+
+def page(rows: Sequence[Row], known: dict[str, str]) -> str:
+    """The text of `RESULTS.md`."""
+    facts = "\n".join(f"* {name}: {value}" for name, value in known.items())
+    return (
+        "# Results of `make bench`\n\n"
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}. Medians over the repetitions, with the lowest "
+        "and the highest; the limit is what the machine did for the same work without Roost in the "
+        "same run, and the ratio (the median of the pairs) how much of it Roost reaches. Compare "
+        "ratios: the numbers themselves belong to this machine.\n\n"
+        f"{table(rows)}\n\n{facts}\n"
+    )
