@@ -56,6 +56,7 @@ lint: install ## style, types and import rules
 
 docs: install ## write the generated reference pages again
 	$(BIN)/python -m roost.cli.reference > docs/reference/cli.md
+	$(BIN)/python -m roost.hqueue.dispatch > docs/reference/hqueue-api.md
 
 # Needs uv. The files name no host and hold for every platform and Python from 3.11 on.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

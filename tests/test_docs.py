@@ -21,6 +21,7 @@ import pytest
 
 from roost import settings
 from roost.cli import cli, reference
+from roost.hqueue import dispatch
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda page: str(page))
@@ -130,6 +131,11 @@ def test_links_lead_somewhere(page: Path) -> None:
             headings = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.MULTILINE)
             anchors = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
             assert heading in anchors, f"{name_of(page)} links to {target}"
+
+
+def test_the_api_reference_is_fresh() -> None:
+    page = (ROOT / "docs/reference/hqueue-api.md").read_text(encoding="utf-8")
+    assert page == dispatch.reference() + "\n", "run make docs"
 
 
 def test_the_command_reference_is_fresh() -> None:

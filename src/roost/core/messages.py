@@ -284,7 +284,6 @@ class Changes(Struct):
     """New or changed; written whole."""
     nodes: list[Node] = field(default_factory=list)
     """New or changed; written whole."""
-    nodes_removed: list[NodeId] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     """To append, in order."""
     next_job_id: int | None = None

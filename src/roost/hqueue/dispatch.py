@@ -442,3 +442,7 @@ async def _body(request: Request, bytes_max: int) -> bytes | None:
             return None
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+if __name__ == "__main__":
+    print(reference())

@@ -29,7 +29,7 @@ from roost.core.messages import (
     StartAttempt,
 )
 from roost.core.records import JobId, NodeId
-from roost.errors import Conflict, ProtocolError, Refused
+from roost.errors import Conflict, ProtocolError, Refused, StoreFailure
 from roost.server.engine import Engine
 from roost.store.output import OutputStore
 from roost.wire import link
@@ -169,6 +169,9 @@ class Session:
             log.warning("an agent broke the protocol", node=self.node, error=str(error))
         except KeyError:
             log.warning("an agent sent a text frame", node=self.node)
+        except StoreFailure as failure:
+            # It comes back and sends the output again from what is stored.
+            log.error("cannot store output", node=self.node, reason=str(failure))
 
     async def _join(self, hello: link.Hello) -> None:
         if hello.protocol != link.PROTOCOL:

@@ -147,9 +147,6 @@ _UPDATE_JOB = Bulk(
 _DELETE_JOB = Bulk(
     ("this",), lambda dialect: delete(schema.jobs).where(schema.jobs.c.id == bindparam("this"))
 )
-_DELETE_NODE = Bulk(
-    ("this",), lambda dialect: delete(schema.nodes).where(schema.nodes.c.id == bindparam("this"))
-)
 _DELETE_EDGE = Bulk(
     ("over", "under"),
     lambda dialect: delete(schema.job_edges).where(
@@ -311,7 +308,6 @@ def save_changes(connection: Connection, changes: Changes) -> None:
     _DELETE_JOB.run(connection, [(job,) for job in changes.deleted])
     for chunk in chunks(sorted(moved - gone)):
         connection.execute(_MARK_ROOT, {"ids": chunk})
-    _DELETE_NODE.run(connection, [(node,) for node in changes.nodes_removed])
     _UPSERT_NODE.run(connection, [node_row(node) for node in changes.nodes])
     counters = {"next_job_id": changes.next_job_id, "next_node_id": changes.next_node_id}
     _UPSERT_COUNTER.run(
