@@ -142,7 +142,9 @@ class Gateway(Protocol):
         """All listed nodes, by id; `with_former` adds those that have left the farm."""
         ...
 
-    async def groups(self) -> list[Group]: ...
+    async def groups(self) -> list[Group]:
+        """All client groups, by id, with those of their members that are listed."""
+        ...
 
     async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
         """The whole log or its end, as stored. Raises `NotFound` for an unknown job."""

@@ -232,6 +232,29 @@ class Remote:
         """Take a node out of the farm; what it runs is abandoned. Raises `errors.NotFound`."""
         self._send("DELETE", f"/nodes/{node_id}", rest.Done)
 
+    def groups(self) -> list[rest.GroupDetail]:
+        """All client groups."""
+        return self._send("GET", "/groups", rest.Groups).groups
+
+    def create_group(self, name: str) -> int:
+        """The id of a new client group. Raises `errors.Conflict` when the name is taken."""
+        body = msgspec.json.encode(rest.NewGroup(name))
+        return self._send("POST", "/groups", rest.NewId, body=body).id
+
+    def delete_group(self, group_id: int) -> None:
+        """Raises `errors.NotFound`. Conditions that name it match no node from then on."""
+        self._send("DELETE", f"/groups/{group_id}", rest.Done)
+
+    def add_to_group(self, group_id: int, nodes: Iterable[int]) -> None:
+        """Raises `errors.NotFound`."""
+        body = msgspec.json.encode(rest.GroupMembers(list(nodes)))
+        self._send("POST", f"/groups/{group_id}/add", rest.Done, body=body)
+
+    def remove_from_group(self, group_id: int, nodes: Iterable[int]) -> None:
+        """Raises `errors.NotFound`."""
+        body = msgspec.json.encode(rest.GroupMembers(list(nodes)))
+        self._send("POST", f"/groups/{group_id}/remove", rest.Done, body=body)
+
     def config(self, key: str) -> str | None:
         """A setting under HQueue's key name; None when unknown or secret."""
         return self._send("GET", f"/config/{key}", rest.ConfigValue).value

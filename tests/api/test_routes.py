@@ -13,15 +13,20 @@ from starlette.applications import Starlette
 
 from roost.api import routes as api
 from roost.core.messages import (
+    AddToGroup,
     CancelJobs,
+    CreateGroup,
+    DeleteGroup,
     DeleteJobs,
     EjectJobs,
     PauseJobs,
+    RemoveFromGroup,
     RemoveNode,
     RescheduleJobs,
     ResumeJobs,
     SetNodeDisabled,
 )
+from roost.core.records import Group
 from roost.errors import Conflict, Unavailable
 from roost.wire import rest
 
@@ -269,3 +274,23 @@ async def test_the_description_holds_every_operation(http: httpx2.AsyncClient) -
 
     for reference in references(document):
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
+
+
+async def test_groups_are_listed_and_changed(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.group_list = [Group(4, "fast", (1, 3))]
+    groups = "/api/v1/groups"
+    assert (await http.get(groups)).json() == {
+        "groups": [{"id": 4, "name": "fast", "nodes": [1, 3]}]
+    }
+    made = await http.post(groups, json={"name": "slow"})
+    assert (made.status_code, made.json()) == (201, {"id": 5})
+    await http.post(f"{groups}/5/add", json={"nodes": [1, 2]})
+    await http.post(f"{groups}/5/remove", json={"nodes": [1]})
+    await http.delete(f"{groups}/5")
+    assert farm.asked == [
+        CreateGroup("slow"),
+        AddToGroup(5, (1, 2)),
+        RemoveFromGroup(5, (1,)),
+        DeleteGroup(5),
+    ]
+    assert refusal(await http.post(groups, json={"nom": "x"}))[0] == 400

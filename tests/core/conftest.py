@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from play import Play  # noqa: E402
+from play import Play
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from roost.core.records import (
     AttemptCause,
     AttemptKey,
     Event,
+    GroupId,
     Job,
     JobId,
     Moment,
@@ -116,6 +117,12 @@ class Play:
         self.revive(job)
         self.send(m.SetPriority((JobId(job),), priority))
 
+    def groups(self, name: str, *nodes: str) -> GroupId:
+        """A new group with these members."""
+        group: GroupId = self.send(m.CreateGroup(name))
+        self.send(m.AddToGroup(group, tuple(self.node_ids[node] for node in nodes)))
+        return group
+
     def revive(self, *ids: int) -> None:
         """Bring back what has left memory: whole linked sets of jobs."""
         linked: dict[JobId, list[JobId]] = {}
@@ -185,6 +192,8 @@ class Play:
                 list(old.nodes.values()),
                 old.next_job_id,
                 old.next_node_id,
+                list(old.groups.values()),
+                old.next_group_id,
             )
         )
         self.send(m.Restarted())
@@ -217,4 +226,3 @@ class Play:
             and all(getattr(effect, name) == value for name, value in fields.items())
             for effect in self.effects
         )
-

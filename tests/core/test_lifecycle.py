@@ -25,7 +25,7 @@ def test_no_job_is_ever_waiting_or_ejected() -> None:
 def test_the_sets_overlap_only_where_they_should() -> None:
     assert not FINAL & ON_NODE
     assert FINAL < FINISHED
-    assert FAILED - FINAL == {S.ABANDONED}
+    assert {S.ABANDONED} == FAILED - FINAL
 
 
 @pytest.mark.parametrize(

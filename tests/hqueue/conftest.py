@@ -10,6 +10,7 @@ import pytest
 
 from roost.core.messages import (
     Command,
+    CreateGroup,
     RemoveNode,
     SetNodeDisabled,
     SubmitJobs,
@@ -43,6 +44,7 @@ class FakeGateway:
     def __init__(self) -> None:
         self.views: dict[int, JobView] = {}
         self.node_views: dict[int, NodeView] = {}
+        self.group_list: list[Group] = []
         self.logs: dict[int, bytes] = {}
         self.asked: list[Command] = []
         self.parts_asked: list[frozenset[Part]] = []
@@ -154,6 +156,8 @@ class FakeGateway:
             return ids
         if isinstance(command, SetNodeDisabled | RemoveNode) and command.id not in self.node_views:
             raise NotFound(f"There is no node {command.id}.")
+        if isinstance(command, CreateGroup):
+            return 5
         return None
 
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
@@ -209,7 +213,7 @@ class FakeGateway:
         return [view for _, view in sorted(self.node_views.items())]
 
     async def groups(self) -> list[Group]:
-        return []
+        return self.group_list
 
     async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
         if job not in self.logs:

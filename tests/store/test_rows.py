@@ -21,6 +21,8 @@ from roost.core.records import (
     AttemptCause,
     Condition,
     Event,
+    Group,
+    GroupId,
     Job,
     JobId,
     JobSpec,
@@ -296,3 +298,15 @@ def test_finished_jobs_are_loaded_with_all_they_are_linked_to(
 def test_an_empty_database_loads_as_an_empty_farm(connection: Connection) -> None:
     live = load_live(connection)
     assert (live.jobs, live.nodes, live.next_job_id, live.next_node_id) == ([], [], 1, 1)
+
+
+def test_groups_round_trip_and_a_name_can_pass_to_another_in_one_batch(
+    connection: Connection,
+) -> None:
+    fast, slow = Group(GroupId(1), "fast", (NodeId(3), NodeId(1))), Group(GroupId(2), "slow")
+    save_changes(connection, Changes(groups=[fast, slow], next_group_id=3))
+    live = load_live(connection)
+    assert (live.groups, live.next_group_id) == ([fast, slow], 3)
+    other = Group(GroupId(3), "fast")
+    save_changes(connection, Changes(groups_deleted=[fast.id], groups=[replace(slow), other]))
+    assert load_live(connection).groups == [slow, other]

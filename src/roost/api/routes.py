@@ -32,17 +32,21 @@ from roost.api import metrics
 from roost.api.openapi import Operation, Query, description
 from roost.core import jobspec, lifecycle
 from roost.core.messages import (
+    AddToGroup,
     CancelJobs,
     Command,
+    CreateGroup,
+    DeleteGroup,
     DeleteJobs,
     EjectJobs,
     PauseJobs,
+    RemoveFromGroup,
     RemoveNode,
     RescheduleJobs,
     ResumeJobs,
     SetNodeDisabled,
 )
-from roost.core.records import PROGRESS_UNIT, Attempt, JobId, JobStatus, NodeId, Reason
+from roost.core.records import PROGRESS_UNIT, Attempt, GroupId, JobId, JobStatus, NodeId, Reason
 from roost.errors import Invalid, NotFound, Refused, TooLarge
 from roost.gateway import ALL_PARTS, Gateway, JobFilter, JobView, NodeView, Part
 from roost.wire import rest
@@ -409,7 +413,7 @@ async def follow_jobs(gateway: Gateway, request: Request) -> Response:
     return EventSourceResponse(events())
 
 
-# --- nodes and the server ------------------------------------------------------------------------
+# --- nodes ---------------------------------------------------------------------------------------
 
 
 async def list_nodes(gateway: Gateway, request: Request) -> rest.Nodes:
@@ -433,6 +437,46 @@ async def remove_node(gateway: Gateway, request: Request) -> rest.Done:
     """Take a node out of the farm; what it runs is abandoned."""
     await gateway.ask(RemoveNode(NodeId(_id(request))))
     return rest.Done()
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+async def list_groups(gateway: Gateway, request: Request) -> rest.Groups:
+    """All client groups."""
+    groups = await gateway.groups()
+    return rest.Groups([rest.GroupDetail(g.id, g.name, list(g.nodes)) for g in groups])
+
+
+async def create_group(gateway: Gateway, request: Request) -> rest.NewId:
+    """Make a new, empty client group."""
+    name = (await _decoded(request, rest.NewGroup)).name
+    return rest.NewId(cast("int", await gateway.ask(CreateGroup(name))))
+
+
+async def delete_group(gateway: Gateway, request: Request) -> rest.Done:
+    """Delete a client group; conditions of jobs that name it match no node from then on."""
+    await gateway.ask(DeleteGroup(GroupId(_id(request))))
+    return rest.Done()
+
+
+async def add_to_group(gateway: Gateway, request: Request) -> rest.Done:
+    """Add nodes to a client group."""
+    await gateway.ask(AddToGroup(GroupId(_id(request)), await _members(request)))
+    return rest.Done()
+
+
+async def remove_from_group(gateway: Gateway, request: Request) -> rest.Done:
+    """Take nodes out of a client group; jobs that run there go on."""
+    await gateway.ask(RemoveFromGroup(GroupId(_id(request)), await _members(request)))
+    return rest.Done()
+
+
+async def _members(request: Request) -> tuple[NodeId, ...]:
+    return tuple(map(NodeId, (await _decoded(request, rest.GroupMembers)).nodes))
+
+
+# --- the server ----------------------------------------------------------------------------------
 
 
 async def get_config(gateway: Gateway, request: Request) -> rest.ConfigValue:
@@ -465,6 +509,7 @@ async def get_openapi(gateway: Gateway, request: Request) -> Response:
 # --- the table -----------------------------------------------------------------------------------
 
 _JOBS, _NODES = f"{rest.PREFIX}/jobs", f"{rest.PREFIX}/nodes"
+_GROUPS = f"{rest.PREFIX}/groups"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -523,6 +568,13 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", f"{_NODES}/{{id:int}}/disable", disable_node, rest.Done),
     Operation("POST", f"{_NODES}/{{id:int}}/enable", enable_node, rest.Done),
     Operation("DELETE", f"{_NODES}/{{id:int}}", remove_node, rest.Done),
+    Operation("GET", _GROUPS, list_groups, rest.Groups),
+    Operation("POST", _GROUPS, create_group, rest.NewId, rest.NewGroup, (), 201),
+    Operation("DELETE", f"{_GROUPS}/{{id:int}}", delete_group, rest.Done),
+    Operation("POST", f"{_GROUPS}/{{id:int}}/add", add_to_group, rest.Done, rest.GroupMembers),
+    Operation(
+        "POST", f"{_GROUPS}/{{id:int}}/remove", remove_from_group, rest.Done, rest.GroupMembers
+    ),
     Operation("GET", f"{rest.PREFIX}/config/{{key}}", get_config, rest.ConfigValue),
     Operation("GET", f"{rest.PREFIX}/openapi.json", get_openapi, dict[str, Any]),
     Operation("GET", "/healthz", get_health, rest.Health),

@@ -21,7 +21,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roost.core import jobs, nodes
+from roost.core import groups, jobs, nodes
 from roost.core import messages as m
 from roost.core.lifecycle import FINAL, INITIAL, ON_NODE, TRANSITIONS
 from roost.core.matching import Need, NodeUse, need_of, rank_of
@@ -45,6 +45,7 @@ from roost.core.records import (
     Condition,
     Event,
     Group,
+    GroupId,
     Job,
     JobId,
     JobStatus,
@@ -83,12 +84,15 @@ class Farm:
         self.stopping: dict[JobId, set[int]] = {}
         """Attempts that still occupy a node although their job went on without them."""
         self.groups: dict[str, Group] = {}
+        """By name, as conditions refer to them."""
         self.floor = Floor(self.groups)
         self.nodes = self.floor.nodes
         self.node_names: dict[tuple[str, str], NodeId] = {}
         self.next_job_id = 1
         self.next_node_id = 1
         self._saved_next_node_id = 1
+        self.next_group_id = 1
+        self._saved_next_group_id = 1
         self._deadlines: list[tuple[Moment, NodeId]] = []
         self._unsettled: dict[JobId, None] = {}
         self._effects: list[Effect] = []
@@ -96,6 +100,7 @@ class Farm:
         self._new_jobs: dict[JobId, None] = {}
         self._changed_nodes: dict[NodeId, None] = {}
         self._changed_attempts: dict[AttemptKey, Attempt] = {}
+        self._changed_groups: dict[GroupId, Group] = {}
         self._finished_roots: dict[JobId, None] = {}
 
     # --- the contract ---------------------------------------------------------------------
@@ -137,7 +142,11 @@ class Farm:
         changes.nodes.extend(self.nodes[node] for node in self._changed_nodes)
         if self.next_node_id != self._saved_next_node_id:
             changes.next_node_id = self._saved_next_node_id = self.next_node_id
+        changes.groups.extend(self._changed_groups.values())
+        if self.next_group_id != self._saved_next_group_id:
+            changes.next_group_id = self._saved_next_group_id = self.next_group_id
         self._new_jobs = {}
+        self._changed_groups = {}
         self._changed_attempts = {}
         self._changed_nodes = {}
         self._evict_finished()
@@ -152,6 +161,8 @@ class Farm:
             self.nodes[node.id] = node
             self.floor.uses[node.id] = NodeUse()
             self.node_names[node.facts.key] = node.id
+        self.next_group_id = self._saved_next_group_id = records.next_group_id
+        self.groups.update((group.name, group) for group in records.groups)
         self.admit(records)
 
     def admit(self, records: LiveRecords) -> None:
@@ -245,9 +256,7 @@ class Farm:
         """Delete these jobs, with every edge that touches them."""
         gone = list(doomed)
         parents = {parent for job in gone for parent in self.tree.parents.get(job, ())}
-        children = dict.fromkeys(
-            child for job in gone for child in self.tree.children.get(job, ())
-        )
+        children = dict.fromkeys(child for job in gone for child in self.tree.children.get(job, ()))
         for parent, child in self.tree.remove(gone):
             self._changes.edges_removed.append((parent, child))
         for job in gone:
@@ -522,6 +531,17 @@ class Farm:
         keys = self.floor.uses[node].attempts
         return [attempt for key in keys if (attempt := self.attempts[key]).nodes[0] == node]
 
+    # --- groups ---------------------------------------------------------------------------
+
+    def set_group(self, group: Group) -> None:
+        self.groups[group.name] = group
+        self._changed_groups[group.id] = group
+
+    def delete_group(self, group: Group) -> None:
+        del self.groups[group.name]
+        self._changed_groups.pop(group.id, None)
+        self._changes.groups_deleted.append(group.id)
+
     # --- memory ---------------------------------------------------------------------------
 
     def _evict_finished(self) -> None:
@@ -564,6 +584,10 @@ HANDLERS: dict[type, Callable[[Farm, Any], object]] = {
     m.SetPriority: jobs.on_set_priority,
     m.SetNodeDisabled: nodes.on_set_node_disabled,
     m.RemoveNode: nodes.on_remove_node,
+    m.CreateGroup: groups.on_create_group,
+    m.DeleteGroup: groups.on_delete_group,
+    m.AddToGroup: groups.on_add_to_group,
+    m.RemoveFromGroup: groups.on_remove_from_group,
     m.NodeJoined: nodes.on_node_joined,
     m.NodeDisconnected: nodes.on_node_disconnected,
     m.NodeBeat: nodes.on_node_beat,

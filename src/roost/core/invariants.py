@@ -24,6 +24,7 @@ def check(farm: Farm) -> None:
     _uses_equal_a_recount(farm)
     _queue_is_the_runnable_jobs(farm)
     _holds_are_symmetric(farm)
+    _groups_fit_nodes(farm)
 
 
 def _edges_are_symmetric_and_acyclic(farm: Farm) -> None:
@@ -119,3 +120,12 @@ def _holds_are_symmetric(farm: Farm) -> None:
     by_node = {(job, node) for node, use in farm.floor.uses.items() for job in use.holds}
     assert by_job == by_node, f"holds differ: {by_job ^ by_node}"
     assert all(job in farm.floor.waiting for job, _ in by_job), "a hold for a job not waiting"
+
+
+def _groups_fit_nodes(farm: Farm) -> None:
+    assert all(name == group.name for name, group in farm.groups.items())
+    assert len({group.id for group in farm.groups.values()}) == len(farm.groups)
+    for group in farm.groups.values():
+        assert group.id < farm.next_group_id
+        assert len(set(group.nodes)) == len(group.nodes)
+        assert all(node in farm.nodes for node in group.nodes)

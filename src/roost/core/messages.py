@@ -16,6 +16,8 @@ from roost.core.records import (
     Attempt,
     AttemptCause,
     Event,
+    Group,
+    GroupId,
     Job,
     JobId,
     JobSpec,
@@ -98,6 +100,28 @@ class RemoveNode(Struct, frozen=True, tag=True):
     id: NodeId
 
 
+class CreateGroup(Struct, frozen=True, tag=True):
+    """Reply: the id of the new, empty group."""
+
+    name: str
+
+
+class DeleteGroup(Struct, frozen=True, tag=True):
+    """Conditions may go on naming it; they hold for no node then."""
+
+    id: GroupId
+
+
+class AddToGroup(Struct, frozen=True, tag=True):
+    id: GroupId
+    nodes: tuple[NodeId, ...]
+
+
+class RemoveFromGroup(Struct, frozen=True, tag=True):
+    id: GroupId
+    nodes: tuple[NodeId, ...]
+
+
 Command = (
     SubmitJobs
     | CancelJobs
@@ -109,6 +133,10 @@ Command = (
     | SetPriority
     | SetNodeDisabled
     | RemoveNode
+    | CreateGroup
+    | DeleteGroup
+    | AddToGroup
+    | RemoveFromGroup
 )
 
 # --- reports ----------------------------------------------------------------------------------
@@ -286,6 +314,10 @@ class Changes(Struct):
     next_job_id: int | None = None
     """Set when the counter moved; ids are never used twice."""
     next_node_id: int | None = None
+    groups: list[Group] = field(default_factory=list)
+    """New or changed ones."""
+    groups_deleted: list[GroupId] = field(default_factory=list)
+    next_group_id: int | None = None
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__struct_fields__)
@@ -302,3 +334,5 @@ class LiveRecords(Struct):
     nodes: list[Node] = field(default_factory=list)
     next_job_id: int = 1
     next_node_id: int = 1
+    groups: list[Group] = field(default_factory=list)
+    next_group_id: int = 1

@@ -13,7 +13,7 @@ multi-host job therefore always gets its nodes: two half-filled jobs cannot bloc
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from roost.core.matching import (
     ELIGIBLE_TESTS,
@@ -74,10 +74,15 @@ class Floor:
         if self.waiting.pop(job, None) is not None:
             self.release_holds(job)
 
-    def release_holds(self, job: JobId) -> None:
-        for node in self.holds.pop(job, ()):
+    def release_holds(self, job: JobId, keep: Collection[NodeId] = ()) -> None:
+        """Free what is held for a job, but for nodes that it can still use."""
+        held = self.holds.get(job, {})
+        for node in [node for node in held if node not in keep]:
+            del held[node]
             del self.uses[node].holds[job]
             self.wake(node)
+        if not held:
+            self.holds.pop(job, None)
 
     def wake(self, node: NodeId) -> None:
         """Something changed there: the next pass looks at it again."""
@@ -232,5 +237,6 @@ class _Choice:
         ready.sort(key=lambda node: (node not in held, floor.uses[node].cpus_busy, node))
         if len(ready) >= need.hosts_min:
             return tuple(ready[: need.hosts_max])
+        floor.release_holds(JobId(rank[1]), keep=set(ready))
         floor.hold(rank, need, ready)
         return None

@@ -211,6 +211,8 @@ class Node(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
+    """Nodes under one name, for conditions of jobs. A node may be in several groups."""
+
     id: GroupId
     name: str
     nodes: tuple[NodeId, ...] = ()

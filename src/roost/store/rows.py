@@ -40,6 +40,8 @@ from roost.core.records import (
     Attempt,
     AttemptCause,
     Event,
+    Group,
+    GroupId,
     Job,
     JobId,
     JobSpec,
@@ -139,6 +141,7 @@ _INSERT_EDGE = _insert(schema.job_edges, ("parent", "child"))
 _INSERT_EVENT = _insert(schema.job_events, ("job", "at", "status", "message"))
 _UPSERT_ATTEMPT = _upsert(schema.attempts)
 _UPSERT_NODE = _upsert(schema.nodes)
+_UPSERT_GROUP = _upsert(schema.groups)
 _UPSERT_COUNTER = _upsert(schema.counters)
 _UPDATE_JOB = Bulk(
     (*JOB_STATE, "this"),
@@ -149,6 +152,9 @@ _DELETE_JOB = Bulk(
 )
 _DELETE_NODE = Bulk(
     ("this",), lambda dialect: delete(schema.nodes).where(schema.nodes.c.id == bindparam("this"))
+)
+_DELETE_GROUP = Bulk(
+    ("this",), lambda dialect: delete(schema.groups).where(schema.groups.c.id == bindparam("this"))
 )
 _DELETE_EDGE = Bulk(
     ("over", "under"),
@@ -281,6 +287,16 @@ def node_of(row: Row) -> Node:
     )  # fmt: skip
 
 
+def group_row(group: Group) -> tuple[Any, ...]:
+    return (group.id, group.name, _nodes_text(group.nodes))
+
+
+def group_of(row: Row) -> Group:
+    """The group of a whole row of `client_groups`."""
+    group, name, nodes = row
+    return Group(GroupId(group), name, _nodes_of(nodes))
+
+
 def event_row(event: Event) -> tuple[Any, ...]:
     return (event.job, event.at, event.status, event.message)
 
@@ -313,7 +329,14 @@ def save_changes(connection: Connection, changes: Changes) -> None:
         connection.execute(_MARK_ROOT, {"ids": chunk})
     _DELETE_NODE.run(connection, [(node,) for node in changes.nodes_removed])
     _UPSERT_NODE.run(connection, [node_row(node) for node in changes.nodes])
-    counters = {"next_job_id": changes.next_job_id, "next_node_id": changes.next_node_id}
+    # First: a name may have been given to another group in the same batch.
+    _DELETE_GROUP.run(connection, [(group,) for group in changes.groups_deleted])
+    _UPSERT_GROUP.run(connection, [group_row(group) for group in changes.groups])
+    counters = {
+        "next_job_id": changes.next_job_id,
+        "next_node_id": changes.next_node_id,
+        "next_group_id": changes.next_group_id,
+    }
     _UPSERT_COUNTER.run(
         connection, [(name, value) for name, value in counters.items() if value is not None]
     )
@@ -388,12 +411,14 @@ _EDGES = select(schema.job_edges.c.position, schema.job_edges.c.parent, schema.j
 
 def load_live(connection: Connection) -> LiveRecords:
     """The unfinished trees: each job that is not final or still has a running attempt, and all
-    jobs linked with one through edges; all nodes; the counters."""
+    jobs linked with one through edges; all nodes and groups; the counters."""
     seeds = {*connection.scalars(_UNFINISHED), *connection.scalars(_STILL_RUNNING)}
     live = load_component(connection, seeds)
     live.nodes = [
         node_of(row) for row in connection.execute(select(schema.nodes).order_by(schema.nodes.c.id))
     ]
+    groups = connection.execute(select(schema.groups).order_by(schema.groups.c.id))
+    live.groups = [group_of(row) for row in groups]
     for name, value in connection.execute(select(schema.counters)):
         setattr(live, name, value)
     return live

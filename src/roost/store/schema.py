@@ -205,6 +205,17 @@ nodes = Table(
     sqlite_strict=True,
 )
 
+groups = Table(
+    "client_groups",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("nodes", Text, nullable=False),
+    UniqueConstraint("name"),
+    CheckConstraint("name <> ''", name="name"),
+    sqlite_strict=True,
+)
+
 job_events = Table(
     "job_events",
     metadata,
