@@ -156,6 +156,19 @@ class FakeFarm:
     def remove_from_group(self, group: int, nodes: Sequence[int]) -> None:
         self.arranged.append(("remove", group, list(nodes)))
 
+    def resources(self) -> list[rest.ResourceDetail]:
+        return [
+            rest.ResourceDetail(1, "nuke", 4, False, 3),
+            rest.ResourceDetail(2, "houdini", None, True, 0),
+        ]
+
+    def set_resource(self, name: str, maximum: int | None, *, per_machine: bool) -> int:
+        self.arranged.append(("set", name, maximum, per_machine))
+        return 3
+
+    def remove_resource(self, name: str) -> None:
+        self.arranged.append(("remove", name))
+
     def nodes(self) -> list[rest.NodeDetail]:
         return [NODE]
 

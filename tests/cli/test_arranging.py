@@ -1,4 +1,4 @@
-"""`roost groups`: lists, and changes what is named by name or id."""
+"""`roost groups` and `roost resources`: list, and change what is named by name or id."""
 
 from __future__ import annotations
 
@@ -39,3 +39,31 @@ def test_an_unknown_name_is_told_and_nothing_is_changed(farm: Any, run: Any) -> 
     assert run("groups", "delete", "9")[0] == 4
     assert farm.arranged == []
     assert isinstance(farm.groups()[0], rest.GroupDetail)
+
+
+def test_resources_are_listed(farm: Any, run: Any) -> None:
+    lines = ["NAME\tIN USE\tMAX\tPER", "nuke\t3\t4\tjob", "houdini\t0\tno limit\tmachine"]
+    assert run("resources")[1].splitlines() == lines
+    assert run("resources", "list")[1].splitlines() == lines
+    assert json.loads(run("resources", "list", "--json")[1])["resources"][0]["in_use"] == 3
+
+
+def test_setting_a_resource_leaves_what_is_not_given(farm: Any, run: Any) -> None:
+    for arguments in (
+        ("nuke", "--max", "5"),
+        ("nuke", "--per-machine"),
+        ("nuke", "--no-limit"),
+        ("houdini", "--max", "0"),
+        ("new",),
+    ):
+        assert run("resources", "set", *arguments)[0] == 0
+    assert run("resources", "remove", "nuke")[0] == 0
+    assert farm.arranged == [
+        ("set", "nuke", 5, False),
+        ("set", "nuke", 4, True),
+        ("set", "nuke", None, False),
+        ("set", "houdini", 0, True),
+        ("set", "new", None, False),
+        ("remove", "nuke"),
+    ]
+    assert run("resources", "set", "nuke", "--max", "1", "--no-limit")[0] == 2

@@ -123,6 +123,13 @@ class Play:
         self.send(m.AddToGroup(group, tuple(self.node_ids[node] for node in nodes)))
         return group
 
+    def resource(self, name: str, maximum: int | None, *, per_machine: bool = False) -> None:
+        self.send(m.SetResource(name, maximum, per_machine))
+
+    def in_use(self, name: str) -> int:
+        stock = self.farm.floor.stock
+        return stock.in_use(name, stock.resources[name].per_machine)
+
     def revive(self, *ids: int) -> None:
         """Bring back what has left memory: whole linked sets of jobs."""
         linked: dict[JobId, list[JobId]] = {}
@@ -194,6 +201,8 @@ class Play:
                 old.next_node_id,
                 list(old.groups.values()),
                 old.next_group_id,
+                list(old.floor.stock.resources.values()),
+                old.next_resource_id,
             )
         )
         self.send(m.Restarted())

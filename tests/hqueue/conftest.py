@@ -13,6 +13,7 @@ from roost.core.messages import (
     CreateGroup,
     RemoveNode,
     SetNodeDisabled,
+    SetResource,
     SubmitJobs,
 )
 from roost.core.records import (
@@ -30,10 +31,20 @@ from roost.core.records import (
     NodeFacts,
     NodeId,
     Reason,
+    Resource,
+    ResourceId,
     Rollup,
 )
 from roost.errors import NotFound
-from roost.gateway import FarmCounts, JobFilter, JobView, NodeView, OutputPart, Part
+from roost.gateway import (
+    FarmCounts,
+    JobFilter,
+    JobView,
+    NodeView,
+    OutputPart,
+    Part,
+    ResourceView,
+)
 
 NOW = Moment(1_760_000_000_000)  # 2025-10-09T08:53:20 UTC
 
@@ -156,7 +167,7 @@ class FakeGateway:
             return ids
         if isinstance(command, SetNodeDisabled | RemoveNode) and command.id not in self.node_views:
             raise NotFound(f"There is no node {command.id}.")
-        if isinstance(command, CreateGroup):
+        if isinstance(command, CreateGroup | SetResource):
             return 5
         return None
 
@@ -214,6 +225,12 @@ class FakeGateway:
 
     async def groups(self) -> list[Group]:
         return self.group_list
+
+    async def resources(self) -> list[ResourceView]:
+        return [
+            ResourceView(Resource(ResourceId(1), "nuke", 4), 3),
+            ResourceView(Resource(ResourceId(2), "houdini", None, True), 0),
+        ]
 
     async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
         if job not in self.logs:

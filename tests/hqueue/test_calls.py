@@ -422,6 +422,19 @@ async def test_client_groups_are_changed_group_first(farm: Any, call: Caller) ->
     assert await fault(call, "createClientGroup", "fast") == (409, "There is one.")
 
 
+# --- resources -----------------------------------------------------------------------------------
+
+
+async def test_resources_have_the_five_keys(call: Caller) -> None:
+    nuke = {"id": 1, "name": "nuke", "max": 4, "inUse": 3, "perMachine": False}
+    houdini = {"id": 2, "name": "houdini", "max": -1, "inUse": 0, "perMachine": True}
+    assert await call("getResources") == [nuke, houdini]
+    assert await call("getResources", None) == [nuke, houdini]
+    assert await call("getResources", [2, 9, 1]) == [houdini, nuke]
+    assert await call("getResources", []) == []
+    assert (await fault(call, "getResources", 1))[0] == 400
+
+
 # --- faults and the protocol ---------------------------------------------------------------------
 
 

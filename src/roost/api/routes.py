@@ -42,9 +42,11 @@ from roost.core.messages import (
     PauseJobs,
     RemoveFromGroup,
     RemoveNode,
+    RemoveResource,
     RescheduleJobs,
     ResumeJobs,
     SetNodeDisabled,
+    SetResource,
 )
 from roost.core.records import PROGRESS_UNIT, Attempt, GroupId, JobId, JobStatus, NodeId, Reason
 from roost.errors import Invalid, NotFound, Refused, TooLarge
@@ -439,7 +441,7 @@ async def remove_node(gateway: Gateway, request: Request) -> rest.Done:
     return rest.Done()
 
 
-# --- groups --------------------------------------------------------------------------------------
+# --- groups and resources ------------------------------------------------------------------------
 
 
 async def list_groups(gateway: Gateway, request: Request) -> rest.Groups:
@@ -476,6 +478,33 @@ async def _members(request: Request) -> tuple[NodeId, ...]:
     return tuple(map(NodeId, (await _decoded(request, rest.GroupMembers)).nodes))
 
 
+async def list_resources(gateway: Gateway, request: Request) -> rest.Resources:
+    """All resources that jobs may need, and how much of each is in use."""
+    return rest.Resources(
+        [
+            rest.ResourceDetail(one.id, one.name, one.max, one.per_machine, view.in_use)
+            for view in await gateway.resources()
+            for one in (view.resource,)
+        ]
+    )
+
+
+async def set_resource(gateway: Gateway, request: Request) -> rest.NewId:
+    """Enter a resource, or change it.
+
+    The maximum cannot go below what is in use, and `per_machine` cannot change while some is.
+    """
+    limit = await _decoded(request, rest.ResourceLimit)
+    command = SetResource(request.path_params["name"], limit.max, limit.per_machine)
+    return rest.NewId(cast("int", await gateway.ask(command)))
+
+
+async def remove_resource(gateway: Gateway, request: Request) -> rest.Done:
+    """Remove a resource that is not in use; jobs that need it wait from then on."""
+    await gateway.ask(RemoveResource(request.path_params["name"]))
+    return rest.Done()
+
+
 # --- the server ----------------------------------------------------------------------------------
 
 
@@ -509,7 +538,7 @@ async def get_openapi(gateway: Gateway, request: Request) -> Response:
 # --- the table -----------------------------------------------------------------------------------
 
 _JOBS, _NODES = f"{rest.PREFIX}/jobs", f"{rest.PREFIX}/nodes"
-_GROUPS = f"{rest.PREFIX}/groups"
+_GROUPS, _RESOURCES = f"{rest.PREFIX}/groups", f"{rest.PREFIX}/resources"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -575,6 +604,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST", f"{_GROUPS}/{{id:int}}/remove", remove_from_group, rest.Done, rest.GroupMembers
     ),
+    Operation("GET", _RESOURCES, list_resources, rest.Resources),
+    Operation("PUT", f"{_RESOURCES}/{{name:path}}", set_resource, rest.NewId, rest.ResourceLimit),
+    Operation("DELETE", f"{_RESOURCES}/{{name:path}}", remove_resource, rest.Done),
     Operation("GET", f"{rest.PREFIX}/config/{{key}}", get_config, rest.ConfigValue),
     Operation("GET", f"{rest.PREFIX}/openapi.json", get_openapi, dict[str, Any]),
     Operation("GET", "/healthz", get_health, rest.Health),

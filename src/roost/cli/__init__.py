@@ -6,7 +6,7 @@
     upkeep      what `roost up` does while it is up
     submitting  roost submit: from a command line or a file to a job specification
     asking      roost jobs, job, output, why, cancel, doctor …: a running farm, asked
-    arranging   roost groups: what an administrator arranges for all jobs
+    arranging   roost groups, resources: what an administrator arranges for all jobs
     watching    --wait: a job's progress as it happens, and its fate as an exit code
     tables      records as aligned text, or as one JSON document
     checkup     what the doctor looks at

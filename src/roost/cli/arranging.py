@@ -1,4 +1,4 @@
-"""`roost groups` and their like: what an administrator arranges for all jobs.
+"""`roost groups` and `roost resources`: what an administrator arranges for all jobs.
 
 Each is a group of commands that lists when it is given nothing to do. Nodes and groups are named
 as people name them, by name or by id; the farm knows them by id.
@@ -113,4 +113,77 @@ def find_nodes(remote: Remote, texts: Sequence[str]) -> list[int]:
     return [by_text[text.casefold()] for text in texts]
 
 
-COMMANDS: tuple[click.Command, ...] = (groups,)
+@click.group(invoke_without_command=True)
+@options.server_url
+@options.as_json
+@click.pass_context
+def resources(context: click.Context, /, as_json: bool, **_: object) -> None:
+    """List what jobs need besides CPUs, such as licences, or change how much there is."""
+    if not context.invoked_subcommand:
+        show_resources(as_json)
+
+
+@resources.command("list")
+@options.server_url
+@options.as_json
+def list_resources(as_json: bool, **_: object) -> None:
+    """List resources, and how much of each is in use."""
+    show_resources(as_json)
+
+
+def show_resources(as_json: bool) -> None:
+    with farm() as remote:
+        found = remote.resources()
+    if as_json:
+        tables.document({"resources": found})
+        return
+    rows = [
+        (
+            one.name,
+            str(one.in_use),
+            "no limit" if one.max is None else str(one.max),
+            "machine" if one.per_machine else "job",
+        )
+        for one in found
+    ]
+    tables.table(("NAME", "IN USE", "MAX", "PER"), rows, numbers="MAX")
+
+
+@resources.command("set")
+@click.argument("name")
+@click.option("--max", "maximum", type=click.IntRange(min=0), metavar="N", help="How many exist.")
+@click.option("--no-limit", is_flag=True, help="As many as anybody needs.")
+@click.option(
+    "--per-machine/--per-job",
+    default=None,
+    help="One unit serves all jobs on a machine, or each job takes what it asks for.  "
+    "[default: as it is; per job for a new one]",
+)
+@options.server_url
+def set_resource(
+    name: str, maximum: int | None, no_limit: bool, per_machine: bool | None, **_: object
+) -> None:
+    """Enter a resource, or change it. What is not given stays as it is."""
+    if no_limit and maximum is not None:
+        raise click.UsageError("--max and --no-limit exclude each other.")
+    with farm() as remote:
+        for old in remote.resources():
+            if old.name == name:
+                maximum = old.max if maximum is None and not no_limit else maximum
+                per_machine = old.per_machine if per_machine is None else per_machine
+        remote.set_resource(name, maximum, per_machine=bool(per_machine))
+    limit = "no limit" if maximum is None else f"{maximum} at most"
+    click.echo(f"{name}: {limit}, per {'machine' if per_machine else 'job'}.", err=True)
+
+
+@resources.command("remove")
+@click.argument("name")
+@options.server_url
+def remove_resource(name: str, **_: object) -> None:
+    """Remove a resource that is not in use. Jobs that need it wait from then on."""
+    with farm() as remote:
+        remote.remove_resource(name)
+    click.echo(f"Removed {name}.", err=True)
+
+
+COMMANDS: tuple[click.Command, ...] = (groups, resources)

@@ -24,6 +24,8 @@ from roost.core.records import (
     Node,
     NodeFacts,
     NodeId,
+    Resource,
+    ResourceId,
     Rollup,
 )
 
@@ -122,6 +124,20 @@ class RemoveFromGroup(Struct, frozen=True, tag=True):
     nodes: tuple[NodeId, ...]
 
 
+class SetResource(Struct, frozen=True, tag=True):
+    """Enter a resource into the table, or change it. Reply: its id."""
+
+    name: str
+    max: int | None = None
+    per_machine: bool = False
+
+
+class RemoveResource(Struct, frozen=True, tag=True):
+    """Jobs that need it wait from then on."""
+
+    name: str
+
+
 Command = (
     SubmitJobs
     | CancelJobs
@@ -137,6 +153,8 @@ Command = (
     | DeleteGroup
     | AddToGroup
     | RemoveFromGroup
+    | SetResource
+    | RemoveResource
 )
 
 # --- reports ----------------------------------------------------------------------------------
@@ -318,6 +336,10 @@ class Changes(Struct):
     """New or changed ones."""
     groups_deleted: list[GroupId] = field(default_factory=list)
     next_group_id: int | None = None
+    resources: list[Resource] = field(default_factory=list)
+    """New or changed ones."""
+    resources_deleted: list[ResourceId] = field(default_factory=list)
+    next_resource_id: int | None = None
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__struct_fields__)
@@ -336,3 +358,5 @@ class LiveRecords(Struct):
     next_node_id: int = 1
     groups: list[Group] = field(default_factory=list)
     next_group_id: int = 1
+    resources: list[Resource] = field(default_factory=list)
+    next_resource_id: int = 1

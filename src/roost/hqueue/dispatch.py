@@ -27,7 +27,7 @@ from starlette.routing import Route
 from roost.core import jobspec
 from roost.errors import Invalid, ProtocolError, Refused
 from roost.gateway import Gateway
-from roost.hqueue import clients, groups, jobs, service
+from roost.hqueue import clients, groups, jobs, resources, service
 from roost.wire import xmlrpc
 from roost.wire.xmlrpc import Call, Fault
 
@@ -108,6 +108,7 @@ CLIENT: Final = Kind("int", jobspec.whole)
 CLIENTS: Final = Kind("array", _list_of(jobspec.whole))
 GROUP: Final = Kind("int", jobspec.whole)
 GROUPS: Final = Kind("array", _list_of(jobspec.whole))
+RESOURCES: Final = Kind("array", _list_of(jobspec.whole))
 NUMBER: Final = Kind("int", jobspec.whole)
 MINUTES: Final = Kind("double", _number)
 TEXT: Final = Kind("string", _text)
@@ -276,6 +277,12 @@ METHODS: dict[str, Method] = {
     "addClientToGroup": Method(groups.add_client_to_group, "nil", (_GROUP_ID, _CLIENT_ID)),
     "removeClientFromGroup": Method(
         groups.remove_client_from_group, "nil", (_GROUP_ID, _CLIENT_ID)
+    ),
+    # Resources
+    "getResources": Method(
+        resources.get_resources,
+        "array",
+        (Parameter("resource_ids", _or_nothing(RESOURCES), None),),
     ),
     # Lists of names
     "getAllJobStatusNames": Method(service.get_all_job_status_names, "array"),

@@ -17,7 +17,7 @@ from roost.core.lifecycle import FINAL
 from roost.core.messages import Changes, Command
 from roost.core.records import Group, GroupId, JobId, JobStatus, Moment, NodeId
 from roost.errors import NotFound
-from roost.gateway import FarmCounts, JobFilter, JobView, NodeView, OutputPart, Part
+from roost.gateway import FarmCounts, JobFilter, JobView, NodeView, OutputPart, Part, ResourceView
 from roost.server.engine import Engine, now
 from roost.store import queries
 from roost.store.database import Database
@@ -116,6 +116,13 @@ class Access:
         return [
             replace(group, nodes=tuple(n for n in group.nodes if not farm.nodes[n].leaving))
             for group in sorted(farm.groups.values(), key=lambda group: group.id)
+        ]
+
+    async def resources(self) -> list[ResourceView]:
+        stock = self._engine.farm.floor.stock
+        return [
+            ResourceView(one, stock.in_use(one.name, one.per_machine))
+            for one in sorted(stock.resources.values(), key=lambda one: one.id)
         ]
 
     # --- output ---------------------------------------------------------------------------

@@ -216,6 +216,19 @@ groups = Table(
     sqlite_strict=True,
 )
 
+resources = Table(
+    "resources",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("max", Big),
+    *_flag("per_machine"),
+    UniqueConstraint("name"),
+    CheckConstraint("name <> ''", name="name"),
+    CheckConstraint("max >= 0", name="max"),
+    sqlite_strict=True,
+)
+
 job_events = Table(
     "job_events",
     metadata,

@@ -189,6 +189,25 @@ class Groups(Struct, frozen=True):
     groups: list[GroupDetail]
 
 
+class ResourceLimit(Struct, frozen=True):
+    """What an administrator says of a resource; `max` null means that there is no limit."""
+
+    max: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None
+    per_machine: bool
+
+
+class ResourceDetail(Struct, frozen=True):
+    id: int
+    name: str
+    max: int | None
+    per_machine: bool
+    in_use: int
+
+
+class Resources(Struct, frozen=True):
+    resources: list[ResourceDetail]
+
+
 class ConfigValue(Struct, frozen=True):
     key: str
     value: str | None
