@@ -26,6 +26,7 @@ from roost.core.records import (
     Node,
     NodeId,
     Reason,
+    Resource,
     Rollup,
 )
 
@@ -76,6 +77,11 @@ class NodeView(Struct, frozen=True):
     groups: tuple[int, ...] = ()
     running: tuple[JobId, ...] = ()
     cpus_busy: int = 0
+
+
+class ResourceView(Struct, frozen=True):
+    resource: Resource
+    in_use: int
 
 
 class OutputPart(Struct, frozen=True):
@@ -142,7 +148,13 @@ class Gateway(Protocol):
         """All listed nodes, by id; `with_former` adds those that have left the farm."""
         ...
 
-    async def groups(self) -> list[Group]: ...
+    async def groups(self) -> list[Group]:
+        """All client groups, by id, with those of their members that are listed."""
+        ...
+
+    async def resources(self) -> list[ResourceView]:
+        """The table of resources, by id."""
+        ...
 
     async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
         """The whole log or its end, as stored. Raises `NotFound` for an unknown job."""

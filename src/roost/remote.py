@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -231,6 +232,45 @@ class Remote:
     def remove_node(self, node_id: int) -> None:
         """Take a node out of the farm; what it runs is abandoned. Raises `errors.NotFound`."""
         self._send("DELETE", f"/nodes/{node_id}", rest.Done)
+
+    def groups(self) -> list[rest.GroupDetail]:
+        """All client groups."""
+        return self._send("GET", "/groups", rest.Groups).groups
+
+    def create_group(self, name: str) -> int:
+        """The id of a new client group. Raises `errors.Conflict` when the name is taken."""
+        body = msgspec.json.encode(rest.NewGroup(name))
+        return self._send("POST", "/groups", rest.NewId, body=body).id
+
+    def delete_group(self, group_id: int) -> None:
+        """Raises `errors.NotFound`. Conditions that name it match no node from then on."""
+        self._send("DELETE", f"/groups/{group_id}", rest.Done)
+
+    def add_to_group(self, group_id: int, nodes: Iterable[int]) -> None:
+        """Raises `errors.NotFound`."""
+        body = msgspec.json.encode(rest.GroupMembers(list(nodes)))
+        self._send("POST", f"/groups/{group_id}/add", rest.Done, body=body)
+
+    def remove_from_group(self, group_id: int, nodes: Iterable[int]) -> None:
+        """Raises `errors.NotFound`."""
+        body = msgspec.json.encode(rest.GroupMembers(list(nodes)))
+        self._send("POST", f"/groups/{group_id}/remove", rest.Done, body=body)
+
+    def resources(self) -> list[rest.ResourceDetail]:
+        """All resources that jobs may need, and how much of each is in use."""
+        return self._send("GET", "/resources", rest.Resources).resources
+
+    def set_resource(self, name: str, maximum: int | None, *, per_machine: bool) -> int:
+        """Enter a resource, or change it; without a maximum there is no limit. Its id.
+
+        Raises `errors.Conflict` while too much of it is in use.
+        """
+        body = msgspec.json.encode(rest.ResourceLimit(maximum, per_machine))
+        return self._send("PUT", f"/resources/{quote(name, safe='')}", rest.NewId, body=body).id
+
+    def remove_resource(self, name: str) -> None:
+        """Raises `errors.NotFound`, or `errors.Conflict` while some of it is in use."""
+        self._send("DELETE", f"/resources/{quote(name, safe='')}", rest.Done)
 
     def config(self, key: str) -> str | None:
         """A setting under HQueue's key name; None when unknown or secret."""

@@ -13,15 +13,22 @@ from starlette.applications import Starlette
 
 from roost.api import routes as api
 from roost.core.messages import (
+    AddToGroup,
     CancelJobs,
+    CreateGroup,
+    DeleteGroup,
     DeleteJobs,
     EjectJobs,
     PauseJobs,
+    RemoveFromGroup,
     RemoveNode,
+    RemoveResource,
     RescheduleJobs,
     ResumeJobs,
     SetNodeDisabled,
+    SetResource,
 )
+from roost.core.records import Group
 from roost.errors import Conflict, Unavailable
 from roost.wire import rest
 
@@ -255,7 +262,9 @@ async def test_the_description_holds_every_operation(http: httpx2.AsyncClient) -
     described = {
         (method.upper(), path) for path, methods in document["paths"].items() for method in methods
     }
-    served = {(op.method, op.path.replace(":int", "")) for op in api.OPERATIONS}
+    served = {
+        (op.method, op.path.replace(":int", "").replace(":path", "")) for op in api.OPERATIONS
+    }
     assert described == served
     identifiers = [op["operationId"] for path in document["paths"].values() for op in path.values()]
     assert len(identifiers) == len(set(identifiers))
@@ -269,3 +278,42 @@ async def test_the_description_holds_every_operation(http: httpx2.AsyncClient) -
 
     for reference in references(document):
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
+
+
+async def test_groups_are_listed_and_changed(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.group_list = [Group(4, "fast", (1, 3))]
+    groups = "/api/v1/groups"
+    assert (await http.get(groups)).json() == {
+        "groups": [{"id": 4, "name": "fast", "nodes": [1, 3]}]
+    }
+    made = await http.post(groups, json={"name": "slow"})
+    assert (made.status_code, made.json()) == (201, {"id": 5})
+    await http.post(f"{groups}/5/add", json={"nodes": [1, 2]})
+    await http.post(f"{groups}/5/remove", json={"nodes": [1]})
+    await http.delete(f"{groups}/5")
+    assert farm.asked == [
+        CreateGroup("slow"),
+        AddToGroup(5, (1, 2)),
+        RemoveFromGroup(5, (1,)),
+        DeleteGroup(5),
+    ]
+    assert refusal(await http.post(groups, json={"nom": "x"}))[0] == 400
+
+
+async def test_resources_are_listed_and_changed(farm: Any, http: httpx2.AsyncClient) -> None:
+    table = "/api/v1/resources"
+    assert (await http.get(table)).json()["resources"] == [
+        {"id": 1, "name": "nuke", "max": 4, "per_machine": False, "in_use": 3},
+        {"id": 2, "name": "houdini", "max": None, "per_machine": True, "in_use": 0},
+    ]
+    limit = {"max": 2, "per_machine": True}
+    assert (await http.put(f"{table}/sidefx.license.render", json=limit)).json() == {"id": 5}
+    await http.put(f"{table}/a%2Fb", json={"max": None, "per_machine": False})
+    await http.delete(f"{table}/nuke")
+    assert farm.asked == [
+        SetResource("sidefx.license.render", 2, True),
+        SetResource("a/b", None, False),
+        RemoveResource("nuke"),
+    ]
+    assert refusal(await http.put(f"{table}/nuke", json={"max": -1, "per_machine": True}))[0] == 400
+    assert refusal(await http.put(f"{table}/nuke", json={"max": 1}))[0] == 400

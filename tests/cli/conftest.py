@@ -92,6 +92,7 @@ class FakeFarm:
         self.known: dict[int, rest.JobDetail] = {}
         self.submitted: list[tuple[Any, int | None]] = []
         self.acted: list[tuple[str, list[int]]] = []
+        self.arranged: list[tuple[object, ...]] = []
         self.listed: dict[str, Any] = {}
         self.changes: list[rest.JobChange | BaseException] = []
         self.log = b""
@@ -138,6 +139,35 @@ class FakeFarm:
             if isinstance(step, BaseException):
                 raise step
             yield step
+
+    def groups(self) -> list[rest.GroupDetail]:
+        return [rest.GroupDetail(4, "fast", [1, 8])]
+
+    def create_group(self, name: str) -> int:
+        self.arranged.append(("create", name))
+        return 5
+
+    def delete_group(self, group: int) -> None:
+        self.arranged.append(("delete", group))
+
+    def add_to_group(self, group: int, nodes: Sequence[int]) -> None:
+        self.arranged.append(("add", group, list(nodes)))
+
+    def remove_from_group(self, group: int, nodes: Sequence[int]) -> None:
+        self.arranged.append(("remove", group, list(nodes)))
+
+    def resources(self) -> list[rest.ResourceDetail]:
+        return [
+            rest.ResourceDetail(1, "nuke", 4, False, 3),
+            rest.ResourceDetail(2, "houdini", None, True, 0),
+        ]
+
+    def set_resource(self, name: str, maximum: int | None, *, per_machine: bool) -> int:
+        self.arranged.append(("set", name, maximum, per_machine))
+        return 3
+
+    def remove_resource(self, name: str) -> None:
+        self.arranged.append(("remove", name))
 
     def nodes(self) -> list[rest.NodeDetail]:
         return [NODE]

@@ -19,6 +19,7 @@ from roost.core.records import (
     AttemptCause,
     AttemptKey,
     Event,
+    GroupId,
     Job,
     JobId,
     Moment,
@@ -117,6 +118,19 @@ class Play:
         self.revive(job)
         self.send(m.SetPriority((JobId(job),), priority))
 
+    def groups(self, name: str, *nodes: str) -> GroupId:
+        """A new group with these members."""
+        group: GroupId = self.send(m.CreateGroup(name))
+        self.send(m.AddToGroup(group, tuple(self.node_ids[node] for node in nodes)))
+        return group
+
+    def resource(self, name: str, maximum: int | None, *, per_machine: bool = False) -> None:
+        self.send(m.SetResource(name, maximum, per_machine))
+
+    def in_use(self, name: str) -> int:
+        stock = self.farm.floor.stock
+        return stock.in_use(name, stock.resources[name].per_machine)
+
     def revive(self, *ids: int) -> None:
         """Bring back what has left memory: whole linked sets of jobs."""
         linked: dict[JobId, list[JobId]] = {}
@@ -191,6 +205,10 @@ class Play:
                 list(old.nodes.values()),
                 old.next_job_id,
                 old.next_node_id,
+                list(old.groups.values()),
+                old.next_group_id,
+                list(old.floor.stock.resources.values()),
+                old.next_resource_id,
             )
         )
         self.send(m.Restarted())

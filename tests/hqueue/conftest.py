@@ -10,8 +10,10 @@ import pytest
 
 from roost.core.messages import (
     Command,
+    CreateGroup,
     RemoveNode,
     SetNodeDisabled,
+    SetResource,
     SubmitJobs,
 )
 from roost.core.records import (
@@ -29,10 +31,20 @@ from roost.core.records import (
     NodeFacts,
     NodeId,
     Reason,
+    Resource,
+    ResourceId,
     Rollup,
 )
 from roost.errors import NotFound
-from roost.gateway import FarmCounts, JobFilter, JobView, NodeView, OutputPart, Part
+from roost.gateway import (
+    FarmCounts,
+    JobFilter,
+    JobView,
+    NodeView,
+    OutputPart,
+    Part,
+    ResourceView,
+)
 
 NOW = Moment(1_760_000_000_000)  # 2025-10-09T08:53:20 UTC
 
@@ -43,6 +55,7 @@ class FakeGateway:
     def __init__(self) -> None:
         self.views: dict[int, JobView] = {}
         self.node_views: dict[int, NodeView] = {}
+        self.group_list: list[Group] = []
         self.logs: dict[int, bytes] = {}
         self.asked: list[Command] = []
         self.parts_asked: list[frozenset[Part]] = []
@@ -154,6 +167,8 @@ class FakeGateway:
             return ids
         if isinstance(command, SetNodeDisabled | RemoveNode) and command.id not in self.node_views:
             raise NotFound(f"There is no node {command.id}.")
+        if isinstance(command, CreateGroup | SetResource):
+            return 5
         return None
 
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
@@ -209,7 +224,13 @@ class FakeGateway:
         return [view for _, view in sorted(self.node_views.items())]
 
     async def groups(self) -> list[Group]:
-        return []
+        return self.group_list
+
+    async def resources(self) -> list[ResourceView]:
+        return [
+            ResourceView(Resource(ResourceId(1), "nuke", 4), 3),
+            ResourceView(Resource(ResourceId(2), "houdini", None, True), 0),
+        ]
 
     async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
         if job not in self.logs:

@@ -18,17 +18,21 @@ from starlette.applications import Starlette
 
 import roost
 from roost.core.messages import (
+    AddToGroup,
     CancelJobs,
+    CreateGroup,
+    DeleteGroup,
     DeleteJobs,
     EjectJobs,
     PauseJobs,
+    RemoveFromGroup,
     RescheduleJobs,
     ResumeJobs,
     SetNodeDisabled,
     SetPriority,
     SubmitJobs,
 )
-from roost.core.records import JobStatus
+from roost.core.records import Group, JobStatus
 from roost.errors import Conflict, Unavailable
 from roost.hqueue import dispatch, jobs
 
@@ -372,6 +376,63 @@ async def test_setdisabled_is_true_or_none(farm: Any, call: Caller) -> None:
     assert farm.asked == []
     assert await call("setdisabled", "render1:gpu", False) is True
     assert farm.asked == [SetNodeDisabled(2, False)]
+
+
+# --- client groups -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def groups(farm: Any) -> None:
+    farm.group_list = [Group(4, "fast", (1, 3)), Group(5, "two words")]
+
+
+FAST = {"clients": [1, 3], "id": 4, "name": "fast"}
+WORDS = {"clients": [], "id": 5, "name": "two words"}
+
+
+@pytest.mark.usefixtures("groups")
+async def test_get_client_groups_by_id_and_by_name(call: Caller) -> None:
+    assert await call("getClientGroups") == [FAST, WORDS]
+    assert await call("getClientGroups", None, ["name"]) == [{"name": "fast"}, WORDS_NAME]
+    assert await call("getClientGroups", [5, 9, 4]) == [WORDS, FAST]
+    assert await call("getClientGroups", []) == []
+    assert await call("getClientGroup", 4) == FAST
+    assert await call("getClientGroup", 4, ["id", "hostname"]) == {"id": 4}
+    assert await call("getClientGroup", 9) == {}
+    assert await call("getClientGroupByName", "two words") == WORDS
+    assert await call("getClientGroupByName", "FAST") == {}
+    assert (await fault(call, "getClientGroups", 4))[0] == 400
+
+
+WORDS_NAME = {"name": "two words"}
+
+
+async def test_client_groups_are_changed_group_first(farm: Any, call: Caller) -> None:
+    assert await call("createClientGroup", "fast") == 5
+    assert await call("addClientToGroup", 5, "7") is None
+    assert await call("removeClientFromGroup", 5, 7) is None
+    assert await call("deleteClientGroup", 5) is None
+    assert farm.asked == [
+        CreateGroup("fast"),
+        AddToGroup(5, (7,)),
+        RemoveFromGroup(5, (7,)),
+        DeleteGroup(5),
+    ]
+    farm.failure = Conflict("There is one.")
+    assert await fault(call, "createClientGroup", "fast") == (409, "There is one.")
+
+
+# --- resources -----------------------------------------------------------------------------------
+
+
+async def test_resources_have_the_five_keys(call: Caller) -> None:
+    nuke = {"id": 1, "name": "nuke", "max": 4, "inUse": 3, "perMachine": False}
+    houdini = {"id": 2, "name": "houdini", "max": -1, "inUse": 0, "perMachine": True}
+    assert await call("getResources") == [nuke, houdini]
+    assert await call("getResources", None) == [nuke, houdini]
+    assert await call("getResources", [2, 9, 1]) == [houdini, nuke]
+    assert await call("getResources", []) == []
+    assert (await fault(call, "getResources", 1))[0] == 400
 
 
 # --- faults and the protocol ---------------------------------------------------------------------

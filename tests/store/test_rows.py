@@ -21,6 +21,8 @@ from roost.core.records import (
     AttemptCause,
     Condition,
     Event,
+    Group,
+    GroupId,
     Job,
     JobId,
     JobSpec,
@@ -29,6 +31,8 @@ from roost.core.records import (
     Node,
     NodeFacts,
     NodeId,
+    Resource,
+    ResourceId,
     Rollup,
 )
 from roost.gateway import JobFilter, Part
@@ -294,3 +298,37 @@ def test_finished_jobs_are_loaded_with_all_they_are_linked_to(
 def test_an_empty_database_loads_as_an_empty_farm(connection: Connection) -> None:
     live = load_live(connection)
     assert (live.jobs, live.nodes, live.next_job_id, live.next_node_id) == ([], [], 1, 1)
+
+
+def test_groups_round_trip_and_a_name_can_pass_to_another_in_one_batch(
+    connection: Connection,
+) -> None:
+    fast, slow = Group(GroupId(1), "fast", (NodeId(3), NodeId(1))), Group(GroupId(2), "slow")
+    save_changes(connection, Changes(groups=[fast, slow], next_group_id=3))
+    live = load_live(connection)
+    assert (live.groups, live.next_group_id) == ([fast, slow], 3)
+    other = Group(GroupId(3), "fast")
+    save_changes(connection, Changes(groups_deleted=[fast.id], groups=[replace(slow), other]))
+    assert load_live(connection).groups == [slow, other]
+
+
+def test_a_new_farm_has_hqueue_s_licences_per_machine_and_without_a_limit(
+    connection: Connection,
+) -> None:
+    live = load_live(connection)
+    assert [(one.name, one.max, one.per_machine) for one in live.resources] == [
+        ("sidefx.license.houdini", None, True),
+        ("sidefx.license.render", None, True),
+        ("sidefx.license.karma", None, True),
+    ]
+    assert live.next_resource_id == 4
+
+
+def test_resources_round_trip(connection: Connection) -> None:
+    nuke, none = Resource(ResourceId(4), "nuke", 7, False), Resource(ResourceId(5), "none", None)
+    save_changes(connection, Changes(resources=[nuke, none], next_resource_id=6))
+    more = replace(nuke, max=0, per_machine=True)
+    gone = [ResourceId(1), ResourceId(2), ResourceId(3)]
+    save_changes(connection, Changes(resources=[more], resources_deleted=gone))
+    live = load_live(connection)
+    assert (live.resources, live.next_resource_id) == ([more, none], 6)

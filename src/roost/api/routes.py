@@ -32,17 +32,23 @@ from roost.api import metrics
 from roost.api.openapi import Operation, Query, description
 from roost.core import jobspec, lifecycle
 from roost.core.messages import (
+    AddToGroup,
     CancelJobs,
     Command,
+    CreateGroup,
+    DeleteGroup,
     DeleteJobs,
     EjectJobs,
     PauseJobs,
+    RemoveFromGroup,
     RemoveNode,
+    RemoveResource,
     RescheduleJobs,
     ResumeJobs,
     SetNodeDisabled,
+    SetResource,
 )
-from roost.core.records import PROGRESS_UNIT, Attempt, JobId, JobStatus, NodeId, Reason
+from roost.core.records import PROGRESS_UNIT, Attempt, GroupId, JobId, JobStatus, NodeId, Reason
 from roost.errors import Invalid, NotFound, Refused, TooLarge
 from roost.gateway import ALL_PARTS, Gateway, JobFilter, JobView, NodeView, Part
 from roost.wire import rest
@@ -409,7 +415,7 @@ async def follow_jobs(gateway: Gateway, request: Request) -> Response:
     return EventSourceResponse(events())
 
 
-# --- nodes and the server ------------------------------------------------------------------------
+# --- nodes ---------------------------------------------------------------------------------------
 
 
 async def list_nodes(gateway: Gateway, request: Request) -> rest.Nodes:
@@ -433,6 +439,73 @@ async def remove_node(gateway: Gateway, request: Request) -> rest.Done:
     """Take a node out of the farm; what it runs is abandoned."""
     await gateway.ask(RemoveNode(NodeId(_id(request))))
     return rest.Done()
+
+
+# --- groups and resources ------------------------------------------------------------------------
+
+
+async def list_groups(gateway: Gateway, request: Request) -> rest.Groups:
+    """All client groups."""
+    groups = await gateway.groups()
+    return rest.Groups([rest.GroupDetail(g.id, g.name, list(g.nodes)) for g in groups])
+
+
+async def create_group(gateway: Gateway, request: Request) -> rest.NewId:
+    """Make a new, empty client group."""
+    name = (await _decoded(request, rest.NewGroup)).name
+    return rest.NewId(cast("int", await gateway.ask(CreateGroup(name))))
+
+
+async def delete_group(gateway: Gateway, request: Request) -> rest.Done:
+    """Delete a client group; conditions of jobs that name it match no node from then on."""
+    await gateway.ask(DeleteGroup(GroupId(_id(request))))
+    return rest.Done()
+
+
+async def add_to_group(gateway: Gateway, request: Request) -> rest.Done:
+    """Add nodes to a client group."""
+    await gateway.ask(AddToGroup(GroupId(_id(request)), await _members(request)))
+    return rest.Done()
+
+
+async def remove_from_group(gateway: Gateway, request: Request) -> rest.Done:
+    """Take nodes out of a client group; jobs that run there go on."""
+    await gateway.ask(RemoveFromGroup(GroupId(_id(request)), await _members(request)))
+    return rest.Done()
+
+
+async def _members(request: Request) -> tuple[NodeId, ...]:
+    return tuple(map(NodeId, (await _decoded(request, rest.GroupMembers)).nodes))
+
+
+async def list_resources(gateway: Gateway, request: Request) -> rest.Resources:
+    """All resources that jobs may need, and how much of each is in use."""
+    return rest.Resources(
+        [
+            rest.ResourceDetail(one.id, one.name, one.max, one.per_machine, view.in_use)
+            for view in await gateway.resources()
+            for one in (view.resource,)
+        ]
+    )
+
+
+async def set_resource(gateway: Gateway, request: Request) -> rest.NewId:
+    """Enter a resource, or change it.
+
+    The maximum cannot go below what is in use, and `per_machine` cannot change while some is.
+    """
+    limit = await _decoded(request, rest.ResourceLimit)
+    command = SetResource(request.path_params["name"], limit.max, limit.per_machine)
+    return rest.NewId(cast("int", await gateway.ask(command)))
+
+
+async def remove_resource(gateway: Gateway, request: Request) -> rest.Done:
+    """Remove a resource that is not in use; jobs that need it wait from then on."""
+    await gateway.ask(RemoveResource(request.path_params["name"]))
+    return rest.Done()
+
+
+# --- the server ----------------------------------------------------------------------------------
 
 
 async def get_config(gateway: Gateway, request: Request) -> rest.ConfigValue:
@@ -465,6 +538,7 @@ async def get_openapi(gateway: Gateway, request: Request) -> Response:
 # --- the table -----------------------------------------------------------------------------------
 
 _JOBS, _NODES = f"{rest.PREFIX}/jobs", f"{rest.PREFIX}/nodes"
+_GROUPS, _RESOURCES = f"{rest.PREFIX}/groups", f"{rest.PREFIX}/resources"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -523,6 +597,16 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", f"{_NODES}/{{id:int}}/disable", disable_node, rest.Done),
     Operation("POST", f"{_NODES}/{{id:int}}/enable", enable_node, rest.Done),
     Operation("DELETE", f"{_NODES}/{{id:int}}", remove_node, rest.Done),
+    Operation("GET", _GROUPS, list_groups, rest.Groups),
+    Operation("POST", _GROUPS, create_group, rest.NewId, rest.NewGroup, (), 201),
+    Operation("DELETE", f"{_GROUPS}/{{id:int}}", delete_group, rest.Done),
+    Operation("POST", f"{_GROUPS}/{{id:int}}/add", add_to_group, rest.Done, rest.GroupMembers),
+    Operation(
+        "POST", f"{_GROUPS}/{{id:int}}/remove", remove_from_group, rest.Done, rest.GroupMembers
+    ),
+    Operation("GET", _RESOURCES, list_resources, rest.Resources),
+    Operation("PUT", f"{_RESOURCES}/{{name:path}}", set_resource, rest.NewId, rest.ResourceLimit),
+    Operation("DELETE", f"{_RESOURCES}/{{name:path}}", remove_resource, rest.Done),
     Operation("GET", f"{rest.PREFIX}/config/{{key}}", get_config, rest.ConfigValue),
     Operation("GET", f"{rest.PREFIX}/openapi.json", get_openapi, dict[str, Any]),
     Operation("GET", "/healthz", get_health, rest.Health),

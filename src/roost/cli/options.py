@@ -26,9 +26,16 @@ PORT = click.IntRange(0, 65535)
 
 def load() -> Settings:
     """The settings in force for the command that runs, its own options first."""
-    context = click.get_current_context()
-    given = {name: value for name, value in context.params.items() if name in settings.TYPES}
-    return settings.load(given, file=context.find_root().obj)
+    innermost = click.get_current_context()
+    context: click.Context | None = innermost
+    given: dict[str, object] = {}
+    while context is not None:
+        # `roost groups --server URL add …` means the same as with the option at the end.
+        for name, value in context.params.items():
+            if name in settings.TYPES and given.get(name) is None:
+                given[name] = value
+        context = context.parent
+    return settings.load(given, file=innermost.find_root().obj)
 
 
 def set_up_logs(found: Settings) -> None:

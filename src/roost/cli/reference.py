@@ -27,14 +27,21 @@ def _page(cli: click.Group) -> Iterator[str]:
     yield ""
     root = click.Context(cli, info_name="roost", **cli.context_settings)
     yield from _help(cli, root)
-    for name in cli.list_commands(root):
-        command = cli.get_command(root, name)
+    yield from _commands(cli, root, "##")
+
+
+def _commands(group: click.Group, context: click.Context, heading: str) -> Iterator[str]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         assert command is not None
         if not command.hidden:
+            inner = click.Context(command, info_name=name, parent=context)
             yield ""
-            yield f"## roost {name}"
+            yield f"{heading} {inner.command_path}"
             yield ""
-            yield from _help(command, click.Context(command, info_name=name, parent=root))
+            yield from _help(command, inner)
+            if isinstance(command, click.Group):
+                yield from _commands(command, inner, f"{heading}#")
 
 
 def _help(command: click.Command, context: click.Context) -> Iterator[str]:

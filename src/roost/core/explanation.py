@@ -38,6 +38,8 @@ def _why_no_node(farm: Farm, job_id: JobId) -> tuple[Reason, ...]:
     found = farm.floor.obstacles(need, rank_of(job))
     if not found:
         return (Reason("No machine has joined the farm."),)
+    shortage = farm.floor.stock.shortage(need.resources)
+    reasons = [Reason(shortage)] if shortage else []
     by_text: dict[str, list[NodeId]] = {}
     fitting: list[NodeId] = []
     for node, text in found.items():
@@ -46,8 +48,15 @@ def _why_no_node(farm: Farm, job_id: JobId) -> tuple[Reason, ...]:
         else:
             by_text.setdefault(text, []).append(node)
     if fitting and need.hosts_min <= len(fitting):
-        return ()
-    reasons = []
+        served = len(farm.floor.stock.afford(need.resources, fitting))
+        if served < need.hosts_min:
+            reasons.append(
+                Reason(
+                    f"It needs {need.hosts_min} machines at once, "
+                    f"and what is free of its resources serves {served}."
+                )
+            )
+        return tuple(reasons)
     if need.hosts_min > 1:
         reasons.append(
             Reason(f"It needs {need.hosts_min} machines at once, and {len(fitting)} can take it.")

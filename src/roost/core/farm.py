@@ -22,7 +22,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roost.core import jobs, nodes
+from roost.core import groups, jobs, nodes, resources
 from roost.core import messages as m
 from roost.core.lifecycle import FINAL, INITIAL, ON_NODE, TRANSITIONS
 from roost.core.matching import Need, NodeUse, need_of, rank_of
@@ -46,12 +46,15 @@ from roost.core.records import (
     Condition,
     Event,
     Group,
+    GroupId,
     Job,
     JobId,
     JobStatus,
     Moment,
     Node,
     NodeId,
+    Resource,
+    ResourceId,
 )
 from roost.core.tree import Tree
 
@@ -86,12 +89,17 @@ class Farm:
         self.stopping: dict[JobId, set[int]] = {}
         """Attempts that still occupy a node although their job went on without them."""
         self.groups: dict[str, Group] = {}
+        """By name, as conditions refer to them."""
         self.floor = Floor(self.groups)
         self.nodes = self.floor.nodes
         self.node_names: dict[tuple[str, str], NodeId] = {}
         self.next_job_id = 1
         self.next_node_id = 1
         self._saved_next_node_id = 1
+        self.next_group_id = 1
+        self._saved_next_group_id = 1
+        self.next_resource_id = 1
+        self._saved_next_resource_id = 1
         self._deadlines: list[tuple[Moment, NodeId]] = []
         self._backlog: deque[tuple[Moment, AttemptKey]] = deque()
         """Attempts given to a node beyond its CPUs, and when they should have started."""
@@ -101,6 +109,8 @@ class Farm:
         self._new_jobs: dict[JobId, None] = {}
         self._changed_nodes: dict[NodeId, None] = {}
         self._changed_attempts: dict[AttemptKey, Attempt] = {}
+        self._changed_groups: dict[GroupId, Group] = {}
+        self._changed_resources: dict[ResourceId, Resource] = {}
         self._finished_roots: dict[JobId, None] = {}
 
     # --- the contract ---------------------------------------------------------------------
@@ -145,7 +155,15 @@ class Farm:
         changes.nodes.extend(self.nodes[node] for node in self._changed_nodes)
         if self.next_node_id != self._saved_next_node_id:
             changes.next_node_id = self._saved_next_node_id = self.next_node_id
+        changes.groups.extend(self._changed_groups.values())
+        if self.next_group_id != self._saved_next_group_id:
+            changes.next_group_id = self._saved_next_group_id = self.next_group_id
+        changes.resources.extend(self._changed_resources.values())
+        if self.next_resource_id != self._saved_next_resource_id:
+            changes.next_resource_id = self._saved_next_resource_id = self.next_resource_id
         self._new_jobs = {}
+        self._changed_groups = {}
+        self._changed_resources = {}
         self._changed_attempts = {}
         self._changed_nodes = {}
         self._evict_finished()
@@ -160,6 +178,10 @@ class Farm:
             self.nodes[node.id] = node
             self.floor.uses[node.id] = NodeUse()
             self.node_names[node.facts.key] = node.id
+        self.next_group_id = self._saved_next_group_id = records.next_group_id
+        self.groups.update((group.name, group) for group in records.groups)
+        self.next_resource_id = self._saved_next_resource_id = records.next_resource_id
+        self.floor.stock.resources.update((one.name, one) for one in records.resources)
         self.admit(records)
 
     def admit(self, records: LiveRecords) -> None:
@@ -178,6 +200,7 @@ class Farm:
                 self.stopping.setdefault(job.id, set()).add(attempt.number)
             for node in attempt.nodes:
                 self.floor.uses[node].occupy(attempt.key, self.need(job))
+            self.floor.take(self.need(job), attempt.nodes)
         for job in fresh:
             self._update_assigned(job)
             if job.status is S.RUNNABLE:
@@ -359,6 +382,7 @@ class Farm:
             use.occupy(attempt.key, need)
             if use.cpus_busy > self.nodes[node].facts.cpus:
                 self._backlog.append((Moment(self.now + RECALL_AFTER_MS), attempt.key))
+        self.floor.take(need, nodes)
         seen = tuple(node for node in job.nodes if node not in nodes)
         names = ", ".join(self.nodes[node].facts.label for node in nodes)
         job = self.set_status(
@@ -450,6 +474,7 @@ class Farm:
             self.attempts.pop(key), ended_at=self.now, cause=cause, exit_code=exit_code, text=text
         )
         self._changed_attempts[key] = attempt
+        self.floor.give_back(self.floor.uses[attempt.nodes[0]].attempts[key], attempt.nodes)
         for node in attempt.nodes:
             self.floor.uses[node].vacate(key)
             self.floor.wake(node)
@@ -545,6 +570,26 @@ class Farm:
         keys = self.floor.uses[node].attempts
         return [attempt for key in keys if (attempt := self.attempts[key]).nodes[0] == node]
 
+    # --- groups and resources --------------------------------------------------------------
+
+    def set_group(self, group: Group) -> None:
+        self.groups[group.name] = group
+        self._changed_groups[group.id] = group
+
+    def delete_group(self, group: Group) -> None:
+        del self.groups[group.name]
+        self._changed_groups.pop(group.id, None)
+        self._changes.groups_deleted.append(group.id)
+
+    def set_resource(self, resource: Resource) -> None:
+        self.floor.stock.resources[resource.name] = resource
+        self._changed_resources[resource.id] = resource
+
+    def remove_resource(self, resource: Resource) -> None:
+        del self.floor.stock.resources[resource.name]
+        self._changed_resources.pop(resource.id, None)
+        self._changes.resources_deleted.append(resource.id)
+
     # --- memory ---------------------------------------------------------------------------
 
     def _evict_finished(self) -> None:
@@ -587,6 +632,12 @@ HANDLERS: dict[type, Callable[[Farm, Any], object]] = {
     m.SetPriority: jobs.on_set_priority,
     m.SetNodeDisabled: nodes.on_set_node_disabled,
     m.RemoveNode: nodes.on_remove_node,
+    m.CreateGroup: groups.on_create_group,
+    m.DeleteGroup: groups.on_delete_group,
+    m.AddToGroup: groups.on_add_to_group,
+    m.RemoveFromGroup: groups.on_remove_from_group,
+    m.SetResource: resources.on_set_resource,
+    m.RemoveResource: resources.on_remove_resource,
     m.NodeJoined: nodes.on_node_joined,
     m.NodeDisconnected: nodes.on_node_disconnected,
     m.NodeBeat: nodes.on_node_beat,

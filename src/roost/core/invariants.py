@@ -10,6 +10,7 @@ from roost.core.farm import Farm
 from roost.core.lifecycle import FINAL, ON_NODE
 from roost.core.matching import NodeUse, rank_of
 from roost.core.records import JobStatus
+from roost.core.stock import Stock
 from roost.core.tree import Tally, share_of
 
 S = JobStatus
@@ -24,6 +25,8 @@ def check(farm: Farm) -> None:
     _uses_equal_a_recount(farm)
     _queue_is_the_runnable_jobs(farm)
     _holds_are_symmetric(farm)
+    _groups_fit_nodes(farm)
+    _stock_equals_a_recount(farm)
 
 
 def _edges_are_symmetric_and_acyclic(farm: Farm) -> None:
@@ -121,3 +124,24 @@ def _holds_are_symmetric(farm: Farm) -> None:
     by_node = {(job, node) for node, use in farm.floor.uses.items() for job in use.holds}
     assert by_job == by_node, f"holds differ: {by_job ^ by_node}"
     assert all(job in farm.floor.waiting for job, _ in by_job), "a hold for a job not waiting"
+
+
+def _groups_fit_nodes(farm: Farm) -> None:
+    assert all(name == group.name for name, group in farm.groups.items())
+    assert len({group.id for group in farm.groups.values()}) == len(farm.groups)
+    for group in farm.groups.values():
+        assert group.id < farm.next_group_id
+        assert len(set(group.nodes)) == len(group.nodes)
+        assert all(node in farm.nodes for node in group.nodes)
+
+
+def _stock_equals_a_recount(farm: Farm) -> None:
+    stock, naive = farm.floor.stock, Stock()
+    for key, attempt in farm.attempts.items():
+        need = farm.floor.uses[attempt.nodes[0]].attempts[key]
+        naive.take(need.resources, attempt.nodes)
+    assert (stock.amounts, stock.machines) == (naive.amounts, naive.machines), "resources in use"
+    for name, resource in stock.resources.items():
+        assert name == resource.name and resource.id < farm.next_resource_id
+        in_use = stock.in_use(name, resource.per_machine)
+        assert resource.max is None or in_use <= resource.max, f"{in_use} of {name} are in use"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct
 
 from roost.core.records import AttemptKey, Condition, Group, Job, JobId, JobSpec, Node
+from roost.core.stock import Amounts, Stock
 
 Rank = tuple[int, int]
 """Order of runnable jobs: higher priority first, then the older one."""
@@ -38,11 +39,12 @@ class Need(Struct, frozen=True):
     """Platforms it has a command for; None when any will do."""
     hosts_min: int
     hosts_max: int
+    resources: Amounts
 
     @property
     def is_plain(self) -> bool:
         """It asks for CPUs only, so its node can tell by itself when it may start."""
-        return not self.single and not self.unlike and self.hosts_max == 1
+        return not (self.single or self.unlike or self.resources) and self.hosts_max == 1
 
 
 def need_of(spec: JobSpec, conditions: tuple[Condition, ...]) -> Need:
@@ -56,6 +58,7 @@ def need_of(spec: JobSpec, conditions: tuple[Condition, ...]) -> Need:
         platforms=frozenset(command) if isinstance(command, dict) else None,
         hosts_min=spec.min_hosts,
         hosts_max=spec.max_hosts,
+        resources=tuple(sorted((n, amount) for n, amount in spec.resources.items() if amount)),
     )
 
 
@@ -106,6 +109,7 @@ class Candidate(Struct, frozen=True):
     use: NodeUse
     connected: bool
     groups: Mapping[str, Group]
+    stock: Stock
     backlog_cpus: int = 0
     """CPUs of jobs that the node may be given beyond those it has, to start as others end."""
 
@@ -166,6 +170,10 @@ def _shares_machine(c: Candidate) -> str | None:
     return None
 
 
+def _has_resources(c: Candidate) -> str | None:
+    return c.stock.shortage_on(c.need.resources, c.node.id) if c.need.resources else None
+
+
 ELIGIBLE_TESTS: tuple[Test, ...] = (
     _is_enabled,
     _is_active,
@@ -175,8 +183,9 @@ ELIGIBLE_TESTS: tuple[Test, ...] = (
 )
 """What only a change of the node or the job can alter."""
 
-ROOM_TESTS: tuple[Test, ...] = (_has_free_cpus, _shares_machine)
-"""What alters whenever something starts or ends there."""
+ROOM_TESTS: tuple[Test, ...] = (_has_free_cpus, _shares_machine, _has_resources)
+"""What alters whenever something starts or ends. Before them goes `Stock.shortage`, which does not
+depend on the node."""
 
 
 def obstacle(candidate: Candidate, tests: Iterable[Test]) -> str | None:

@@ -16,12 +16,16 @@ from roost.core.records import (
     Attempt,
     AttemptCause,
     Event,
+    Group,
+    GroupId,
     Job,
     JobId,
     JobSpec,
     Node,
     NodeFacts,
     NodeId,
+    Resource,
+    ResourceId,
     Rollup,
 )
 
@@ -98,6 +102,42 @@ class RemoveNode(Struct, frozen=True, tag=True):
     id: NodeId
 
 
+class CreateGroup(Struct, frozen=True, tag=True):
+    """Reply: the id of the new, empty group."""
+
+    name: str
+
+
+class DeleteGroup(Struct, frozen=True, tag=True):
+    """Conditions may go on naming it; they hold for no node then."""
+
+    id: GroupId
+
+
+class AddToGroup(Struct, frozen=True, tag=True):
+    id: GroupId
+    nodes: tuple[NodeId, ...]
+
+
+class RemoveFromGroup(Struct, frozen=True, tag=True):
+    id: GroupId
+    nodes: tuple[NodeId, ...]
+
+
+class SetResource(Struct, frozen=True, tag=True):
+    """Enter a resource into the table, or change it. Reply: its id."""
+
+    name: str
+    max: int | None = None
+    per_machine: bool = False
+
+
+class RemoveResource(Struct, frozen=True, tag=True):
+    """Jobs that need it wait from then on."""
+
+    name: str
+
+
 Command = (
     SubmitJobs
     | CancelJobs
@@ -109,6 +149,12 @@ Command = (
     | SetPriority
     | SetNodeDisabled
     | RemoveNode
+    | CreateGroup
+    | DeleteGroup
+    | AddToGroup
+    | RemoveFromGroup
+    | SetResource
+    | RemoveResource
 )
 
 # --- reports ----------------------------------------------------------------------------------
@@ -289,6 +335,14 @@ class Changes(Struct):
     next_job_id: int | None = None
     """Set when the counter moved; ids are never used twice."""
     next_node_id: int | None = None
+    groups: list[Group] = field(default_factory=list)
+    """New or changed ones."""
+    groups_deleted: list[GroupId] = field(default_factory=list)
+    next_group_id: int | None = None
+    resources: list[Resource] = field(default_factory=list)
+    """New or changed ones."""
+    resources_deleted: list[ResourceId] = field(default_factory=list)
+    next_resource_id: int | None = None
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__struct_fields__)
@@ -305,3 +359,7 @@ class LiveRecords(Struct):
     nodes: list[Node] = field(default_factory=list)
     next_job_id: int = 1
     next_node_id: int = 1
+    groups: list[Group] = field(default_factory=list)
+    next_group_id: int = 1
+    resources: list[Resource] = field(default_factory=list)
+    next_resource_id: int = 1

@@ -12,12 +12,15 @@ multi-host job therefore always gets its nodes: two half-filled jobs cannot bloc
 Jobs that are over in a moment would spend most of their time waiting for the next order. So once
 jobs of a kind are known to be short, a node gets a *backlog* of them beyond its CPUs, worth
 `BACKLOG_MS`, and starts them itself as others end. Only plain jobs, which need nothing but CPUs.
+
+Resources are not held: a job takes them when it starts, and one that lacks some holds no nodes
+either, for nobody knows when they come free.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from roost.core.matching import (
     ELIGIBLE_TESTS,
@@ -29,6 +32,7 @@ from roost.core.matching import (
     obstacle,
 )
 from roost.core.records import Group, JobId, Node, NodeId
+from roost.core.stock import Stock
 
 PLACEMENTS_PER_PASS = 2_000
 BACKLOG_MS = 150
@@ -64,8 +68,10 @@ class Floor:
         self.holds: dict[JobId, dict[NodeId, None]] = {}
         self._paces: dict[Need, int] = {}
         """Of plain kinds: how long their jobs run, see `_PACE_WEIGHT`; in milliseconds."""
+        self.stock = Stock()
         self._fresh_kinds: dict[Need, None] = {}
         self._fresh_nodes: dict[NodeId, None] = {}
+        self._fresh_resources: dict[str, None] = {}
 
     # --- the queue ------------------------------------------------------------------------
 
@@ -87,10 +93,15 @@ class Floor:
         if self.waiting.pop(job, None) is not None:
             self.release_holds(job)
 
-    def release_holds(self, job: JobId) -> None:
-        for node in self.holds.pop(job, ()):
+    def release_holds(self, job: JobId, keep: Collection[NodeId] = ()) -> None:
+        """Free what is held for a job, but for nodes that it can still use."""
+        held = self.holds.get(job, {})
+        for node in [node for node in held if node not in keep]:
+            del held[node]
             del self.uses[node].holds[job]
             self.wake(node)
+        if not held:
+            self.holds.pop(job, None)
 
     def wake(self, node: NodeId) -> None:
         """Something changed there: the next pass looks at it again."""
@@ -99,10 +110,26 @@ class Floor:
     def wake_all(self) -> None:
         self._fresh_nodes.update(dict.fromkeys(self.nodes))
 
+    def take(self, need: Need, nodes: Iterable[NodeId]) -> None:
+        """An attempt takes its resources."""
+        if need.resources:
+            self.stock.take(need.resources, nodes)
+
+    def give_back(self, need: Need, nodes: Iterable[NodeId]) -> None:
+        if need.resources:
+            self.stock.give_back(need.resources, nodes)
+            self.restock(name for name, _ in need.resources)
+
+    def restock(self, names: Iterable[str]) -> None:
+        """There may be more of these: the next pass looks at every kind that needs one."""
+        self._fresh_resources.update(dict.fromkeys(names))
+
     @property
     def has_work(self) -> bool:
         """A pass could find something to start."""
-        return bool(self.waiting) and bool(self._fresh_kinds or self._fresh_nodes)
+        return bool(self.waiting) and bool(
+            self._fresh_kinds or self._fresh_nodes or self._fresh_resources
+        )
 
     # --- asking ---------------------------------------------------------------------------
 
@@ -115,6 +142,7 @@ class Floor:
             self.uses[node],
             node in self.connected,
             self.groups,
+            self.stock,
             self._backlog_cpus(need, node),
         )
 
@@ -145,6 +173,11 @@ class Floor:
         """One pass. `start` is called for each job that got its nodes, and must occupy them."""
         fresh_kinds, fresh_nodes = self._fresh_kinds, self._fresh_nodes
         self._fresh_kinds, self._fresh_nodes = {}, {}
+        fresh_resources, self._fresh_resources = self._fresh_resources, {}
+        if fresh_resources:
+            for need in self.kinds:
+                if any(name in fresh_resources for name, _ in need.resources):
+                    fresh_kinds[need] = None
         needs = list(self.kinds if fresh_nodes else fresh_kinds)
         order: list[tuple[Rank, int, Kind, _Choice]] = []
         for number, need in enumerate(needs):
@@ -221,6 +254,9 @@ class _Choice:
 
     def find(self, rank: Rank) -> tuple[NodeId, ...] | None:
         """The nodes for the job with this rank, or None; a multi-host job may take holds."""
+        if self.need.resources and self.floor.stock.shortage(self.need.resources):
+            self.floor.release_holds(JobId(rank[1]))
+            return None
         if self.need.hosts_max > 1:
             return self._find_several(rank)
         floor, need = self.floor, self.need
@@ -260,6 +296,11 @@ class _Choice:
         held = floor.holds.get(JobId(rank[1]), {})
         ready.sort(key=lambda node: (node not in held, floor.uses[node].cpus_busy, node))
         if len(ready) >= need.hosts_min:
-            return tuple(ready[: need.hosts_max])
+            ready = floor.stock.afford(need.resources, ready)
+            if len(ready) >= need.hosts_min:
+                return tuple(ready[: need.hosts_max])
+            floor.release_holds(JobId(rank[1]))
+            return None
+        floor.release_holds(JobId(rank[1]), keep=set(ready))
         floor.hold(rank, need, ready)
         return None

@@ -1,4 +1,4 @@
-"""What a farm consists of: jobs, attempts, nodes, groups, events.
+"""What a farm consists of: jobs, attempts, nodes, groups, resources, events.
 
 Records are frozen; a change replaces the record. They know nothing of each other beyond ids:
 who is whose child lives in `tree`, who runs where in `farm`. Moments are integer milliseconds
@@ -15,6 +15,7 @@ from msgspec import Struct
 JobId = NewType("JobId", int)
 NodeId = NewType("NodeId", int)
 GroupId = NewType("GroupId", int)
+ResourceId = NewType("ResourceId", int)
 Moment = NewType("Moment", int)
 
 AttemptKey = tuple[JobId, int]
@@ -211,9 +212,22 @@ class Node(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
+    """Nodes under one name, for conditions of jobs. A node may be in several groups."""
+
     id: GroupId
     name: str
     nodes: tuple[NodeId, ...] = ()
+
+
+class Resource(Struct, frozen=True):
+    """A named amount that jobs need while they run, such as licences (spec §9)."""
+
+    id: ResourceId
+    name: str
+    max: int | None = None
+    """None when there is no limit."""
+    per_machine: bool = False
+    """One unit serves all jobs on a machine; else each job takes what it asks for."""
 
 
 class Event(Struct, frozen=True):

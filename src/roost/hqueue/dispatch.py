@@ -27,7 +27,7 @@ from starlette.routing import Route
 from roost.core import jobspec
 from roost.errors import Invalid, ProtocolError, Refused
 from roost.gateway import Gateway
-from roost.hqueue import clients, jobs, service
+from roost.hqueue import clients, groups, jobs, resources, service
 from roost.wire import xmlrpc
 from roost.wire.xmlrpc import Call, Fault
 
@@ -106,6 +106,9 @@ JOB: Final = Kind("int", jobspec.whole)
 JOBS: Final = Kind("array", _list_of(jobspec.whole))
 CLIENT: Final = Kind("int", jobspec.whole)
 CLIENTS: Final = Kind("array", _list_of(jobspec.whole))
+GROUP: Final = Kind("int", jobspec.whole)
+GROUPS: Final = Kind("array", _list_of(jobspec.whole))
+RESOURCES: Final = Kind("array", _list_of(jobspec.whole))
 NUMBER: Final = Kind("int", jobspec.whole)
 MINUTES: Final = Kind("double", _number)
 TEXT: Final = Kind("string", _text)
@@ -178,6 +181,8 @@ class Method(Struct, frozen=True):
 
 _JOB_IDS = Parameter("job_ids", JOBS)
 _JOB_ID = Parameter("job_id", JOB)
+_CLIENT_ID = Parameter("client_id", CLIENT)
+_GROUP_ID = Parameter("group_id", GROUP)
 
 METHODS: dict[str, Method] = {
     # Server
@@ -241,7 +246,7 @@ METHODS: dict[str, Method] = {
         "array",
         (Parameter("client_ids", _or_nothing(CLIENTS), None), ATTRIBS),
     ),
-    "getClient": Method(clients.get_client, "struct", (Parameter("client_id", CLIENT), ATTRIBS)),
+    "getClient": Method(clients.get_client, "struct", (_CLIENT_ID, ATTRIBS)),
     "getClientByName": Method(
         clients.get_client_by_name,
         "struct",
@@ -256,6 +261,28 @@ METHODS: dict[str, Method] = {
     ),
     "setdisabled": Method(
         clients.setdisabled, "boolean", (Parameter("clientname", TEXT), Parameter("disabled", FLAG))
+    ),
+    # Client groups
+    "getClientGroups": Method(
+        groups.get_client_groups,
+        "array",
+        (Parameter("group_ids", _or_nothing(GROUPS), None), ATTRIBS),
+    ),
+    "getClientGroup": Method(groups.get_client_group, "struct", (_GROUP_ID, ATTRIBS)),
+    "getClientGroupByName": Method(
+        groups.get_client_group_by_name, "struct", (Parameter("name", TEXT), ATTRIBS)
+    ),
+    "createClientGroup": Method(groups.create_client_group, "int", (Parameter("name", TEXT),)),
+    "deleteClientGroup": Method(groups.delete_client_group, "nil", (_GROUP_ID,)),
+    "addClientToGroup": Method(groups.add_client_to_group, "nil", (_GROUP_ID, _CLIENT_ID)),
+    "removeClientFromGroup": Method(
+        groups.remove_client_from_group, "nil", (_GROUP_ID, _CLIENT_ID)
+    ),
+    # Resources
+    "getResources": Method(
+        resources.get_resources,
+        "array",
+        (Parameter("resource_ids", _or_nothing(RESOURCES), None),),
     ),
     # Lists of names
     "getAllJobStatusNames": Method(service.get_all_job_status_names, "array"),

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from roost.core.explanation import explain
 from roost.core.lifecycle import FINAL
 from roost.core.messages import Changes, Command
-from roost.core.records import Group, JobId, JobStatus, Moment, NodeId
+from roost.core.records import Group, GroupId, JobId, JobStatus, Moment, NodeId
 from roost.errors import NotFound
-from roost.gateway import FarmCounts, JobFilter, JobView, NodeView, OutputPart, Part
+from roost.gateway import FarmCounts, JobFilter, JobView, NodeView, OutputPart, Part, ResourceView
 from roost.server.engine import Engine, now
 from roost.store import queries
 from roost.store.database import Database
@@ -87,13 +87,18 @@ class Access:
     # --- nodes ----------------------------------------------------------------------------
 
     async def nodes(self, *, with_former: bool = False) -> list[NodeView]:
+        farm = self._engine.farm
+        groups: dict[NodeId, list[GroupId]] = {}
+        for group in farm.groups.values():
+            for member in group.nodes:
+                groups.setdefault(member, []).append(group.id)
         return [
-            self._node_view(node.id)
-            for node in self._engine.farm.nodes.values()
+            self._node_view(node.id, tuple(groups.get(node.id, ())))
+            for node in farm.nodes.values()
             if with_former or not node.leaving
         ]
 
-    def _node_view(self, node_id: NodeId) -> NodeView:
+    def _node_view(self, node_id: NodeId, groups: tuple[GroupId, ...]) -> NodeView:
         floor = self._engine.farm.floor
         node, use = floor.nodes[node_id], floor.uses[node_id]
         connected = node_id in floor.connected
@@ -101,12 +106,24 @@ class Access:
             node=node,
             connected=connected,
             available=connected and node.active and not node.disabled,
+            groups=groups,
             running=tuple(dict.fromkeys(job for job, _ in use.attempts)),
             cpus_busy=min(use.cpus_busy, node.facts.cpus),
         )
 
     async def groups(self) -> list[Group]:
-        return list(self._engine.farm.groups.values())
+        farm = self._engine.farm
+        return [
+            replace(group, nodes=tuple(n for n in group.nodes if not farm.nodes[n].leaving))
+            for group in sorted(farm.groups.values(), key=lambda group: group.id)
+        ]
+
+    async def resources(self) -> list[ResourceView]:
+        stock = self._engine.farm.floor.stock
+        return [
+            ResourceView(one, stock.in_use(one.name, one.per_machine))
+            for one in sorted(stock.resources.values(), key=lambda one: one.id)
+        ]
 
     # --- output ---------------------------------------------------------------------------
 

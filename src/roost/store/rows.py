@@ -40,6 +40,8 @@ from roost.core.records import (
     Attempt,
     AttemptCause,
     Event,
+    Group,
+    GroupId,
     Job,
     JobId,
     JobSpec,
@@ -47,6 +49,8 @@ from roost.core.records import (
     Node,
     NodeFacts,
     NodeId,
+    Resource,
+    ResourceId,
     Rollup,
 )
 from roost.store import schema
@@ -139,6 +143,8 @@ _INSERT_EDGE = _insert(schema.job_edges, ("parent", "child"))
 _INSERT_EVENT = _insert(schema.job_events, ("job", "at", "status", "message"))
 _UPSERT_ATTEMPT = _upsert(schema.attempts)
 _UPSERT_NODE = _upsert(schema.nodes)
+_UPSERT_GROUP = _upsert(schema.groups)
+_UPSERT_RESOURCE = _upsert(schema.resources)
 _UPSERT_COUNTER = _upsert(schema.counters)
 _UPDATE_JOB = Bulk(
     (*JOB_STATE, "this"),
@@ -146,6 +152,13 @@ _UPDATE_JOB = Bulk(
 )
 _DELETE_JOB = Bulk(
     ("this",), lambda dialect: delete(schema.jobs).where(schema.jobs.c.id == bindparam("this"))
+)
+_DELETE_GROUP = Bulk(
+    ("this",), lambda dialect: delete(schema.groups).where(schema.groups.c.id == bindparam("this"))
+)
+_DELETE_RESOURCE = Bulk(
+    ("this",),
+    lambda dialect: delete(schema.resources).where(schema.resources.c.id == bindparam("this")),
 )
 _DELETE_EDGE = Bulk(
     ("over", "under"),
@@ -278,6 +291,26 @@ def node_of(row: Row) -> Node:
     )  # fmt: skip
 
 
+def group_row(group: Group) -> tuple[Any, ...]:
+    return (group.id, group.name, _nodes_text(group.nodes))
+
+
+def group_of(row: Row) -> Group:
+    """The group of a whole row of `client_groups`."""
+    group, name, nodes = row
+    return Group(GroupId(group), name, _nodes_of(nodes))
+
+
+def resource_row(resource: Resource) -> tuple[Any, ...]:
+    return (resource.id, resource.name, resource.max, int(resource.per_machine))
+
+
+def resource_of(row: Row) -> Resource:
+    """The resource of a whole row of `resources`."""
+    resource, name, maximum, per_machine = row
+    return Resource(ResourceId(resource), name, maximum, bool(per_machine))
+
+
 def event_row(event: Event) -> tuple[Any, ...]:
     return (event.job, event.at, event.status, event.message)
 
@@ -309,7 +342,17 @@ def save_changes(connection: Connection, changes: Changes) -> None:
     for chunk in chunks(sorted(moved - gone)):
         connection.execute(_MARK_ROOT, {"ids": chunk})
     _UPSERT_NODE.run(connection, [node_row(node) for node in changes.nodes])
-    counters = {"next_job_id": changes.next_job_id, "next_node_id": changes.next_node_id}
+    # Deletion first: a name may have been given to another in the same batch.
+    _DELETE_GROUP.run(connection, [(group,) for group in changes.groups_deleted])
+    _UPSERT_GROUP.run(connection, [group_row(group) for group in changes.groups])
+    _DELETE_RESOURCE.run(connection, [(one,) for one in changes.resources_deleted])
+    _UPSERT_RESOURCE.run(connection, [resource_row(one) for one in changes.resources])
+    counters = {
+        "next_job_id": changes.next_job_id,
+        "next_node_id": changes.next_node_id,
+        "next_group_id": changes.next_group_id,
+        "next_resource_id": changes.next_resource_id,
+    }
     _UPSERT_COUNTER.run(
         connection, [(name, value) for name, value in counters.items() if value is not None]
     )
@@ -384,12 +427,16 @@ _EDGES = select(schema.job_edges.c.position, schema.job_edges.c.parent, schema.j
 
 def load_live(connection: Connection) -> LiveRecords:
     """The unfinished trees: each job that is not final or still has a running attempt, and all
-    jobs linked with one through edges; all nodes; the counters."""
+    jobs linked with one through edges; all nodes, groups and resources; the counters."""
     seeds = {*connection.scalars(_UNFINISHED), *connection.scalars(_STILL_RUNNING)}
     live = load_component(connection, seeds)
     live.nodes = [
         node_of(row) for row in connection.execute(select(schema.nodes).order_by(schema.nodes.c.id))
     ]
+    groups = connection.execute(select(schema.groups).order_by(schema.groups.c.id))
+    live.groups = [group_of(row) for row in groups]
+    resources = connection.execute(select(schema.resources).order_by(schema.resources.c.id))
+    live.resources = [resource_of(row) for row in resources]
     for name, value in connection.execute(select(schema.counters)):
         setattr(live, name, value)
     return live

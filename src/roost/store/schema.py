@@ -205,6 +205,30 @@ nodes = Table(
     sqlite_strict=True,
 )
 
+groups = Table(
+    "client_groups",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("nodes", Text, nullable=False),
+    UniqueConstraint("name"),
+    CheckConstraint("name <> ''", name="name"),
+    sqlite_strict=True,
+)
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("max", Big),
+    *_flag("per_machine"),
+    UniqueConstraint("name"),
+    CheckConstraint("name <> ''", name="name"),
+    CheckConstraint("max >= 0", name="max"),
+    sqlite_strict=True,
+)
+
 job_events = Table(
     "job_events",
     metadata,

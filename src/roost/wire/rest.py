@@ -161,6 +161,53 @@ class Nodes(Struct, frozen=True):
     nodes: list[NodeDetail]
 
 
+class NewGroup(Struct, frozen=True):
+    """A client group to be made."""
+
+    name: str
+
+
+class NewId(Struct, frozen=True):
+    """The id of what was made."""
+
+    id: int
+
+
+class GroupMembers(Struct, frozen=True):
+    """Ids of the nodes that come into a group or leave it."""
+
+    nodes: list[Annotated[int, Meta(ge=1, le=2**53 - 1)]]
+
+
+class GroupDetail(Struct, frozen=True):
+    id: int
+    name: str
+    nodes: list[int]
+
+
+class Groups(Struct, frozen=True):
+    groups: list[GroupDetail]
+
+
+class ResourceLimit(Struct, frozen=True):
+    """What an administrator says of a resource; `max` null means that there is no limit."""
+
+    max: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None
+    per_machine: bool
+
+
+class ResourceDetail(Struct, frozen=True):
+    id: int
+    name: str
+    max: int | None
+    per_machine: bool
+    in_use: int
+
+
+class Resources(Struct, frozen=True):
+    resources: list[ResourceDetail]
+
+
 class ConfigValue(Struct, frozen=True):
     key: str
     value: str | None

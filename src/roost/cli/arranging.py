@@ -1,0 +1,189 @@
+"""`roost groups` and `roost resources`: what an administrator arranges for all jobs.
+
+Each is a group of commands that lists when it is given nothing to do. Nodes and groups are named
+as people name them, by name or by id; the farm knows them by id.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from roost.cli import options, tables
+from roost.cli.asking import farm
+from roost.errors import NotFound
+
+if TYPE_CHECKING:
+    from roost.remote import Remote
+
+node_names = click.argument("nodes", metavar="NODES…", nargs=-1, required=True)
+group_name = click.argument("group", metavar="GROUP")
+
+
+@click.group(invoke_without_command=True)
+@options.server_url
+@options.as_json
+@click.pass_context
+def groups(context: click.Context, /, as_json: bool, **_: object) -> None:
+    """List client groups, or change them: machines under one name, for hostgroup in jobs."""
+    if context.invoked_subcommand:
+        return
+    with farm() as remote:
+        found = remote.groups()
+        labels = {} if as_json else {node.id: node.label for node in remote.nodes()}
+    if as_json:
+        tables.document({"groups": found})
+        return
+    rows = [
+        (str(group.id), group.name, ", ".join(labels.get(n, f"node {n}") for n in group.nodes))
+        for group in found
+    ]
+    tables.table(("ID", "NAME", "NODES"), rows, numbers="ID")
+    if not found and sys.stdout.isatty():
+        click.echo("No groups. Make one: roost groups create NAME NODES…", err=True)
+
+
+@groups.command("create")
+@click.argument("name")
+@click.argument("nodes", metavar="[NODES…]", nargs=-1)
+@options.server_url
+def create_group(name: str, nodes: tuple[str, ...], **_: object) -> None:
+    """Make a group, with these machines in it."""
+    with farm() as remote:
+        members = find_nodes(remote, nodes)
+        group_id = remote.create_group(name)
+        if members:
+            remote.add_to_group(group_id, members)
+    click.echo(f"Made group {group_id}, {name}.", err=True)
+
+
+@groups.command("delete")
+@group_name
+@options.server_url
+def delete_group(group: str, **_: object) -> None:
+    """Delete a group. Jobs that need it find no machine from then on."""
+    with farm() as remote:
+        remote.delete_group(find_group(remote, group))
+    click.echo(f"Deleted group {group}.", err=True)
+
+
+@groups.command("add")
+@group_name
+@node_names
+@options.server_url
+def add_to_group(group: str, nodes: tuple[str, ...], **_: object) -> None:
+    """Put machines into a group."""
+    with farm() as remote:
+        remote.add_to_group(find_group(remote, group), find_nodes(remote, nodes))
+    click.echo(f"Added {', '.join(nodes)} to group {group}.", err=True)
+
+
+@groups.command("remove")
+@group_name
+@node_names
+@options.server_url
+def remove_from_group(group: str, nodes: tuple[str, ...], **_: object) -> None:
+    """Take machines out of a group. What they run goes on."""
+    with farm() as remote:
+        remote.remove_from_group(find_group(remote, group), find_nodes(remote, nodes))
+    click.echo(f"Took {', '.join(nodes)} out of group {group}.", err=True)
+
+
+def find_group(remote: Remote, text: str) -> int:
+    """A group by its name or else its id. Raises `NotFound`."""
+    found = remote.groups()
+    for group in (*(g for g in found if g.name == text), *(g for g in found if str(g.id) == text)):
+        return group.id
+    raise NotFound(f"There is no client group {text!r}; roost groups lists them.")
+
+
+def find_nodes(remote: Remote, texts: Sequence[str]) -> list[int]:
+    """Nodes by label (`hostname` or `hostname:name`) or else id. Raises `NotFound`."""
+    if not texts:
+        return []
+    found = remote.nodes()
+    by_text = {str(node.id): node.id for node in found}
+    by_text.update((node.label.casefold(), node.id) for node in found)
+    for text in texts:
+        if text.casefold() not in by_text:
+            raise NotFound(f"There is no node {text!r}; roost nodes lists them.")
+    return [by_text[text.casefold()] for text in texts]
+
+
+@click.group(invoke_without_command=True)
+@options.server_url
+@options.as_json
+@click.pass_context
+def resources(context: click.Context, /, as_json: bool, **_: object) -> None:
+    """List what jobs need besides CPUs, such as licences, or change how much there is."""
+    if not context.invoked_subcommand:
+        show_resources(as_json)
+
+
+@resources.command("list")
+@options.server_url
+@options.as_json
+def list_resources(as_json: bool, **_: object) -> None:
+    """List resources, and how much of each is in use."""
+    show_resources(as_json)
+
+
+def show_resources(as_json: bool) -> None:
+    with farm() as remote:
+        found = remote.resources()
+    if as_json:
+        tables.document({"resources": found})
+        return
+    rows = [
+        (
+            one.name,
+            str(one.in_use),
+            "no limit" if one.max is None else str(one.max),
+            "machine" if one.per_machine else "job",
+        )
+        for one in found
+    ]
+    tables.table(("NAME", "IN USE", "MAX", "PER"), rows, numbers="MAX")
+
+
+@resources.command("set")
+@click.argument("name")
+@click.option("--max", "maximum", type=click.IntRange(min=0), metavar="N", help="How many exist.")
+@click.option("--no-limit", is_flag=True, help="As many as anybody needs.")
+@click.option(
+    "--per-machine/--per-job",
+    default=None,
+    help="One unit serves all jobs on a machine, or each job takes what it asks for.  "
+    "[default: as it is; per job for a new one]",
+)
+@options.server_url
+def set_resource(
+    name: str, maximum: int | None, no_limit: bool, per_machine: bool | None, **_: object
+) -> None:
+    """Enter a resource, or change it. What is not given stays as it is."""
+    if no_limit and maximum is not None:
+        raise click.UsageError("--max and --no-limit exclude each other.")
+    with farm() as remote:
+        for old in remote.resources():
+            if old.name == name:
+                maximum = old.max if maximum is None and not no_limit else maximum
+                per_machine = old.per_machine if per_machine is None else per_machine
+        remote.set_resource(name, maximum, per_machine=bool(per_machine))
+    limit = "no limit" if maximum is None else f"{maximum} at most"
+    click.echo(f"{name}: {limit}, per {'machine' if per_machine else 'job'}.", err=True)
+
+
+@resources.command("remove")
+@click.argument("name")
+@options.server_url
+def remove_resource(name: str, **_: object) -> None:
+    """Remove a resource that is not in use. Jobs that need it wait from then on."""
+    with farm() as remote:
+        remote.remove_resource(name)
+    click.echo(f"Removed {name}.", err=True)
+
+
+COMMANDS: tuple[click.Command, ...] = (groups, resources)

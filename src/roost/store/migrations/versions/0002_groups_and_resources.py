@@ -1,0 +1,48 @@
+"""Client groups; resources, with the licences that HQueue has built in and no limit on them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+LICENCES = ("sidefx.license.houdini", "sidefx.license.render", "sidefx.license.karma")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "client_groups",
+        sa.Column("id", BIG, autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("nodes", sa.Text(), nullable=False),
+        sa.CheckConstraint("name <> ''", name=op.f("ck_client_groups_name")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_client_groups")),
+        sa.UniqueConstraint("name", name=op.f("uq_client_groups_name")),
+        sqlite_strict=True,
+    )
+    resources = op.create_table(
+        "resources",
+        sa.Column("id", BIG, autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("max", BIG, nullable=True),
+        sa.Column("per_machine", sa.Integer(), nullable=False),
+        sa.CheckConstraint("per_machine BETWEEN 0 AND 1", name=op.f("ck_resources_per_machine")),
+        sa.CheckConstraint("name <> ''", name=op.f("ck_resources_name")),
+        sa.CheckConstraint("max >= 0", name=op.f("ck_resources_max")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_resources")),
+        sa.UniqueConstraint("name", name=op.f("uq_resources_name")),
+        sqlite_strict=True,
+    )
+    op.bulk_insert(
+        resources,
+        [
+            {"id": number, "name": name, "max": None, "per_machine": 1}
+            for number, name in enumerate(LICENCES, 1)
+        ],
+    )
+    counters = sa.table("counters", sa.column("name", sa.Text), sa.column("value", BIG))
+    op.bulk_insert(counters, [{"name": "next_resource_id", "value": len(LICENCES) + 1}])
