@@ -33,6 +33,34 @@ def test_a_server_killed_at_any_moment_forgets_no_acknowledged_job(farm: Any) ->
     assert all(farm.story(job).count("running") == 1 for job in acknowledged)
 
 
+@pytest.mark.parametrize("victim", ["server", "agent"])
+def test_each_job_runs_once_though_its_server_or_agent_is_killed_again_and_again(
+    farm: Any, signpost: Any, victim: str
+) -> None:
+    farm.start_server()
+    farm.start_agent(cpus=2)
+    children = [
+        {"name": f"{number}", "command": f"echo {number} > {signpost.path}; echo out {number}"}
+        for number in range(300)
+    ]
+    with farm.rpc as rpc:
+        root, *jobs = rpc.newjob({"name": "root", "children": children})
+    ran: list[str] = []
+    for _ in range(4):
+        ran += [signpost.line() for _ in range(50)]
+        if victim == "server":
+            farm.server.kill()
+            farm.start_server()
+        else:
+            farm.agents[""].kill()
+            farm.start_agent(cpus=2)
+    assert farm.wait(root) == "succeeded"
+    ran += [signpost.line() for _ in range(300 - len(ran))]
+    assert signpost.is_silent()
+    assert sorted(map(int, ran)) == list(range(300))
+    assert [farm.output(job) for job in jobs] == [f"out {number}\n" for number in range(300)]
+
+
 def test_running_jobs_go_on_without_their_server_and_are_not_started_twice(
     farm: Any, signpost: Any, gate: Any
 ) -> None:
