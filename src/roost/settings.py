@@ -42,6 +42,8 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     active_timeout_ms: int = 300_000
     requeue_after_gone_ms: int = 300_000
     """How long after a node went silent its jobs are given to others; 0 means never."""
+    max_failures_per_client: int = 0
+    """A node where more runs of one job tree failed gets no more of it; 0 means never."""
     heartbeat_ms: int = 10_000
     body_bytes_max: int = 64 * 1024 * 1024
     config: dict[str, str] = {}
@@ -68,6 +70,7 @@ class Values(Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     active_timeout: float = 300.0
     requeue_after: float = 300.0
+    max_failures_per_client: int = 0
     heartbeat: float = 10.0
     body_bytes_max: int = 64 * 1024 * 1024
     agent_name: str = ""
@@ -110,6 +113,7 @@ class Settings(Struct, frozen=True):
             database_url=values.database_url,
             active_timeout_ms=round(values.active_timeout * 1000),
             requeue_after_gone_ms=round(values.requeue_after * 1000),
+            max_failures_per_client=values.max_failures_per_client,
             heartbeat_ms=round(values.heartbeat * 1000),
             body_bytes_max=values.body_bytes_max,
             config=values.hqueue,

@@ -28,11 +28,13 @@ from roost.core.messages import (
     RemoveFromGroup,
     RescheduleJobs,
     ResumeJobs,
+    SetBlockedWarning,
+    SetConditions,
     SetNodeDisabled,
     SetPriority,
     SubmitJobs,
 )
-from roost.core.records import Group, JobStatus
+from roost.core.records import Condition, Group, JobStatus
 from roost.errors import Conflict, Unavailable
 from roost.hqueue import dispatch, jobs
 
@@ -376,6 +378,47 @@ async def test_setdisabled_is_true_or_none(farm: Any, call: Caller) -> None:
     assert farm.asked == []
     assert await call("setdisabled", "render1:gpu", False) is True
     assert farm.asked == [SetNodeDisabled(2, False)]
+
+
+# --- permitted clients ---------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("nodes", "groups")
+async def test_permitted_clients_are_those_that_pass_the_conditions(
+    farm: Any, call: Caller
+) -> None:
+    farm.add_job(1)
+    farm.add_job(2, conditions=(Condition("hostname", "in", "RENDER1"),))
+    farm.add_job(3, conditions=(Condition("group", "==", "fast"), Condition("os", "==", "linux")))
+    farm.add_job(4, conditions=(Condition("hostname", "in", ""),))
+    everybody = await call("getPermittedClientsList", 1)
+    assert everybody == ["render1", "render1:gpu", "render3.farm.net:only"]
+    assert await call("getPermittedClientsList", 2) == ["render1", "render1:gpu"]
+    assert await call("getPermittedClientList", 3) == ["render1", "render3.farm.net:only"]
+    assert await call("getPermittedClientsList", 4) == []
+    assert (await fault(call, "getPermittedClientsList", 9))[0] == 404
+
+
+async def test_saving_permitted_clients_replaces_all_conditions(farm: Any, call: Caller) -> None:
+    assert await call("savePermittedClientsList", 1, ["a", "b"]) is None
+    assert await call("savePermittedClientList", 1, ["a:", "b:x"]) is None
+    assert await call("savePermittedClientsList", 1, []) is None
+    assert farm.asked == [
+        SetConditions(1, (Condition("hostname", "in", "a,b"),)),
+        SetConditions(1, (Condition("hostname:name", "in", "a:,b:x"),)),
+        SetConditions(1, (Condition("hostname", "in", ""),)),
+    ]
+    for wrong in ([":x"], "", None, [""], [5]):
+        assert (await fault(call, "savePermittedClientsList", 1, wrong))[0] == 400
+    assert len(farm.asked) == 3
+
+
+async def test_the_warning_about_blocked_clients(farm: Any, call: Caller) -> None:
+    assert await call("setShowBlockedClientsWarning", 1, True) is None
+    assert farm.asked == [SetBlockedWarning(1, True)]
+    farm.add_job(1, blocked_warning=True)
+    warned = await call("getJob", 1, ["showBlockedClientsWarning"])
+    assert warned == {"showBlockedClientsWarning": True}
 
 
 # --- client groups -------------------------------------------------------------------------------

@@ -71,6 +71,8 @@ def jobs(draw: st.DrawFn, number: int = 1) -> Job:
         draw(millionths), draw(counts), draw(node_ids), draw(maybe_moments), draw(maybe_moments),
         draw(maybe_moments), draw(maybe_moments), draw(moments) if status in FINAL else None,
         draw(st.sampled_from(["", "succeeded", "failed"])),
+        draw(st.lists(st.tuples(st.integers(1, 2**40), counts), max_size=3).map(tuple)),
+        draw(st.booleans()),
     )  # fmt: skip
 
 
@@ -332,3 +334,13 @@ def test_resources_round_trip(connection: Connection) -> None:
     save_changes(connection, Changes(resources=[more], resources_deleted=gone))
     live = load_live(connection)
     assert (live.resources, live.next_resource_id) == ([more, none], 6)
+
+
+def test_a_changed_spec_replaces_the_old_one(connection: Connection, make: Any) -> None:
+    save_changes(connection, make.submitted(make.job(1), make.job(2)))
+    spec = replace(make.job(1).spec, conditions=(Condition("os", "==", "linux"),))
+    save_changes(
+        connection, Changes(specs=[(JobId(1), spec), (JobId(2), spec)], deleted=[JobId(2)])
+    )
+    (job,) = load_live(connection).jobs
+    assert job.spec == spec

@@ -191,6 +191,7 @@ def _detail(view: JobView) -> rest.JobDetail:
         events=[rest.JobEvent(e.at, e.status, e.message) for e in view.events],
         attempts=[_attempt(attempt) for attempt in view.attempts],
         reasons=_reasons(view.reasons),
+        blocked_warning=job.blocked_warning,
     )
 
 

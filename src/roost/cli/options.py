@@ -98,6 +98,13 @@ serving = together(
         help="Jobs of a node gone for so much longer run elsewhere; 0 never.  [default: 300]",
     ),
     click.option(
+        "--max-failures-per-client",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="A node where more runs of one job tree failed gets no more of it; 0 never.  "
+        "[default: 0]",
+    ),
+    click.option(
         "--heartbeat",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",

@@ -49,6 +49,7 @@ from roost.core.records import (
     GroupId,
     Job,
     JobId,
+    JobSpec,
     JobStatus,
     Moment,
     Node,
@@ -74,6 +75,8 @@ class Rules(Struct, frozen=True):
     """A node silent for this long is inactive and its jobs are abandoned (decision 32)."""
     requeue_after_gone_ms: int = 300_000
     """An abandoned job is run again this long after; 0 leaves it to people, as HQueue does."""
+    max_failures_per_client: int = 0
+    """A node where more runs of a tree failed gets no more of it; 0 never (decision 43)."""
 
 
 class Farm:
@@ -107,6 +110,7 @@ class Farm:
         self._effects: list[Effect] = []
         self._changes = Changes()
         self._new_jobs: dict[JobId, None] = {}
+        self._changed_specs: dict[JobId, None] = {}
         self._changed_nodes: dict[NodeId, None] = {}
         self._changed_attempts: dict[AttemptKey, Attempt] = {}
         self._changed_groups: dict[GroupId, Group] = {}
@@ -149,6 +153,11 @@ class Farm:
         for job_id in touched:
             if job_id not in self._new_jobs and (job := self.jobs.get(job_id)) is not None:
                 changes.jobs.append((job, rollup(job)))
+        changes.specs.extend(
+            (job_id, self.jobs[job_id].spec)
+            for job_id in self._changed_specs
+            if job_id in self.jobs and job_id not in self._new_jobs
+        )
         if self._new_jobs:
             changes.next_job_id = self.next_job_id
         changes.attempts.extend(self._changed_attempts.values())
@@ -162,6 +171,7 @@ class Farm:
         if self.next_resource_id != self._saved_next_resource_id:
             changes.next_resource_id = self._saved_next_resource_id = self.next_resource_id
         self._new_jobs = {}
+        self._changed_specs = {}
         self._changed_groups = {}
         self._changed_resources = {}
         self._changed_attempts = {}
@@ -245,6 +255,11 @@ class Farm:
         self.jobs[job.id] = new
         self.tree.job_changed(job, new)
         return new
+
+    def update_spec(self, job: Job, spec: JobSpec) -> Job:
+        """Replace a job's specification; `requeue_below` it when its need may have changed."""
+        self._changed_specs[job.id] = None
+        return self.update_job(job, spec=spec)
 
     def set_status(self, job: Job, status: JobStatus, message: str = "", **fields: Any) -> Job:
         """Move a job along `TRANSITIONS`; its parents are looked at before the message ends."""
@@ -337,7 +352,29 @@ class Farm:
         return self.jobs[self.tree.root_of(job.id)].spec.conditions
 
     def need(self, job: Job) -> Need:
-        return need_of(job.spec, self.conditions(job))
+        return need_of(job.spec, self.conditions(job), self._blocked_for(job))
+
+    def _blocked_for(self, job: Job) -> frozenset[NodeId]:
+        """Nodes that get no more of this job's tree."""
+        limit = self.rules.max_failures_per_client
+        if not limit:
+            return frozenset()
+        failures = self.jobs[self.tree.root_of(job.id)].failures
+        return frozenset(node for node, count in failures if count > limit)
+
+    def _count_failure(self, job: Job, node: NodeId) -> Job:
+        """A run of the job failed on this node; its root keeps count."""
+        root = self.jobs[self.tree.root_of(job.id)]
+        blocked = self._blocked_for(root)
+        counts = dict(root.failures)
+        counts[node] = counts.get(node, 0) + 1
+        root = self.update_job(root, failures=tuple(counts.items()))
+        if self._blocked_for(root) != blocked:
+            root = self.update_job(root, blocked_warning=True)
+            label = self.nodes[node].facts.label
+            self.log(root.id, "client blocked", f"{counts[node]} runs failed on {label}")
+            self.requeue_below((root.id,))
+        return self.jobs[job.id]
 
     def _enqueue(self, job: Job) -> None:
         if job.id not in self.stopping:
@@ -509,6 +546,9 @@ class Farm:
             command_ended_at=self.now if cause in (C.EXITED, C.TIME_LIMIT) else None,
             progress=max(job.progress, min(progress, PROGRESS_UNIT)),
         )
+        failed = cause is C.NOT_STARTED or (cause is C.EXITED and exit_code != 0)
+        if failed and attempt.purpose != CHILD_ERROR:
+            job = self._count_failure(job, attempt.nodes[0])
         if cause in (C.CANCELLED, C.TIME_LIMIT):
             reason = text or f"its {cause.value} was reached" if cause is C.TIME_LIMIT else text
             self.set_status(job, S.CANCELLED, reason)
@@ -630,6 +670,8 @@ HANDLERS: dict[type, Callable[[Farm, Any], object]] = {
     m.DeleteJobs: jobs.on_delete_jobs,
     m.EjectJobs: jobs.on_eject_jobs,
     m.SetPriority: jobs.on_set_priority,
+    m.SetConditions: jobs.on_set_conditions,
+    m.SetBlockedWarning: jobs.on_set_blocked_warning,
     m.SetNodeDisabled: nodes.on_set_node_disabled,
     m.RemoveNode: nodes.on_remove_node,
     m.CreateGroup: groups.on_create_group,

@@ -2,8 +2,8 @@
 
 One handler per command; which linked jobs an action reaches is decision 2 of the spec. Actions
 skip jobs in a state they do not apply to, and ids nobody knows (decisions 2, 3, 35, 36): callers
-send overlapping lists of roots and children as a matter of course. Submitting is the one command
-that refuses, and it does so before anything has changed.
+send overlapping lists of roots and children as a matter of course. Submitting refuses, and so
+does what concerns one job only; they do it before anything has changed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from roost.core.messages import (
     PauseJobs,
     RescheduleJobs,
     ResumeJobs,
+    SetBlockedWarning,
+    SetConditions,
     SetPriority,
     SubmitJobs,
 )
@@ -213,11 +215,14 @@ def on_reschedule_jobs(farm: Farm, command: RescheduleJobs) -> None:
         for linked in farm.tree.ancestors(job_id):
             if _may_reschedule(farm.jobs[linked]):
                 again[linked] = None
+    forgiven: list[JobId] = []
     for job_id in again:
         job = farm.jobs[job_id]
         attempt = farm.live_attempt(job)
         if attempt is not None:
             farm.end_attempt(attempt.key, AttemptCause.FENCED, text="rescheduled by hand")
+        if job.failures:
+            forgiven.append(job_id)
         farm.set_status(
             job,
             S.QUEUED,
@@ -227,8 +232,11 @@ def on_reschedule_jobs(farm: Farm, command: RescheduleJobs) -> None:
             command_started_at=None,
             command_ended_at=None,
             command_outcome="",
+            failures=(),
+            blocked_warning=False,
         )
         farm.unsettle(job_id)
+    farm.requeue_below(forgiven)
     for job_id in again:
         for parent in farm.tree.parents.get(job_id, ()):
             _open_again(farm, parent)
@@ -274,3 +282,26 @@ def on_set_priority(farm: Farm, command: SetPriority) -> None:
             changed = farm.update_job(job, priority=max(command.priority, 0))
             farm.log(job_id, "priority changed", f"from {job.priority} to {changed.priority}")
             farm.requeue(changed)
+
+
+def on_set_conditions(farm: Farm, command: SetConditions) -> None:
+    """Raises `NotFound`. Jobs beneath it that inherit its conditions follow."""
+    job = _known(farm, command.id)
+    if job.spec.conditions != command.conditions:
+        job = farm.update_spec(job, replace(job.spec, conditions=command.conditions))
+        farm.log(job.id, "conditions changed")
+        farm.requeue_below((job.id,))
+
+
+def on_set_blocked_warning(farm: Farm, command: SetBlockedWarning) -> None:
+    """Raises `NotFound`."""
+    job = _known(farm, command.id)
+    if job.blocked_warning != command.shown:
+        farm.update_job(job, blocked_warning=command.shown)
+
+
+def _known(farm: Farm, job_id: JobId) -> Job:
+    job = farm.jobs.get(job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}; it may have been deleted.")
+    return job

@@ -114,6 +114,23 @@ def conditions_as_dicts(conditions: Iterable[Condition]) -> list[dict[str, str]]
     return [{"type": c.type, "name": c.name, "op": c.op, "value": c.value} for c in conditions]
 
 
+def permitted(clients: Iterable[str]) -> Condition:
+    """The one condition by which exactly these clients may run a job (decision 14).
+
+    Each is `hostname` for all clients there, `hostname:name`, or `hostname:` for the unnamed one.
+    An empty list lets nobody run it. Raises `Invalid`.
+    """
+    names = list(dict.fromkeys(client.strip() for client in clients))
+    for name in names:
+        if not name.partition(":")[0].strip() or not set(name).isdisjoint(",;"):
+            raise Invalid(
+                f"{show(name)} names no client: give hostname, hostname:name, or hostname: for "
+                "the client without a name."
+            )
+    kind = "hostname:name" if any(":" in name for name in names) else "hostname"
+    return Condition(kind, "in", ",".join(names))
+
+
 def seconds_or_unlimited(duration_ms: int | None) -> int:
     """`maxTime` in seconds; -1 for no limit, as the specification allows it to be written."""
     return -1 if duration_ms is None else duration_ms // 1000

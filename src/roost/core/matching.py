@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
-from roost.core.records import AttemptKey, Condition, Group, Job, JobId, JobSpec, Node
+from roost.core.records import AttemptKey, Condition, Group, Job, JobId, JobSpec, Node, NodeId
 from roost.core.stock import Amounts, Stock
 
 Rank = tuple[int, int]
 """Order of runnable jobs: higher priority first, then the older one."""
 
 SINGLE = "single"
+NOBODY = Condition("hostname", "in", "")
+"""What an empty list of permitted clients is saved as (decision 14)."""
 
 
 def rank_of(job: Job) -> Rank:
@@ -40,6 +42,8 @@ class Need(Struct, frozen=True):
     hosts_min: int
     hosts_max: int
     resources: Amounts
+    blocked: frozenset[NodeId]
+    """Nodes on which too much of its tree has failed."""
 
     @property
     def is_plain(self) -> bool:
@@ -47,8 +51,12 @@ class Need(Struct, frozen=True):
         return not (self.single or self.unlike or self.resources) and self.hosts_max == 1
 
 
-def need_of(spec: JobSpec, conditions: tuple[Condition, ...]) -> Need:
-    """What a job with this spec needs, given the conditions in force for it."""
+def need_of(
+    spec: JobSpec,
+    conditions: tuple[Condition, ...],
+    blocked: frozenset[NodeId] = frozenset(),
+) -> Need:
+    """What a job with this spec needs, given what its tree has in force for it."""
     command = spec.command
     return Need(
         conditions=conditions,
@@ -59,6 +67,7 @@ def need_of(spec: JobSpec, conditions: tuple[Condition, ...]) -> Need:
         hosts_min=spec.min_hosts,
         hosts_max=spec.max_hosts,
         resources=tuple(sorted((n, amount) for n, amount in spec.resources.items() if amount)),
+        blocked=blocked,
     )
 
 
@@ -138,6 +147,8 @@ def _has_platform(c: Candidate) -> str | None:
 
 def _passes_conditions(c: Candidate) -> str | None:
     for condition in c.need.conditions:
+        if condition == NOBODY:
+            return "may not run it: the list of clients permitted for the job is empty"
         if not condition_holds(condition, c.node, c.groups):
             return f"fails the condition {condition.name} {condition.op} {condition.value!r}"
     return None
@@ -174,12 +185,19 @@ def _has_resources(c: Candidate) -> str | None:
     return c.stock.shortage_on(c.need.resources, c.node.id) if c.need.resources else None
 
 
+def _is_not_blocked(c: Candidate) -> str | None:
+    if c.node.id not in c.need.blocked:
+        return None
+    return "is blocked: more runs of its tree failed there than max_failures_per_client allows"
+
+
 ELIGIBLE_TESTS: tuple[Test, ...] = (
     _is_enabled,
     _is_active,
     _has_platform,
     _passes_conditions,
     _is_big_enough,
+    _is_not_blocked,
 )
 """What only a change of the node or the job can alter."""
 

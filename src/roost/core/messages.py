@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from roost.core.records import (
     Attempt,
     AttemptCause,
+    Condition,
     Event,
     Group,
     GroupId,
@@ -89,6 +90,20 @@ class SetPriority(Struct, frozen=True, tag=True):
     priority: int
 
 
+class SetConditions(Struct, frozen=True, tag=True):
+    """Replace all conditions of a job; what runs already goes on."""
+
+    id: JobId
+    conditions: tuple[Condition, ...]
+
+
+class SetBlockedWarning(Struct, frozen=True, tag=True):
+    """Show or hide the warning that nodes are blocked for this job."""
+
+    id: JobId
+    shown: bool
+
+
 class SetNodeDisabled(Struct, frozen=True, tag=True):
     """Drain a node (it finishes what it runs and gets nothing new), or enable it again."""
 
@@ -147,6 +162,8 @@ Command = (
     | DeleteJobs
     | EjectJobs
     | SetPriority
+    | SetConditions
+    | SetBlockedWarning
     | SetNodeDisabled
     | RemoveNode
     | CreateGroup
@@ -320,7 +337,9 @@ class Changes(Struct):
     submitted: list[tuple[Job, Rollup]] = field(default_factory=list)
     """New jobs, in their present state."""
     jobs: list[tuple[Job, Rollup]] = field(default_factory=list)
-    """Known jobs whose state or roll-up changed; their spec is as it was, except priority."""
+    """Known jobs whose state or roll-up changed; their spec is as it was."""
+    specs: list[tuple[JobId, JobSpec]] = field(default_factory=list)
+    """Of known jobs whose spec did change."""
     edges: list[tuple[JobId, JobId]] = field(default_factory=list)
     """New (parent, child) pairs, in order; children of a parent keep this order."""
     edges_removed: list[tuple[JobId, JobId]] = field(default_factory=list)

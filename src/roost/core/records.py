@@ -110,6 +110,10 @@ class Job(Struct, frozen=True):
     ended_at: Moment | None = None
     command_outcome: str = ""
     """`succeeded` or `failed` once the own command has ended while children remain (decision 6)."""
+    failures: tuple[tuple[NodeId, int], ...] = ()
+    """Of a root: on which nodes runs of its tree failed, and how many did (decision 43)."""
+    blocked_warning: bool = False
+    """Shown to people: some node gets no more of these jobs, as too many failed there."""
 
 
 class Rollup(Struct, frozen=True):

@@ -212,7 +212,22 @@ METHODS: dict[str, Method] = {
     "setJobPriority": Method(
         jobs.set_job_priority, "nil", (_JOB_IDS, Parameter("priority", NUMBER))
     ),
+    "savePermittedClientsList": Method(
+        jobs.save_permitted_clients_list,
+        "nil",
+        (_JOB_ID, Parameter("clients_list", NAMES)),
+        aliases=("savePermittedClientList",),  # as the news of Houdini 15 have it
+    ),
+    "setShowBlockedClientsWarning": Method(
+        jobs.set_show_blocked_clients_warning, "nil", (_JOB_ID, Parameter("state", FLAG))
+    ),
     # Asking about jobs
+    "getPermittedClientsList": Method(
+        jobs.get_permitted_clients_list,
+        "array",
+        (_JOB_ID,),
+        aliases=("getPermittedClientList",),
+    ),
     "getJob": Method(jobs.get_job, "struct", (_JOB_ID, ATTRIBS)),
     "getJobs": Method(jobs.get_jobs, "array", (_JOB_IDS, ATTRIBS)),
     "getinfo": Method(jobs.getinfo, "struct", (_JOB_ID,)),

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
-from roost.core import jobspec, lifecycle
+from roost.core import jobspec, lifecycle, matching
 from roost.core.messages import (
     CancelJobs,
     DeleteJobs,
@@ -25,6 +25,8 @@ from roost.core.messages import (
     PauseJobs,
     RescheduleJobs,
     ResumeJobs,
+    SetBlockedWarning,
+    SetConditions,
     SetPriority,
 )
 from roost.core.records import PROGRESS_UNIT, JobId, JobStatus, Moment, Node, NodeId
@@ -119,7 +121,7 @@ ATTRIBUTES: dict[str, Attribute] = {
     "progress": _own(lambda view: view.job.progress / PROGRESS_UNIT),
     "queueTime": _own(lambda view: _time(view.job.queued_at)),
     "resources": _spec(lambda view: view.job.spec.resources or None),
-    "showBlockedClientsWarning": _own(lambda _: False),
+    "showBlockedClientsWarning": _own(lambda view: view.job.blocked_warning),
     "startTime": _own(lambda view: _time(view.job.started_at)),
     "status": _own(lambda view: view.job.status.value),
     "tags": _spec(lambda view: view.job.spec.tags),
@@ -348,3 +350,39 @@ async def eject_job_from_client(gateway: Gateway, job_id: JobId) -> None:
 async def set_job_priority(gateway: Gateway, job_ids: tuple[JobId, ...], priority: int) -> None:
     """Set the priority of the specified jobs; below 0 means 0. Roost's own (decision 37)."""
     await gateway.ask(SetPriority(job_ids, max(priority, 0)))
+
+
+# --- permitted clients ---------------------------------------------------------------------------
+
+
+async def get_permitted_clients_list(gateway: Gateway, job_id: JobId) -> object:
+    """Return a list of the clients permitted to run the job: of those registered, the ones that
+    pass its conditions.
+
+    Each as `hostname`, or `hostname:name` if the client has a name. An unknown job is a fault.
+    """
+    views = await gateway.job_views((job_id,), frozenset({Part.CONDITIONS}))
+    if not views:
+        raise _no_job(job_id)
+    groups = {group.name: group for group in await gateway.groups()}
+    return [
+        each.node.facts.label
+        for each in await gateway.nodes()
+        if all(matching.condition_holds(c, each.node, groups) for c in views[0].conditions)
+    ]
+
+
+async def save_permitted_clients_list(
+    gateway: Gateway, job_id: JobId, clients: Sequence[str]
+) -> None:
+    """Let only the specified clients run the job; its previous conditions are replaced.
+
+    `hostname` permits all clients of that host, `hostname:name` one, `hostname:` the one without
+    a name. An empty list permits none. An unknown job is a fault.
+    """
+    await gateway.ask(SetConditions(job_id, (jobspec.permitted(clients),)))
+
+
+async def set_show_blocked_clients_warning(gateway: Gateway, job_id: JobId, state: bool) -> None:
+    """Set the job's attribute showBlockedClientsWarning. An unknown job is a fault."""
+    await gateway.ask(SetBlockedWarning(job_id, state))

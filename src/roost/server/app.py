@@ -63,7 +63,11 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
     output = OutputStore(Path(options.data) / OUTPUT_FOLDER)
     try:
         await database.migrate()
-        rules = Rules(options.active_timeout_ms, options.requeue_after_gone_ms)
+        rules = Rules(
+            options.active_timeout_ms,
+            options.requeue_after_gone_ms,
+            options.max_failures_per_client,
+        )
         agents = Agents(
             lambda: engine, output, options.heartbeat_ms, lambda job: access.job_changed(job)
         )

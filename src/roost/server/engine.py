@@ -30,6 +30,8 @@ from roost.core.messages import (
     Message,
     RescheduleJobs,
     Restarted,
+    SetBlockedWarning,
+    SetConditions,
     SetPriority,
     SubmitJobs,
     Tick,
@@ -227,6 +229,8 @@ def _linked_ids(message: Message) -> tuple[JobId, ...]:
     match message:
         case RescheduleJobs() | DeleteJobs() | SetPriority():
             return message.ids
+        case SetConditions() | SetBlockedWarning():
+            return (message.id,)
         case SubmitJobs():
             return tuple(
                 linked for job in message.jobs for linked in (*job.parent_ids, *job.child_ids)

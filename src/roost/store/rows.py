@@ -131,6 +131,8 @@ JOB_STATE = (
     "tasks_done",
     "tasks_failed",
     "clients_assigned",
+    "failures",
+    "blocked_warning",
 )
 """Columns that follow the record; the others stay as they were submitted."""
 
@@ -149,6 +151,10 @@ _UPSERT_COUNTER = _upsert(schema.counters)
 _UPDATE_JOB = Bulk(
     (*JOB_STATE, "this"),
     lambda dialect: update(schema.jobs).where(schema.jobs.c.id == bindparam("this")),
+)
+_UPDATE_SPEC = Bulk(
+    ("spec", "this"),
+    lambda dialect: update(schema.job_specs).where(schema.job_specs.c.job == bindparam("this")),
 )
 _DELETE_JOB = Bulk(
     ("this",), lambda dialect: delete(schema.jobs).where(schema.jobs.c.id == bindparam("this"))
@@ -179,6 +185,7 @@ _MARK_ROOT = (
 _SPEC = msgspec.json.Decoder(JobSpec)
 _FACTS = msgspec.json.Decoder(NodeFacts)
 _NODES = msgspec.json.Decoder(tuple[NodeId, ...])
+_FAILURES = msgspec.json.Decoder(tuple[tuple[NodeId, int], ...])
 _encode = msgspec.json.Encoder().encode
 _STATUS = {status.value: status for status in JobStatus}
 _CAUSE = {cause.value: cause for cause in AttemptCause}
@@ -222,6 +229,8 @@ def job_state(job: Job, rollup: Rollup) -> tuple[Any, ...]:
         rollup.tasks_done,
         rollup.tasks_failed,
         rollup.clients_assigned,
+        _encode(job.failures).decode() if job.failures else "[]",
+        int(job.blocked_warning),
     )
 
 
@@ -230,8 +239,13 @@ def job_of(row: Row, spec: JobSpec) -> Job:
     job, _, status, queued, priority, tries, progress, attempt, nodes, *times = row[:15]
     return Job(
         job, spec, _STATUS[status], queued, priority, tries, progress, attempt, _nodes_of(nodes),
-        *times,
+        *times, *_record_of_failures(row),
     )  # fmt: skip
+
+
+def _record_of_failures(row: Row) -> tuple[Any, ...]:
+    failures, blocked_warning = row[21:23]
+    return (_FAILURES.decode(failures) if failures != "[]" else (), bool(blocked_warning))
 
 
 def rollup_of(row: Row) -> Rollup:
@@ -382,6 +396,10 @@ def _save_jobs(
         ],
     )
     _INSERT_SPEC.run(connection, [(job.id, spec_text(job.spec)) for job, _ in fresh])
+    _UPDATE_SPEC.run(
+        connection,
+        [(spec_text(spec), job) for job, spec in changes.specs if job not in gone],
+    )
     _UPDATE_JOB.run(
         connection,
         [(*job_state(job, rollup), job.id) for job, rollup in changes.jobs if job.id not in gone],

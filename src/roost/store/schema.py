@@ -29,6 +29,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     literal_column,
+    text,
 )
 
 from roost.core.lifecycle import FINAL
@@ -91,6 +92,10 @@ jobs = Table(
     Column("tasks_done", Integer, nullable=False),
     Column("tasks_failed", Integer, nullable=False),
     Column("clients_assigned", Integer, nullable=False),
+    # A column that came later has a default, for the rows that were there.
+    Column("failures", Text, nullable=False, server_default=text("'[]'")),
+    Column("blocked_warning", Integer, nullable=False, server_default=text("0")),
+    CheckConstraint("blocked_warning BETWEEN 0 AND 1", name="blocked_warning"),
     CheckConstraint(_one_of("status", JobStatus), name="status"),
     CheckConstraint(
         f"({_one_of('status', sorted(FINAL))}) = (ended_at IS NOT NULL)",

@@ -130,6 +130,8 @@ class JobDetail(JobSummary, frozen=True, kw_only=True):
     events: list[JobEvent]
     attempts: list[JobAttempt]
     reasons: list[JobReason]
+    blocked_warning: bool = False
+    """Some node gets no more of this job's tree, because too much of it failed there."""
 
 
 class NodeDetail(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,5 @@
-"""Client groups; resources, with the licences that HQueue has built in and no limit on them."""
+"""What jobs share: client groups; resources, with the licences that HQueue has built in and no
+limit on them; failures counted per tree and node."""
 
 from __future__ import annotations
 
@@ -46,3 +47,12 @@ def upgrade() -> None:
     )
     counters = sa.table("counters", sa.column("name", sa.Text), sa.column("value", BIG))
     op.bulk_insert(counters, [{"name": "next_resource_id", "value": len(LICENCES) + 1}])
+    op.add_column(
+        "jobs",
+        sa.Column("failures", sa.Text(), nullable=False, server_default=sa.text("'[]'")),
+    )
+    # Spelled out, for Alembic would leave the constraint aside.
+    op.execute(
+        "ALTER TABLE jobs ADD COLUMN blocked_warning INTEGER DEFAULT 0 NOT NULL"
+        " CONSTRAINT ck_jobs_blocked_warning CHECK (blocked_warning BETWEEN 0 AND 1)"
+    )
