@@ -77,11 +77,28 @@ class NodeView(Struct, frozen=True):
     groups: tuple[int, ...] = ()
     running: tuple[JobId, ...] = ()
     cpus_busy: int = 0
+    needs_upgrade: bool = False
+    """It runs another Roost than the server."""
 
 
 class ResourceView(Struct, frozen=True):
     resource: Resource
     in_use: int
+
+
+class ServerError(Struct, frozen=True):
+    """Something that went wrong inside the server and was nobody's mistake but ours."""
+
+    id: int
+    at: Moment
+    text: str
+
+
+class ServerErrors(Struct, frozen=True):
+    """`errors` holds the latest, newest first; `total` counts all since the server started."""
+
+    total: int
+    errors: tuple[ServerError, ...] = ()
 
 
 class OutputPart(Struct, frozen=True):
@@ -148,6 +165,14 @@ class Gateway(Protocol):
         """All listed nodes, by id; `with_former` adds those that have left the farm."""
         ...
 
+    async def job_history(self, node: NodeId, limit: int) -> list[JobId]:
+        """The jobs that most recently ended on this node, the latest first; each once."""
+        ...
+
+    async def start_failures(self, node: NodeId, limit: int) -> tuple[int, list[Attempt]]:
+        """How many attempts could not be started on this node, and the latest of them first."""
+        ...
+
     async def groups(self) -> list[Group]:
         """All client groups, by id, with those of their members that are listed."""
         ...
@@ -170,6 +195,12 @@ class Gateway(Protocol):
         ...
 
     async def counts(self) -> FarmCounts: ...
+
+    def note_error(self, text: str) -> None:
+        """Remember an unexpected error, in one sentence."""
+        ...
+
+    def server_errors(self) -> ServerErrors: ...
 
     def config(self, key: str) -> str | None:
         """A setting under HQueue's key name; None when unknown or secret."""

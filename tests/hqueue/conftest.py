@@ -44,6 +44,8 @@ from roost.gateway import (
     OutputPart,
     Part,
     ResourceView,
+    ServerError,
+    ServerErrors,
 )
 
 NOW = Moment(1_760_000_000_000)  # 2025-10-09T08:53:20 UTC
@@ -61,6 +63,10 @@ class FakeGateway:
         self.parts_asked: list[frozenset[Part]] = []
         self.waiting_asked: tuple[int, int | None, int | None] | None = None
         self.failure: Exception | None = None
+        self.settings = {"port": "5000"}
+        self.errors: list[ServerError] = []
+        self.history: dict[int, list[JobId]] = {}
+        self.unstarted: dict[int, list[Attempt]] = {}
         self.changed = asyncio.Condition()
         self.stopped = False
 
@@ -122,6 +128,7 @@ class FakeGateway:
         )
 
     def add_node(self, node_id: int, hostname: str, name: str = "", **more: object) -> None:
+        needs_upgrade = bool(more.pop("needs_upgrade", False))
         facts = NodeFacts(
             hostname,
             name,
@@ -133,7 +140,13 @@ class FakeGateway:
         )
         node = Node(NodeId(node_id), facts, NOW, Moment(NOW - 5_000), load=0.5, **more)
         self.node_views[node_id] = NodeView(
-            node, True, not node.disabled, groups=(4,), running=(JobId(7),), cpus_busy=4
+            node,
+            True,
+            not node.disabled,
+            groups=(4,),
+            running=(JobId(7),),
+            cpus_busy=4,
+            needs_upgrade=needs_upgrade,
         )
 
     async def change(self, job_id: int, status: str, log: bytes = b"") -> None:
@@ -223,6 +236,19 @@ class FakeGateway:
     async def nodes(self, *, with_former: bool = False) -> list[NodeView]:
         return [view for _, view in sorted(self.node_views.items())]
 
+    async def job_history(self, node: NodeId, limit: int) -> list[JobId]:
+        return self.history.get(node, [])[:limit]
+
+    async def start_failures(self, node: NodeId, limit: int) -> tuple[int, list[Attempt]]:
+        found = self.unstarted.get(node, [])
+        return len(found), found[:limit]
+
+    def note_error(self, text: str) -> None:
+        self.errors.insert(0, ServerError(len(self.errors) + 1, NOW, text))
+
+    def server_errors(self) -> ServerErrors:
+        return ServerErrors(len(self.errors), tuple(self.errors))
+
     async def groups(self) -> list[Group]:
         return self.group_list
 
@@ -268,7 +294,7 @@ class FakeGateway:
         return FarmCounts(jobs, len(self.node_views), len(self.node_views), 16, 4)
 
     def config(self, key: str) -> str | None:
-        return {"port": "5000"}.get(key)
+        return self.settings.get(key)
 
     def now(self) -> Moment:
         return NOW

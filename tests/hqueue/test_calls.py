@@ -34,7 +34,7 @@ from roost.core.messages import (
     SetPriority,
     SubmitJobs,
 )
-from roost.core.records import Condition, Group, JobStatus
+from roost.core.records import Attempt, AttemptCause, Condition, Group, JobId, JobStatus
 from roost.errors import Conflict, Unavailable
 from roost.hqueue import dispatch, jobs
 
@@ -378,6 +378,95 @@ async def test_setdisabled_is_true_or_none(farm: Any, call: Caller) -> None:
     assert farm.asked == []
     assert await call("setdisabled", "render1:gpu", False) is True
     assert farm.asked == [SetNodeDisabled(2, False)]
+
+
+# --- a client's past, and what went wrong --------------------------------------------------------
+
+
+@pytest.mark.usefixtures("nodes")
+async def test_what_a_client_ran_and_runs(farm: Any, call: Caller) -> None:
+    farm.history = {1: [9, 8, 7, 6, 5, 4]}
+    assert await call("getJobHistory", 1) == [9, 8, 7, 6, 5]
+    assert await call("getJobHistory", 1, 2) == [9, 8]
+    assert await call("getJobHistory", 99) == []
+    assert await call("getJobIdsAssignedToClient", 1) == [7]
+    assert await call("getJobIdsAssignedToClient", 99) == []
+
+
+async def test_client_errors_are_runs_that_could_not_start(farm: Any, call: Caller) -> None:
+    assert await call("getClientErrors", 1) == {}
+    cause, ended = AttemptCause.NOT_STARTED, farm.now()
+    farm.unstarted = {
+        1: [
+            Attempt(JobId(7), 2, (1,), ended, ended_at=ended, cause=cause, text="no such shell"),
+            Attempt(JobId(3), 1, (1,), ended, ended_at=ended, cause=cause, text="no folder"),
+        ]
+    }
+    answer = await call("getClientErrors", 1)
+    dates = [error.pop("date").value for error in answer["errors"]]
+    assert dates == [NOW_TEXT, NOW_TEXT]
+    about = "could not be started:"
+    assert answer == {
+        "total": 2,
+        "errors": [
+            {"id": 2, "text": f"Job 7 {about} no such shell", "clientId": 1, "jobId": 7},
+            {"id": 1, "text": f"Job 3 {about} no folder", "clientId": 1, "jobId": 3},
+        ],
+    }
+
+
+async def test_server_errors_are_bugs_that_calls_met(
+    farm: Any, call: Caller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await call("getServerErrors") == {}
+    farm.failure = ZeroDivisionError("secret detail")
+    _, told = await fault(call, "cancelJobs", [1])
+    capsys.readouterr()
+    answer = await call("getServerErrors")
+    assert answer["errors"][0].pop("date").value == NOW_TEXT
+    assert answer == {"total": 1, "errors": [{"id": 1, "text": told, "clientId": None}]}
+
+
+async def test_a_client_with_another_roost_needs_an_upgrade(farm: Any, call: Caller) -> None:
+    farm.add_node(1, "old", needs_upgrade=True)
+    farm.add_node(2, "new")
+    wanted = ["needsUpgrade"]
+    assert await call("getClients", None, wanted) == [
+        {"needsUpgrade": True},
+        {"needsUpgrade": False},
+    ]
+
+
+# --- network folders -----------------------------------------------------------------------------
+
+SHARED = "hqserver.sharedNetwork"
+
+
+async def test_hqroot_is_none_until_it_is_configured(call: Caller) -> None:
+    for platform in ("linux", "windows", "macosx", "macos", ""):
+        assert await call("getHQRoot", platform) is None
+    assert await call("getNetworkFolders") == []
+
+
+async def test_hqroot_as_each_platform_sees_it(farm: Any, call: Caller) -> None:
+    farm.settings = {
+        f"{SHARED}.mount.linux": "/mnt/hq",
+        f"{SHARED}.mount.windows": "H:",
+        f"{SHARED}.mount.macosx": "/Volumes/HQShared",
+    }
+    assert await call("getHQRoot", "linux") == "/mnt/hq"
+    assert await call("getEnvRoot", "macosx") == "/Volumes/HQShared"
+    assert await call("getHQRoot", "macos") is None
+    assert await call("getHQRoot", "windows") == "H:"
+    farm.settings |= {f"{SHARED}.host": "files", f"{SHARED}.path.windows": "hq"}
+    assert await call("getHQRoot", "windows") == r"\\files\hq"
+    assert await call("getHQRoot", "windows", False) == "H:"
+    assert await call("getHQRoot", "linux", False) == "/mnt/hq"
+    farm.settings |= {f"{SHARED}.path.windows": "//nas/hq"}
+    assert await call("getHQRoot", "windows", True) == r"\\nas\hq"
+    assert await call("getNetworkFolders") == [
+        {"name": "HQROOT", "linux": "/mnt/hq", "windows": "H:", "macosx": "/Volumes/HQShared"}
+    ]
 
 
 # --- permitted clients ---------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, create_engine, event
 from roost.core.messages import Changes
 from roost.core.records import (
     Attempt,
+    AttemptCause,
     Condition,
     Event,
     JobId,
@@ -247,6 +248,8 @@ def test_a_listing_walks_an_index_and_sorts_nothing(
         (queries.job_ids, ([S.RUNNING, S.FAILED], True)),
         (queries.count_waiting, (5, 1, 3)),
         (queries.attempts_of, (1,)),
+        (queries.job_history, (1, 5)),
+        (queries.start_failures, (1, 5)),
         (queries.job_exists, (1,)),
         (rows.load_component, ([4, 5, 999],)),
     ],
@@ -261,3 +264,52 @@ def test_other_questions_look_up_and_scan_nothing(
 def test_only_waiting_jobs_are_looked_at_to_count_them(shop: Connection) -> None:
     [step] = plans(shop, queries.count_waiting, 5, 1, 3)
     assert "COVERING INDEX jobs_waiting" in step
+
+
+def test_only_the_end_of_a_node_s_history_is_read(shop: Connection) -> None:
+    for step in plans(shop, queries.job_history, 1, 5):
+        assert "attempts_by_node" in step
+    for step in plans(shop, queries.start_failures, 1, 5):
+        assert "attempts_not_started" in step
+
+
+# --- nodes ------------------------------------------------------------------------------------
+
+
+def ended(job: int, number: int, node: int, at: int, cause: str = "exited") -> Attempt:
+    return Attempt(
+        JobId(job), number, (NodeId(node),), Moment(1), ended_at=Moment(at),
+        cause=AttemptCause(cause), text=f"{job}.{number}",
+    )  # fmt: skip
+
+
+def test_the_history_of_a_node_has_each_job_once_the_last_to_end_first(
+    connection: Connection, make: Any
+) -> None:
+    attempts = [
+        ended(1, 1, node=1, at=10),
+        ended(1, 2, node=1, at=40),
+        ended(2, 1, node=1, at=30),
+        ended(3, 1, node=2, at=50),
+        ended(3, 2, node=1, at=20),
+        Attempt(JobId(4), 1, (NodeId(1),), Moment(1)),
+    ]
+    save_changes(connection, make.submitted(*map(make.job, (1, 2, 3, 4)), attempts=attempts))
+    assert queries.job_history(connection, NodeId(1), 5) == [1, 2, 3]
+    assert queries.job_history(connection, NodeId(1), 2) == [1, 2]
+    assert queries.job_history(connection, NodeId(1), 0) == []
+    assert queries.job_history(connection, NodeId(2), 5) == [3]
+    assert queries.job_history(connection, NodeId(9), 5) == []
+
+
+def test_what_could_not_be_started_is_found_by_node(connection: Connection, make: Any) -> None:
+    attempts = [
+        ended(1, 1, node=1, at=10, cause="not started"),
+        ended(1, 2, node=1, at=20, cause="not started"),
+        ended(1, 3, node=1, at=30),
+        ended(2, 1, node=2, at=40, cause="not started"),
+    ]
+    save_changes(connection, make.submitted(make.job(1), make.job(2), attempts=attempts))
+    assert queries.start_failures(connection, NodeId(1), 1) == (2, [attempts[1]])
+    assert queries.start_failures(connection, NodeId(1), 9) == (2, [attempts[1], attempts[0]])
+    assert queries.start_failures(connection, NodeId(9), 9) == (0, [])

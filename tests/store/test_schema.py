@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, insert, text
 from sqlalchemy.dialects import postgresql
@@ -114,6 +116,28 @@ def test_migrations_lead_to_the_schema_to_the_letter(connection: Connection) -> 
     assert {name: _clauses(sql) for name, sql in theirs.items()} == {
         name: _clauses(sql) for name, sql in ours.items()
     }
+
+
+def test_a_farm_of_the_first_form_is_brought_along() -> None:
+    config = Config()
+    config.set_main_option("script_location", "roost.store:migrations")
+    config.set_main_option("path_separator", "os")
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for table in ("jobs", "attempts"):
+            columns = ", ".join(LEGAL[table])
+            values = ", ".join(f":{name}" for name in LEGAL[table])
+            row = LEGAL[table] | ({"nodes": "[7, 8]"} if table == "attempts" else {})
+            connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), row)
+        command.upgrade(config, "head")
+        assert connection.scalar(text("SELECT node FROM attempts")) == 7
+        assert connection.execute(text("SELECT failures, blocked_warning FROM jobs")).one() == (
+            "[]",
+            0,
+        )
+    engine.dispose()
 
 
 def _clauses(parts: list[str]) -> list[str]:

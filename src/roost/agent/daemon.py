@@ -25,6 +25,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
+from roost import package
 from roost.agent import hqnode, plan, probe
 from roost.agent.link import Link, Waits
 from roost.agent.plan import Action, Event, Limits, Plan, RunEnded, RunKey, SignalName
@@ -309,7 +310,7 @@ class Agent:
             cpus=self._options.cpus or probe.cpus(),
             cpu_speed_mhz=probe.cpu_speed_mhz(),
             memory_kb=probe.memory_kb(),
-            version=probe.version(),
+            version=package.version(),
         )
         return Hello(PROTOCOL, facts, self._plan.held())
 

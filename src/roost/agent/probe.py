@@ -7,8 +7,6 @@ error: a node joins even where the system keeps such things to itself.
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import os
 import platform as machine
 import socket
@@ -18,8 +16,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
-
-import roost
 
 
 def hostname() -> str:
@@ -86,14 +82,3 @@ def idle_minutes() -> int:
             with contextlib.suppress(OSError):
                 newest = max(newest, Path("/dev", user.terminal or "").stat().st_atime)
     return int(max(0.0, time.time() - newest) // 60) if newest else -1
-
-
-@functools.cache
-def version() -> str:
-    """A hash over the files of this package: equal on nodes that run the same Roost."""
-    digest = hashlib.sha256()
-    package = Path(roost.__file__ or "").parent
-    for file in sorted(package.rglob("*.py")):
-        digest.update(file.relative_to(package).as_posix().encode() + b"\0")
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]

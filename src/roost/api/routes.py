@@ -238,6 +238,7 @@ def _node(view: NodeView) -> rest.NodeDetail:
         running=list(view.running),
         joined_at=node.joined_at,
         last_beat_at=node.last_beat_at,
+        needs_upgrade=view.needs_upgrade,
     )
 
 
@@ -651,11 +652,9 @@ def _endpoint(
         except Exception:
             error_id = uuid.uuid4().hex[:12]
             _log.exception("request failed", path=request.url.path, error_id=error_id)
-            return _error(
-                500,
-                "The request failed inside the server; "
-                f"its log tells more under error id {error_id}.",
-            )
+            where = f"failed inside the server; its log tells more under error id {error_id}."
+            gateway.note_error(f"{method} {request.url.path} {where}")
+            return _error(500, f"The request {where}")
         return _json(answer, operation.status) if isinstance(answer, Struct) else answer
 
     return endpoint

@@ -17,6 +17,8 @@ from roost.core.records import NodeId
 from roost.gateway import Gateway, NodeView
 from roost.wire.xmlrpc import UtcTime
 
+ERRORS_TOLD_MAX = 100
+
 ALWAYS_AVAILABLE: dict[str, object] = {
     "id": 0,
     "type": "time",
@@ -53,8 +55,7 @@ ATTRIBUTES: dict[str, Callable[[NodeView], object]] = {
     "load": lambda view: view.node.load,
     "memory": lambda view: view.node.facts.memory_kb,
     "name": lambda view: view.node.facts.name,
-    # Nothing can be upgraded yet, so nothing claims to need it (decision 38).
-    "needsUpgrade": lambda _: False,
+    "needsUpgrade": lambda view: view.needs_upgrade,
     "platform": lambda view: view.node.facts.platform,
     "runningJobs": lambda view: view.running,
     "threadId": lambda _: None,
@@ -140,3 +141,39 @@ async def setdisabled(gateway: Gateway, client_name: str, disabled: bool) -> obj
         return None
     await gateway.ask(SetNodeDisabled(view.node.id, disabled))
     return True
+
+
+async def get_client_errors(gateway: Gateway, client_id: int) -> object:
+    """Return the errors of the client: `total`, and `errors` with the latest.
+
+    An error is a run that could not be started there. Each has id (which error of the client it
+    is), date, text, clientId and jobId. An empty dictionary if there is none.
+    """
+    total, failures = await gateway.start_failures(NodeId(client_id), ERRORS_TOLD_MAX)
+    errors = [
+        {
+            "id": total - place,
+            "date": UtcTime(attempt.ended_at or attempt.assigned_at),
+            "text": f"Job {attempt.job} could not be started: {attempt.text}",
+            "clientId": client_id,
+            "jobId": attempt.job,
+        }
+        for place, attempt in enumerate(failures)
+    ]
+    return {"total": total, "errors": errors} if total else {}
+
+
+async def get_job_history(gateway: Gateway, client_id: int, limit: int) -> object:
+    """Return a list of ids for jobs that recently ran on the client, the last to end first.
+
+    At most limit of them; an empty list if the client does not exist.
+    """
+    return await gateway.job_history(NodeId(client_id), limit)
+
+
+async def get_job_ids_assigned_to_client(gateway: Gateway, client_id: int) -> object:
+    """Return a list of ids for jobs that are assigned to the client; empty if there is none."""
+    for view in await gateway.nodes():
+        if view.node.id == client_id:
+            return view.running
+    return []

@@ -27,7 +27,7 @@ from starlette.routing import Route
 from roost.core import jobspec
 from roost.errors import Invalid, ProtocolError, Refused
 from roost.gateway import Gateway
-from roost.hqueue import clients, groups, jobs, resources, service
+from roost.hqueue import clients, folders, groups, jobs, resources, service
 from roost.wire import xmlrpc
 from roost.wire.xmlrpc import Call, Fault
 
@@ -189,6 +189,14 @@ METHODS: dict[str, Method] = {
     "ping": Method(service.ping, "boolean"),
     "getVersion": Method(service.get_version, "string"),
     "getServerTime": Method(service.get_server_time, "dateTime.iso8601"),
+    "getServerErrors": Method(service.get_server_errors, "struct"),
+    "getHQRoot": Method(
+        folders.get_hq_root,
+        "string",
+        (Parameter("platform", TEXT), Parameter("is_client", FLAG, True)),
+        aliases=("getEnvRoot",),  # served until 19.0; what it returned is not documented
+    ),
+    "getNetworkFolders": Method(folders.get_network_folders, "array"),
     "getConfig": Method(service.get_config, "string", (Parameter("key", TEXT),)),
     # Submitting
     "newjob": Method(
@@ -276,6 +284,13 @@ METHODS: dict[str, Method] = {
     ),
     "setdisabled": Method(
         clients.setdisabled, "boolean", (Parameter("clientname", TEXT), Parameter("disabled", FLAG))
+    ),
+    "getClientErrors": Method(clients.get_client_errors, "struct", (_CLIENT_ID,)),
+    "getJobHistory": Method(
+        clients.get_job_history, "array", (_CLIENT_ID, Parameter("limit", NUMBER, 5))
+    ),
+    "getJobIdsAssignedToClient": Method(
+        clients.get_job_ids_assigned_to_client, "array", (_CLIENT_ID,)
     ),
     # Client groups
     "getClientGroups": Method(
@@ -391,17 +406,16 @@ async def answer(gateway: Gateway, call: Call) -> object:
     except Refused as error:
         return Fault(error.status, str(error))
     except Exception:
-        return _bug(call.method)
+        return _bug(gateway, call.method)
 
 
-def _bug(method: str) -> Fault:
+def _bug(gateway: Gateway, method: str) -> Fault:
     """Log the exception at hand under an id, and tell the caller no more than that."""
     error_id = uuid.uuid4().hex[:12]
     _log.exception("method failed", method=method, error_id=error_id)
-    return Fault(
-        INTERNAL_ERROR,
-        f"{method} failed inside the server; its log tells more under error id {error_id}.",
-    )
+    text = f"{method} failed inside the server; its log tells more under error id {error_id}."
+    gateway.note_error(text)
+    return Fault(INTERNAL_ERROR, text)
 
 
 async def _multicall(gateway: Gateway, call: Call) -> object:
@@ -442,7 +456,7 @@ async def respond(gateway: Gateway, body: bytes) -> bytes:
             return await asyncio.to_thread(xmlrpc.encode_answer, result)
         return xmlrpc.encode_answer(result)
     except Exception:
-        return xmlrpc.encode_fault(_bug(call.method))
+        return xmlrpc.encode_fault(_bug(gateway, call.method))
 
 
 def routes(gateway: Gateway, body_bytes_max: int = BODY_BYTES_MAX) -> list[Route]:

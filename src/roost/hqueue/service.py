@@ -32,6 +32,19 @@ async def get_server_time(gateway: Gateway) -> object:
     return UtcTime(gateway.now())
 
 
+async def get_server_errors(gateway: Gateway) -> object:
+    """Return the errors of the server since it started: `total`, and `errors` with the latest.
+
+    Each error has id, date, text and clientId. An empty dictionary if there is none.
+    """
+    found = gateway.server_errors()
+    errors = [
+        {"id": error.id, "date": UtcTime(error.at), "text": error.text, "clientId": None}
+        for error in found.errors
+    ]
+    return {"total": found.total, "errors": errors} if found.total else {}
+
+
 async def get_config(gateway: Gateway, key: str) -> object:
     """Return the configuration value for the given key, or None if there is none.
 

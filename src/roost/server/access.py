@@ -7,22 +7,34 @@ engine; only why a job waits, and the nodes, are asked of the farm in memory.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
+from roost import package
 from roost.core.explanation import explain
 from roost.core.lifecycle import FINAL
 from roost.core.messages import Changes, Command
-from roost.core.records import Group, GroupId, JobId, JobStatus, Moment, NodeId
+from roost.core.records import Attempt, Group, GroupId, JobId, JobStatus, Moment, NodeId
 from roost.errors import NotFound
-from roost.gateway import FarmCounts, JobFilter, JobView, NodeView, OutputPart, Part, ResourceView
+from roost.gateway import (
+    FarmCounts,
+    JobFilter,
+    JobView,
+    NodeView,
+    OutputPart,
+    Part,
+    ResourceView,
+    ServerError,
+    ServerErrors,
+)
 from roost.server.engine import Engine, now
 from roost.store import queries
 from roost.store.database import Database
 from roost.store.output import OutputStore
 
+ERRORS_KEPT = 100
 LEGACY_SECRETS = frozenset({"sqlalchemy.default.url", "smtp_password", "database_url"})
 
 
@@ -41,6 +53,9 @@ class Access:
         self._output = output
         self._config = config
         self._followers: dict[JobId, set[_Follower]] = {}
+        self._errors: deque[ServerError] = deque(maxlen=ERRORS_KEPT)
+        self._errors_total = 0
+        self._version = package.version()
 
     # --- commands -------------------------------------------------------------------------
 
@@ -109,7 +124,14 @@ class Access:
             groups=groups,
             running=tuple(dict.fromkeys(job for job, _ in use.attempts)),
             cpus_busy=min(use.cpus_busy, node.facts.cpus),
+            needs_upgrade=bool(node.facts.version) and node.facts.version != self._version,
         )
+
+    async def job_history(self, node: NodeId, limit: int) -> list[JobId]:
+        return await self._database.read(queries.job_history, node, limit)
+
+    async def start_failures(self, node: NodeId, limit: int) -> tuple[int, list[Attempt]]:
+        return await self._database.read(queries.start_failures, node, limit)
 
     async def groups(self) -> list[Group]:
         farm = self._engine.farm
@@ -195,6 +217,13 @@ class Access:
                 min(farm.floor.uses[node.id].cpus_busy, node.facts.cpus) for node in active
             ),
         )
+
+    def note_error(self, text: str) -> None:
+        self._errors_total += 1
+        self._errors.appendleft(ServerError(self._errors_total, now(), text))
+
+    def server_errors(self) -> ServerErrors:
+        return ServerErrors(self._errors_total, tuple(self._errors))
 
     def config(self, key: str) -> str | None:
         return None if key in LEGACY_SECRETS else self._config.get(key)

@@ -25,6 +25,7 @@ from roost.core.records import (
     JobSpec,
     JobStatus,
     Moment,
+    NodeId,
 )
 from roost.gateway import JobFilter, JobView, Part
 from roost.store import schema
@@ -72,6 +73,17 @@ _EVENTS = (
 _ATTEMPTS = (
     select(schema.attempts).where(_attempts.job.in_(_IDS)).order_by(_attempts.job, _attempts.number)
 )
+_HISTORY = (
+    select(_attempts.job)
+    .where(_attempts.node == _ID, schema.HAS_ENDED)
+    .order_by(_attempts.ended_at.desc())
+)
+_START_FAILURES = (
+    select(schema.attempts)
+    .where(_attempts.node == _ID, schema.NOT_STARTED)
+    .order_by(_attempts.ended_at.desc())
+)
+_START_FAILURES_COUNT = select(func.count()).where(_attempts.node == _ID, schema.NOT_STARTED)
 _SPECS = select(_specs.job, _specs.spec).where(_specs.job.in_(_IDS))
 _EXISTS = select(_jobs.id).where(_jobs.id == _ID)
 
@@ -176,6 +188,24 @@ def count_waiting(
 def attempts_of(connection: Connection, job: JobId) -> list[Attempt]:
     """All attempts of a job, first to latest."""
     return [attempt_of(row) for row in connection.execute(_ATTEMPTS, {"ids": [job]})]
+
+
+def job_history(connection: Connection, node: NodeId, limit: int) -> list[JobId]:
+    """The jobs that most recently ended on this node, the latest first; each once."""
+    found: dict[JobId, None] = {}
+    if limit > 0:
+        for job in connection.scalars(_HISTORY, {"id": node}):
+            found[job] = None
+            if len(found) >= limit:
+                break
+    return list(found)
+
+
+def start_failures(connection: Connection, node: NodeId, limit: int) -> tuple[int, list[Attempt]]:
+    """How many attempts could not be started on this node, and the latest of them first."""
+    total = connection.execute(_START_FAILURES_COUNT, {"id": node}).scalar_one()
+    rows = connection.execute(_START_FAILURES.limit(limit), {"id": node})
+    return total, [attempt_of(row) for row in rows]
 
 
 def _texts(statuses: Iterable[JobStatus]) -> list[str]:

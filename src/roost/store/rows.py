@@ -266,15 +266,16 @@ def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         attempt.cause and attempt.cause.value,
         attempt.exit_code,
         attempt.text,
+        attempt.nodes[0] if attempt.nodes else 0,
     )
 
 
 def attempt_of(row: Row) -> Attempt:
     """The attempt of a whole row of `attempts`."""
-    job, number, nodes, assigned, purpose, started, ended, stopping, cause, exit_code, text = row
+    job, number, nodes, assigned, purpose, started, ended, stopping, cause, code, text, _ = row
     return Attempt(
         job, number, _nodes_of(nodes), assigned, purpose, started, ended, bool(stopping),
-        None if cause is None else _CAUSE[cause], exit_code, text,
+        None if cause is None else _CAUSE[cause], code, text,
     )  # fmt: skip
 
 

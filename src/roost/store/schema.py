@@ -176,6 +176,8 @@ attempts = Table(
     Column("cause", Text),
     Column("exit_code", Big),
     Column("text", Text, nullable=False),
+    # The first of its nodes once more, for the questions that begin with a node.
+    Column("node", Big, nullable=False, server_default=text("0")),
     CheckConstraint("number >= 1", name="number"),
     CheckConstraint("(cause IS NULL) = (ended_at IS NULL)", name="cause_when_ended"),
     sqlite_strict=True,
@@ -188,6 +190,23 @@ Index(
     attempts.c.number,
     sqlite_where=IS_OPEN,
     postgresql_where=IS_OPEN,
+)
+
+HAS_ENDED = attempts.c.ended_at.is_not(None)
+NOT_STARTED = attempts.c.cause == literal_column("'not started'")
+Index(
+    "attempts_by_node",
+    attempts.c.node,
+    attempts.c.ended_at,
+    sqlite_where=HAS_ENDED,
+    postgresql_where=HAS_ENDED,
+)
+Index(
+    "attempts_not_started",
+    attempts.c.node,
+    attempts.c.ended_at,
+    sqlite_where=NOT_STARTED,
+    postgresql_where=NOT_STARTED,
 )
 
 nodes = Table(

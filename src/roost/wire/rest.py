@@ -157,6 +157,8 @@ class NodeDetail(Struct, frozen=True, kw_only=True):
     running: list[int]
     joined_at: int
     last_beat_at: int
+    needs_upgrade: bool = False
+    """It runs another Roost than the server."""
 
 
 class Nodes(Struct, frozen=True):

@@ -1,5 +1,5 @@
 """What jobs share: client groups; resources, with the licences that HQueue has built in and no
-limit on them; failures counted per tree and node."""
+limit on them; failures counted per tree and node. And attempts can be found by their node."""
 
 from __future__ import annotations
 
@@ -56,3 +56,15 @@ def upgrade() -> None:
         "ALTER TABLE jobs ADD COLUMN blocked_warning INTEGER DEFAULT 0 NOT NULL"
         " CONSTRAINT ck_jobs_blocked_warning CHECK (blocked_warning BETWEEN 0 AND 1)"
     )
+    op.add_column("attempts", sa.Column("node", BIG, nullable=False, server_default=sa.text("0")))
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    first = "json_extract(nodes, '$[0]')" if is_sqlite else "(nodes::json->>0)::bigint"
+    op.execute(f"UPDATE attempts SET node = COALESCE({first}, 0)")
+    for name, condition in (
+        ("attempts_by_node", "ended_at IS NOT NULL"),
+        ("attempts_not_started", "cause = 'not started'"),
+    ):
+        where = sa.text(condition)
+        op.create_index(
+            name, "attempts", ["node", "ended_at"], sqlite_where=where, postgresql_where=where
+        )
