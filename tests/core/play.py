@@ -11,7 +11,7 @@ from typing import Any
 
 from roost.core import messages as m
 from roost.core.explanation import explain
-from roost.core.farm import Farm, Rules
+from roost.core.farm import Farm
 from roost.core.invariants import check
 from roost.core.jobspec import parse
 from roost.core.records import (
@@ -27,6 +27,7 @@ from roost.core.records import (
     NodeId,
     Rollup,
 )
+from roost.core.state import Rules
 
 MINUTE = 60_000
 

@@ -7,9 +7,9 @@ from typing import Any
 from play import Play
 
 from roost.core import messages as m
-from roost.core.farm import RECALL_AFTER_MS
 from roost.core.placement import BACKLOG_JOBS_PER_CPU_MAX
 from roost.core.records import AttemptCause, Moment
+from roost.core.state import RECALL_AFTER_MS
 
 
 def a_farm_that_knows_its_jobs_are_short(ran_ms: int = 1, **spec: Any) -> Play:

@@ -14,8 +14,9 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from roost.core import messages as m
-from roost.core.farm import Farm, Rules
+from roost.core.farm import Farm
 from roost.core.records import AttemptKey, JobId, Moment, NodeId
+from roost.core.state import Rules
 from roost.errors import Conflict, Refused, Unavailable
 from roost.store import rows, schema
 from roost.wire import link

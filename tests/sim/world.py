@@ -15,7 +15,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from roost.core.farm import Rules
+from roost.core.state import Rules
 from sim.faults import Faults
 from sim.machine import LIFE_MS_MAX, Machine
 from sim.oracle import Oracle

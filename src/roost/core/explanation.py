@@ -6,15 +6,15 @@ placement walks (`matching`); nodes with the same obstacle are named together.
 
 from __future__ import annotations
 
-from roost.core.farm import Farm
 from roost.core.matching import rank_of
 from roost.core.records import JobId, JobStatus, NodeId, Reason
+from roost.core.state import State
 
 S = JobStatus
 NODES_NAMED_MAX = 4
 
 
-def explain(farm: Farm, job_id: JobId) -> tuple[Reason, ...]:
+def explain(farm: State, job_id: JobId) -> tuple[Reason, ...]:
     """Empty when the job is not waiting, or is about to be placed."""
     job = farm.jobs.get(job_id)
     if job is None:
@@ -32,7 +32,7 @@ def explain(farm: Farm, job_id: JobId) -> tuple[Reason, ...]:
     return _why_no_node(farm, job_id)
 
 
-def _why_no_node(farm: Farm, job_id: JobId) -> tuple[Reason, ...]:
+def _why_no_node(farm: State, job_id: JobId) -> tuple[Reason, ...]:
     job = farm.jobs[job_id]
     need = farm.need(job)
     found = farm.floor.obstacles(need, rank_of(job))

@@ -11,19 +11,16 @@ Always holds: a name is not blank and names one group.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from roost.core.messages import AddToGroup, CreateGroup, DeleteGroup, RemoveFromGroup
 from roost.core.records import Group, GroupId, NodeId
+from roost.core.state import State
 from roost.errors import Conflict, Invalid, NotFound
 
-if TYPE_CHECKING:
-    from roost.core.farm import Farm
 
-
-def on_create_group(farm: Farm, command: CreateGroup) -> GroupId:
+def on_create_group(farm: State, command: CreateGroup) -> GroupId:
     """Raises `Invalid` for a blank name, `Conflict` for one that is taken."""
     name = command.name.strip()
     if not name:
@@ -37,27 +34,27 @@ def on_create_group(farm: Farm, command: CreateGroup) -> GroupId:
     return group.id
 
 
-def on_delete_group(farm: Farm, command: DeleteGroup) -> None:
+def on_delete_group(farm: State, command: DeleteGroup) -> None:
     """Raises `NotFound`."""
     farm.delete_group(_known(farm, command.id))
     farm.floor.wake_all()
 
 
-def on_add_to_group(farm: Farm, command: AddToGroup) -> None:
+def on_add_to_group(farm: State, command: AddToGroup) -> None:
     """Raises `NotFound`. Nodes that are members already stay."""
     group = _known(farm, command.id)
     _refuse_unknown(farm, command.nodes)
     _set_members(farm, group, dict.fromkeys((*group.nodes, *command.nodes)))
 
 
-def on_remove_from_group(farm: Farm, command: RemoveFromGroup) -> None:
+def on_remove_from_group(farm: State, command: RemoveFromGroup) -> None:
     """Raises `NotFound`. Nodes that are no members do not matter."""
     group = _known(farm, command.id)
     _refuse_unknown(farm, command.nodes)
     _set_members(farm, group, [node for node in group.nodes if node not in command.nodes])
 
 
-def _set_members(farm: Farm, group: Group, members: Iterable[NodeId]) -> None:
+def _set_members(farm: State, group: Group, members: Iterable[NodeId]) -> None:
     nodes = tuple(members)
     for node in set(nodes).symmetric_difference(group.nodes):
         farm.floor.wake(node)
@@ -65,14 +62,14 @@ def _set_members(farm: Farm, group: Group, members: Iterable[NodeId]) -> None:
         farm.set_group(replace(group, nodes=nodes))
 
 
-def _known(farm: Farm, group_id: GroupId) -> Group:
+def _known(farm: State, group_id: GroupId) -> Group:
     for group in farm.groups.values():
         if group.id == group_id:
             return group
     raise NotFound(f"There is no client group with id {group_id}.")
 
 
-def _refuse_unknown(farm: Farm, nodes: Iterable[NodeId]) -> None:
+def _refuse_unknown(farm: State, nodes: Iterable[NodeId]) -> None:
     for node in nodes:
         if node not in farm.nodes:
             raise NotFound(f"There is no node with id {node}.")

@@ -6,17 +6,17 @@ that both agree. On in tests and after every step of the simulator.
 
 from __future__ import annotations
 
-from roost.core.farm import Farm
 from roost.core.lifecycle import FINAL, ON_NODE
 from roost.core.matching import NodeUse, rank_of
 from roost.core.records import JobStatus
+from roost.core.state import State
 from roost.core.stock import Stock
 from roost.core.tree import Tally, share_of
 
 S = JobStatus
 
 
-def check(farm: Farm) -> None:
+def check(farm: State) -> None:
     """Raise `AssertionError` naming the first statement that does not hold."""
     _edges_are_symmetric_and_acyclic(farm)
     _tallies_equal_a_recount(farm)
@@ -29,7 +29,7 @@ def check(farm: Farm) -> None:
     _stock_equals_a_recount(farm)
 
 
-def _edges_are_symmetric_and_acyclic(farm: Farm) -> None:
+def _edges_are_symmetric_and_acyclic(farm: State) -> None:
     tree = farm.tree
     down = {(p, c) for p, children in tree.children.items() for c in children}
     up = {(p, c) for c, parents in tree.parents.items() for p in parents}
@@ -41,7 +41,7 @@ def _edges_are_symmetric_and_acyclic(farm: Farm) -> None:
         assert parent not in tree.descendants(child), f"cycle through {parent} -> {child}"
 
 
-def _tallies_equal_a_recount(farm: Farm) -> None:
+def _tallies_equal_a_recount(farm: State) -> None:
     tree = farm.tree
     for parent, tally in tree.tallies.items():
         naive = Tally()
@@ -54,7 +54,7 @@ def _tallies_equal_a_recount(farm: Farm) -> None:
         assert tally.as_tuple() == naive.as_tuple(), f"tally of {parent} is off"
 
 
-def _statuses_fit_children(farm: Farm) -> None:
+def _statuses_fit_children(farm: State) -> None:
     for job in farm.jobs.values():
         assert (job.ended_at is not None) == (job.status in FINAL), f"job {job.id} end time"
         assert job.status not in (S.WAITING, S.EJECTED)
@@ -68,7 +68,7 @@ def _statuses_fit_children(farm: Farm) -> None:
             assert not tally.children_failed, f"job {job.id} succeeded over failed children"
 
 
-def _attempts_fit_statuses(farm: Farm) -> None:
+def _attempts_fit_statuses(farm: State) -> None:
     for key, attempt in farm.attempts.items():
         assert attempt.ended_at is None and attempt.key == key
         if attempt.stopping:
@@ -91,7 +91,7 @@ def _attempts_fit_statuses(farm: Farm) -> None:
             assert not others, f"job {job.id} is {job.status} with a live attempt"
 
 
-def _uses_equal_a_recount(farm: Farm) -> None:
+def _uses_equal_a_recount(farm: State) -> None:
     for node_id, use in farm.floor.uses.items():
         naive = NodeUse()
         for key, attempt in farm.attempts.items():
@@ -106,7 +106,7 @@ def _uses_equal_a_recount(farm: Farm) -> None:
         assert len(jobs) == len(set(jobs)), f"node {node_id} has two attempts of one job"
 
 
-def _queue_is_the_runnable_jobs(farm: Farm) -> None:
+def _queue_is_the_runnable_jobs(farm: State) -> None:
     runnable = {
         job.id
         for job in farm.jobs.values()
@@ -119,14 +119,14 @@ def _queue_is_the_runnable_jobs(farm: Farm) -> None:
         assert kind.need == farm.need(job), f"job {job_id} is queued with an old need"
 
 
-def _holds_are_symmetric(farm: Farm) -> None:
+def _holds_are_symmetric(farm: State) -> None:
     by_job = {(job, node) for job, nodes in farm.floor.holds.items() for node in nodes}
     by_node = {(job, node) for node, use in farm.floor.uses.items() for job in use.holds}
     assert by_job == by_node, f"holds differ: {by_job ^ by_node}"
     assert all(job in farm.floor.waiting for job, _ in by_job), "a hold for a job not waiting"
 
 
-def _groups_fit_nodes(farm: Farm) -> None:
+def _groups_fit_nodes(farm: State) -> None:
     assert all(name == group.name for name, group in farm.groups.items())
     assert len({group.id for group in farm.groups.values()}) == len(farm.groups)
     for group in farm.groups.values():
@@ -135,7 +135,7 @@ def _groups_fit_nodes(farm: Farm) -> None:
         assert all(node in farm.nodes for node in group.nodes)
 
 
-def _stock_equals_a_recount(farm: Farm) -> None:
+def _stock_equals_a_recount(farm: State) -> None:
     stock, naive = farm.floor.stock, Stock()
     for key, attempt in farm.attempts.items():
         need = farm.floor.uses[attempt.nodes[0]].attempts[key]

@@ -9,7 +9,6 @@ does what concerns one job only; they do it before anything has changed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -29,16 +28,14 @@ from roost.core.messages import (
     SubmitJobs,
 )
 from roost.core.records import AttemptCause, Job, JobId, JobSpec, JobStatus
+from roost.core.state import State
 from roost.core.tree import find_cycle
 from roost.errors import Conflict, Invalid, NotFound
-
-if TYPE_CHECKING:
-    from roost.core.farm import Farm
 
 S = JobStatus
 
 
-def on_submit_jobs(farm: Farm, command: SubmitJobs) -> list[JobId]:
+def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
     """All of the jobs or none. Raises `NotFound`, `Conflict` or `Invalid`, naming the job."""
     new_jobs = command.jobs
     for new in new_jobs:
@@ -83,7 +80,7 @@ def on_submit_jobs(farm: Farm, command: SubmitJobs) -> list[JobId]:
     return ids
 
 
-def _with_inherited_submitter(farm: Farm, new: NewJob, parents: Iterable[JobId]) -> JobSpec:
+def _with_inherited_submitter(farm: State, new: NewJob, parents: Iterable[JobId]) -> JobSpec:
     if not new.spec.submitted_by:
         for parent in parents:
             job = farm.jobs.get(parent)
@@ -92,7 +89,7 @@ def _with_inherited_submitter(farm: Farm, new: NewJob, parents: Iterable[JobId])
     return new.spec
 
 
-def _refuse_bad_links(farm: Farm, new: NewJob) -> None:
+def _refuse_bad_links(farm: State, new: NewJob) -> None:
     for linked in (*new.parent_ids, *new.child_ids):
         if linked not in farm.jobs:
             raise NotFound(
@@ -107,7 +104,7 @@ def _refuse_bad_links(farm: Farm, new: NewJob) -> None:
             )
 
 
-def _refuse_cycles(farm: Farm, new_jobs: tuple[NewJob, ...]) -> None:
+def _refuse_cycles(farm: State, new_jobs: tuple[NewJob, ...]) -> None:
     """New jobs are numbered -1, -2, … here, so that they cannot be mixed up with known ones."""
     if not any(new.child_ids or any(p >= i for p in new.parents) for i, new in enumerate(new_jobs)):
         return
@@ -141,7 +138,7 @@ class _Merged(dict[int, list[int]]):
         return [*super().get(key, ()), *self.known.get(JobId(key), ())]
 
 
-def _open_again(farm: Farm, job_id: JobId) -> None:
+def _open_again(farm: State, job_id: JobId) -> None:
     """The job has an open child: it waits for it, and so do the jobs above that were past it.
 
     A cancelled job is past it for good, and one that is running or paused asks when it is done.
@@ -159,14 +156,14 @@ def _open_again(farm: Farm, job_id: JobId) -> None:
             waiting.extend(farm.tree.parents.get(one, ()))
 
 
-def on_cancel_jobs(farm: Farm, command: CancelJobs) -> None:
+def on_cancel_jobs(farm: State, command: CancelJobs) -> None:
     for job_id in farm.tree.with_descendants(command.ids):
         job = farm.jobs[job_id]
         if job.status not in FINAL:
             cancel(farm, job)
 
 
-def cancel(farm: Farm, job: Job, message: str = "") -> None:
+def cancel(farm: State, job: Job, message: str = "") -> None:
     """The job is cancelled at once; what runs of it is stopped and keeps its room until then."""
     attempt = farm.live_attempt(job)
     farm.set_status(job, S.CANCELLED, message)
@@ -174,7 +171,7 @@ def cancel(farm: Farm, job: Job, message: str = "") -> None:
         farm.stop_attempt(attempt, "cancel")
 
 
-def on_pause_jobs(farm: Farm, command: PauseJobs) -> None:
+def on_pause_jobs(farm: State, command: PauseJobs) -> None:
     for job_id in farm.tree.with_descendants(command.ids):
         job = farm.jobs[job_id]
         if job.status in (S.RUNNABLE, S.QUEUED):
@@ -186,7 +183,7 @@ def on_pause_jobs(farm: Farm, command: PauseJobs) -> None:
             farm.signal(attempt, "pause")
 
 
-def on_resume_jobs(farm: Farm, command: ResumeJobs) -> None:
+def on_resume_jobs(farm: State, command: ResumeJobs) -> None:
     for job_id in farm.tree.with_descendants(command.ids):
         job = farm.jobs[job_id]
         if job.status not in (S.PAUSED, S.PAUSING):
@@ -200,7 +197,7 @@ def on_resume_jobs(farm: Farm, command: ResumeJobs) -> None:
             farm.unsettle(job_id)
 
 
-def on_reschedule_jobs(farm: Farm, command: RescheduleJobs) -> None:
+def on_reschedule_jobs(farm: State, command: RescheduleJobs) -> None:
     """Finished jobs, their finished ancestors, their failed descendants (decision 2)."""
     again: dict[JobId, None] = {}
     for job_id in command.ids:
@@ -246,7 +243,7 @@ def _may_reschedule(job: Job) -> bool:
     return job.status in FINAL or job.status is S.ABANDONED
 
 
-def on_delete_jobs(farm: Farm, command: DeleteJobs) -> None:
+def on_delete_jobs(farm: State, command: DeleteJobs) -> None:
     """A job below the deleted ones stays while it has a parent that stays (decision 2)."""
     named = {job for job in command.ids if job in farm.jobs}
     doomed: dict[JobId, None] = {}
@@ -266,7 +263,7 @@ def on_delete_jobs(farm: Farm, command: DeleteJobs) -> None:
         farm.emit(DeleteOutput(job_id))
 
 
-def on_eject_jobs(farm: Farm, command: EjectJobs) -> None:
+def on_eject_jobs(farm: State, command: EjectJobs) -> None:
     for job_id in farm.tree.with_descendants(command.ids):
         job = farm.jobs[job_id]
         attempt = farm.live_attempt(job)
@@ -275,7 +272,7 @@ def on_eject_jobs(farm: Farm, command: EjectJobs) -> None:
             farm.signal(attempt, "eject")
 
 
-def on_set_priority(farm: Farm, command: SetPriority) -> None:
+def on_set_priority(farm: State, command: SetPriority) -> None:
     for job_id in dict.fromkeys(command.ids):
         job = farm.jobs.get(job_id)
         if job is not None:
@@ -284,7 +281,7 @@ def on_set_priority(farm: Farm, command: SetPriority) -> None:
             farm.requeue(changed)
 
 
-def on_set_conditions(farm: Farm, command: SetConditions) -> None:
+def on_set_conditions(farm: State, command: SetConditions) -> None:
     """Raises `NotFound`. Jobs beneath it that inherit its conditions follow."""
     job = _known(farm, command.id)
     if job.spec.conditions != command.conditions:
@@ -293,14 +290,14 @@ def on_set_conditions(farm: Farm, command: SetConditions) -> None:
         farm.requeue_below((job.id,))
 
 
-def on_set_blocked_warning(farm: Farm, command: SetBlockedWarning) -> None:
+def on_set_blocked_warning(farm: State, command: SetBlockedWarning) -> None:
     """Raises `NotFound`."""
     job = _known(farm, command.id)
     if job.blocked_warning != command.shown:
         farm.update_job(job, blocked_warning=command.shown)
 
 
-def _known(farm: Farm, job_id: JobId) -> Job:
+def _known(farm: State, job_id: JobId) -> Job:
     job = farm.jobs.get(job_id)
     if job is None:
         raise NotFound(f"There is no job {job_id}; it may have been deleted.")

@@ -12,8 +12,6 @@ attempts are fenced off for ever and the jobs run again, once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from roost.core.jobs import cancel
 from roost.core.lifecycle import FINAL
 from roost.core.matching import NodeUse
@@ -45,10 +43,8 @@ from roost.core.records import (
     Node,
     NodeId,
 )
+from roost.core.state import State
 from roost.errors import Conflict, NotFound
-
-if TYPE_CHECKING:
-    from roost.core.farm import Farm
 
 S = JobStatus
 
@@ -59,7 +55,7 @@ BEAT_SAVED_EVERY_MS = 60_000
 # --- joining and leaving ----------------------------------------------------------------------
 
 
-def on_node_joined(farm: Farm, report: NodeJoined) -> NodeId:
+def on_node_joined(farm: State, report: NodeJoined) -> NodeId:
     facts = report.facts
     known_id = farm.node_names.get(facts.key)
     if known_id is None:
@@ -87,7 +83,7 @@ def on_node_joined(farm: Farm, report: NodeJoined) -> NodeId:
     return node_id
 
 
-def _refuse_while_alive(farm: Farm, node: Node) -> None:
+def _refuse_while_alive(farm: State, node: Node) -> None:
     label = node.facts.label
     if node.id in farm.floor.connected:
         raise Conflict(
@@ -100,7 +96,7 @@ def _refuse_while_alive(farm: Farm, node: Node) -> None:
         )
 
 
-def _reconcile(farm: Farm, node_id: NodeId, held: tuple[HeldAttempt, ...]) -> None:
+def _reconcile(farm: State, node_id: NodeId, held: tuple[HeldAttempt, ...]) -> None:
     """Bring what the agent has and what the farm wants together."""
     held_by_key: dict[AttemptKey, HeldAttempt] = {(one.job, one.number): one for one in held}
     for key, one in held_by_key.items():
@@ -123,7 +119,7 @@ def _reconcile(farm: Farm, node_id: NodeId, held: tuple[HeldAttempt, ...]) -> No
             _repeat_wish(farm, attempt)
 
 
-def _take_back(farm: Farm, attempt: Attempt, held: HeldAttempt) -> None:
+def _take_back(farm: State, attempt: Attempt, held: HeldAttempt) -> None:
     job = farm.jobs.get(attempt.job)
     if job is None or attempt.stopping:
         farm.signal(attempt, "cancel")
@@ -141,7 +137,7 @@ def _take_back(farm: Farm, attempt: Attempt, held: HeldAttempt) -> None:
         _repeat_wish(farm, attempt)
 
 
-def _repeat_wish(farm: Farm, attempt: Attempt) -> None:
+def _repeat_wish(farm: State, attempt: Attempt) -> None:
     """What people asked of a job may have been lost with the connection: say it again."""
     status = farm.jobs[attempt.job].status
     if status in (S.PAUSING, S.PAUSED):
@@ -152,12 +148,12 @@ def _repeat_wish(farm: Farm, attempt: Attempt) -> None:
         farm.signal(attempt, "eject")
 
 
-def on_node_disconnected(farm: Farm, report: NodeDisconnected) -> None:
+def on_node_disconnected(farm: State, report: NodeDisconnected) -> None:
     if farm.floor.connected.get(report.node) == report.connection:
         del farm.floor.connected[report.node]
 
 
-def on_node_left(farm: Farm, report: NodeLeft) -> None:
+def on_node_left(farm: State, report: NodeLeft) -> None:
     """`terminate()` on the node (API page, HQueue Client API)."""
     node = farm.nodes.get(report.node)
     if node is None or node.leaving:
@@ -170,7 +166,7 @@ def on_node_left(farm: Farm, report: NodeLeft) -> None:
                 cancel(farm, job, "its node is leaving the farm")
 
 
-def on_remove_node(farm: Farm, command: RemoveNode) -> None:
+def on_remove_node(farm: State, command: RemoveNode) -> None:
     """Raises `NotFound`. The jobs on it are abandoned at once (spec §5)."""
     node = _listed(farm, command.id)
     if node.active:
@@ -179,7 +175,7 @@ def on_remove_node(farm: Farm, command: RemoveNode) -> None:
     farm.emit(DropNode(node.id))
 
 
-def on_set_node_disabled(farm: Farm, command: SetNodeDisabled) -> None:
+def on_set_node_disabled(farm: State, command: SetNodeDisabled) -> None:
     """Raises `NotFound`."""
     node = _listed(farm, command.id)
     if node.disabled != command.disabled:
@@ -187,7 +183,7 @@ def on_set_node_disabled(farm: Farm, command: SetNodeDisabled) -> None:
         farm.floor.wake(node.id)
 
 
-def _listed(farm: Farm, node_id: NodeId) -> Node:
+def _listed(farm: State, node_id: NodeId) -> Node:
     node = farm.nodes.get(node_id)
     if node is None or node.leaving:
         raise NotFound(f"There is no node with id {node_id}.")
@@ -197,7 +193,7 @@ def _listed(farm: Farm, node_id: NodeId) -> Node:
 # --- beats and attempts -----------------------------------------------------------------------
 
 
-def on_node_beat(farm: Farm, report: NodeBeat) -> None:
+def on_node_beat(farm: State, report: NodeBeat) -> None:
     node = farm.nodes.get(report.node)
     if node is None or report.node not in farm.floor.connected:
         return
@@ -216,7 +212,7 @@ def on_node_beat(farm: Farm, report: NodeBeat) -> None:
                 farm.update_job(job, progress=min(progress, 1_000_000))
 
 
-def on_node_reported(farm: Farm, message: NodeReported) -> None:
+def on_node_reported(farm: State, message: NodeReported) -> None:
     report = message.report
     attempt = farm.attempts.get((report.job, report.number))
     if attempt is None or attempt.nodes[0] != message.node:
@@ -236,7 +232,7 @@ def on_node_reported(farm: Farm, message: NodeReported) -> None:
             farm.conclude(attempt, report.cause, report.exit_code, report.text, report.progress)
 
 
-def _attempt_started(farm: Farm, attempt: Attempt) -> None:
+def _attempt_started(farm: State, attempt: Attempt) -> None:
     if attempt.started_at is None:
         farm.update_attempt(attempt, started_at=farm.now)
         job = farm.jobs.get(attempt.job)
@@ -244,7 +240,7 @@ def _attempt_started(farm: Farm, attempt: Attempt) -> None:
             farm.update_job(job, command_started_at=farm.now)
 
 
-def _move(farm: Farm, attempt: Attempt, sources: tuple[JobStatus, ...], target: JobStatus) -> None:
+def _move(farm: State, attempt: Attempt, sources: tuple[JobStatus, ...], target: JobStatus) -> None:
     job = farm.jobs.get(attempt.job)
     if job is not None and not attempt.stopping and job.attempt == attempt.number:
         if job.status in sources:
@@ -254,7 +250,7 @@ def _move(farm: Farm, attempt: Attempt, sources: tuple[JobStatus, ...], target: 
 # --- time -------------------------------------------------------------------------------------
 
 
-def on_tick(farm: Farm, _: Tick) -> None:
+def on_tick(farm: State, _: Tick) -> None:
     for node_id in farm.due_nodes():
         _look_at(farm, farm.nodes[node_id])
     farm.recall_backlog()
@@ -262,7 +258,7 @@ def on_tick(farm: Farm, _: Tick) -> None:
         farm.floor.place(farm.start_attempt)
 
 
-def _look_at(farm: Farm, node: Node) -> None:
+def _look_at(farm: State, node: Node) -> None:
     silent_at = Moment(node.last_beat_at + farm.rules.active_timeout_ms)
     gone_at = Moment(silent_at + farm.rules.requeue_after_gone_ms)
     if farm.now < silent_at:
@@ -279,7 +275,7 @@ def _look_at(farm: Farm, node: Node) -> None:
         farm.conclude(attempt, AttemptCause.FENCED, text=f"{node.facts.label} is gone")
 
 
-def _go_silent(farm: Farm, node: Node, why: str) -> None:
+def _go_silent(farm: State, node: Node, why: str) -> None:
     farm.update_node(node, active=False)
     farm.floor.connected.pop(node.id, None)  # its farewell may never come
     farm.emit(DropNode(node.id))
@@ -292,7 +288,7 @@ def _go_silent(farm: Farm, node: Node, why: str) -> None:
             farm.set_status(job, S.ABANDONED, f"{node.facts.label} {why}")
 
 
-def on_restarted(farm: Farm, _: Restarted) -> None:
+def on_restarted(farm: State, _: Restarted) -> None:
     """Silence while the server was down is nobody's fault: every node gets a full timeout."""
     for node in list(farm.nodes.values()):
         if node.active and not node.leaving:

@@ -10,17 +10,13 @@ what counts as in use cannot change, nor the resource go away, while some of it 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from roost.core.messages import RemoveResource, SetResource
 from roost.core.records import Resource, ResourceId
+from roost.core.state import State
 from roost.errors import Conflict, Invalid, NotFound
 
-if TYPE_CHECKING:
-    from roost.core.farm import Farm
 
-
-def on_set_resource(farm: Farm, command: SetResource) -> ResourceId:
+def on_set_resource(farm: State, command: SetResource) -> ResourceId:
     """Raises `Invalid` for a blank name or a maximum below 0, `Conflict` while too much is used."""
     name, maximum = command.name.strip(), command.max
     if not name:
@@ -44,7 +40,7 @@ def on_set_resource(farm: Farm, command: SetResource) -> ResourceId:
     return resource_id
 
 
-def on_remove_resource(farm: Farm, command: RemoveResource) -> None:
+def on_remove_resource(farm: State, command: RemoveResource) -> None:
     """Raises `NotFound`, or `Conflict` while some of it is in use."""
     stock = farm.floor.stock
     resource = stock.resources.get(command.name)

@@ -25,7 +25,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from roost import __version__
 from roost.api import routes as api
-from roost.core.farm import Rules
+from roost.core.state import Rules
 from roost.errors import Conflict, Invalid
 from roost.folder import lock_folder
 from roost.hqueue import dispatch as hqueue

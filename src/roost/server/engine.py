@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 from msgspec import Struct
 
-from roost.core.farm import Farm, Rules
+from roost.core.farm import Farm
 from roost.core.messages import (
     Changes,
     Command,
@@ -37,6 +37,7 @@ from roost.core.messages import (
     Tick,
 )
 from roost.core.records import JobId, Moment
+from roost.core.state import Rules
 from roost.errors import Refused, StoreFailure, Unavailable
 from roost.store.database import Database
 from roost.store.rows import load_component, load_live

@@ -1,0 +1,519 @@
+"""The state of a farm, and the steps by which it changes.
+
+All live records, the indexes over them, what has changed since it was last saved, and what the
+outside world is to be told. The steps here keep these together: whoever sets a status moves the
+job in the queue, tells its parents and writes its story in one call. By which rules a job moves
+on is here too; who asked for it is in the handlers (`jobs`, `nodes`, `groups`, `resources`), and
+how they are reached is in `farm`. No clock, no I/O, no randomness.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from roost.core.lifecycle import FINAL, INITIAL, ON_NODE, TRANSITIONS
+from roost.core.matching import Need, need_of, rank_of
+from roost.core.messages import (
+    AttemptOrder,
+    Changes,
+    Effect,
+    SignalAction,
+    SignalAttempt,
+    StartAttempt,
+)
+from roost.core.placement import Floor
+from roost.core.records import (
+    PROGRESS_UNIT,
+    Attempt,
+    AttemptCause,
+    AttemptKey,
+    Condition,
+    Event,
+    Group,
+    GroupId,
+    Job,
+    JobId,
+    JobSpec,
+    JobStatus,
+    Moment,
+    Node,
+    NodeId,
+    Resource,
+    ResourceId,
+)
+from roost.core.tree import Tree
+
+S = JobStatus
+C = AttemptCause
+
+RECALL_AFTER_MS = 1_000
+"""An attempt that waits on its node for longer is taken back."""
+CHILD_ERROR = "child error"
+"""Purpose of an attempt that runs only the onChildError script."""
+
+
+class Rules(Struct, frozen=True):
+    """The farm's own settings; durations in milliseconds."""
+
+    active_timeout_ms: int = 300_000
+    """A node silent for this long is inactive and its jobs are abandoned (decision 32)."""
+    requeue_after_gone_ms: int = 300_000
+    """An abandoned job is run again this long after; 0 leaves it to people, as HQueue does."""
+    max_failures_per_client: int = 0
+    """A node where more runs of a tree failed gets no more of it; 0 never (decision 43)."""
+
+
+class State:
+    """See the module's text. Attributes are for the handlers and for reading."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules = rules or Rules()
+        self.now = Moment(0)
+        self.jobs: dict[JobId, Job] = {}
+        self.tree = Tree(self.jobs)
+        self.attempts: dict[AttemptKey, Attempt] = {}
+        """Every attempt without an end, also those being stopped."""
+        self.stopping: dict[JobId, set[int]] = {}
+        """Attempts that still occupy a node although their job went on without them."""
+        self.groups: dict[str, Group] = {}
+        """By name, as conditions refer to them."""
+        self.floor = Floor(self.groups)
+        self.nodes = self.floor.nodes
+        self.node_names: dict[tuple[str, str], NodeId] = {}
+        self.next_job_id = 1
+        self.next_node_id = 1
+        self._saved_next_node_id = 1
+        self.next_group_id = 1
+        self._saved_next_group_id = 1
+        self.next_resource_id = 1
+        self._saved_next_resource_id = 1
+        self._deadlines: list[tuple[Moment, NodeId]] = []
+        self._backlog: deque[tuple[Moment, AttemptKey]] = deque()
+        """Attempts given to a node beyond its CPUs, and when they should have started."""
+        self._unsettled: dict[JobId, None] = {}
+        self._effects: list[Effect] = []
+        self._changes = Changes()
+        self._new_jobs: dict[JobId, None] = {}
+        self._changed_specs: dict[JobId, None] = {}
+        self._changed_nodes: dict[NodeId, None] = {}
+        self._changed_attempts: dict[AttemptKey, Attempt] = {}
+        self._changed_groups: dict[GroupId, Group] = {}
+        self._changed_resources: dict[ResourceId, Resource] = {}
+        self._finished_roots: dict[JobId, None] = {}
+
+    # --- what handlers share --------------------------------------------------------------
+
+    def emit(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def log(self, job: JobId, status: str, message: str = "") -> None:
+        """Append a line to the job's story."""
+        self._changes.events.append(Event(job, self.now, status, message))
+
+    def add_job(self, job: Job) -> None:
+        """A new job; `requeue` it once its links are known, for its conditions may be inherited."""
+        assert job.status in INITIAL and job.id not in self.jobs
+        self.jobs[job.id] = job
+        self._new_jobs[job.id] = None
+        self.tree.touched[job.id] = None
+        self.log(job.id, job.status.value)
+
+    def add_edge(self, parent: JobId, child: JobId) -> None:
+        self.tree.link(parent, child)
+        self._changes.edges.append((parent, child))
+
+    def update_job(self, job: Job, **fields: Any) -> Job:
+        """Replace fields of a record, other than its status."""
+        new = replace(job, **fields)
+        self.jobs[job.id] = new
+        self.tree.job_changed(job, new)
+        return new
+
+    def update_spec(self, job: Job, spec: JobSpec) -> Job:
+        """Replace a job's specification; `requeue_below` it when its need may have changed."""
+        self._changed_specs[job.id] = None
+        return self.update_job(job, spec=spec)
+
+    def set_status(self, job: Job, status: JobStatus, message: str = "", **fields: Any) -> Job:
+        """Move a job along `TRANSITIONS`; its parents are looked at before the message ends."""
+        assert status in TRANSITIONS[job.status], f"job {job.id}: {job.status} -> {status}"
+        if status is S.RUNNABLE:
+            fields["runnable_at"] = self.now
+        if status in FINAL:
+            fields["ended_at"] = self.now
+        elif job.ended_at is not None:
+            fields["ended_at"] = None
+        new = replace(job, status=status, **fields)
+        self.jobs[job.id] = new
+        self.tree.job_changed(job, new)
+        self.log(job.id, status.value, message)
+        if job.status is S.RUNNABLE:
+            self.floor.withdraw(job.id)
+        if status is S.RUNNABLE:
+            self._enqueue(new)
+        self._update_assigned(new)
+        if status in FINAL:
+            parents = self.tree.parents.get(job.id)
+            if parents:
+                self._unsettled.update(dict.fromkeys(parents))
+            else:
+                self._finished_roots[job.id] = None
+        return new
+
+    def forget_jobs(self, doomed: Iterable[JobId]) -> None:
+        """Delete these jobs, with every edge that touches them."""
+        gone = list(doomed)
+        parents = {parent for job in gone for parent in self.tree.parents.get(job, ())}
+        children = dict.fromkeys(child for job in gone for child in self.tree.children.get(job, ()))
+        for parent, child in self.tree.remove(gone):
+            self._changes.edges_removed.append((parent, child))
+        for job in gone:
+            del self.jobs[job]
+            self._finished_roots.pop(job, None)
+            self._changes.deleted.append(job)
+        for parent in sorted(parents.difference(gone)):
+            self.unsettle(parent)
+        self.requeue_below(children)
+
+    def unsettle(self, job: JobId) -> None:
+        """Have `_settle` look at a waiting job again before the message ends."""
+        self._unsettled[job] = None
+
+    def next_status(self, job: Job) -> JobStatus:
+        """Where a job that is neither running nor paused belongs now (spec §4.4)."""
+        if self.tree.has_open_children(job.id):
+            return S.QUEUED
+        if self.tree.has_failed_children(job.id):
+            return S.RUNNABLE if job.spec.on_child_error else S.FAILED
+        if job.command_outcome:
+            return JobStatus(job.command_outcome)
+        return S.RUNNABLE if job.spec.has_command else S.SUCCEEDED
+
+    def move_on(self, job: Job, message: str = "", **fields: Any) -> Job:
+        """Set the status that `next_status` finds for the job with these fields."""
+        if fields:
+            job = self.update_job(job, **fields)
+        status = self.next_status(job)
+        if status is S.FAILED and not message:
+            message = self._children_failed_text(job) or "its command failed"
+        return self.set_status(job, status, message)
+
+    def _settle(self) -> None:
+        """Waiting jobs whose children have changed move on; this may end their parents too.
+
+        A runnable one does when the failed child that it was to report on has been deleted.
+        """
+        while self._unsettled:
+            job_id = next(iter(self._unsettled))
+            del self._unsettled[job_id]
+            job = self.jobs.get(job_id)
+            if job is None or job.status not in (S.QUEUED, S.RUNNABLE):
+                continue
+            if self.next_status(job) is not job.status:
+                self.move_on(job)
+
+    def _children_failed_text(self, job: Job) -> str:
+        tally = self.tree.tallies.get(job.id)
+        if tally is None or not tally.children_failed:
+            return ""
+        return f"{tally.children_failed} of its {len(self.tree.children[job.id])} children failed"
+
+    def conditions(self, job: Job) -> tuple[Condition, ...]:
+        """Those in force: its own, or else its root's (decision 13)."""
+        if job.spec.conditions:
+            return job.spec.conditions
+        return self.jobs[self.tree.root_of(job.id)].spec.conditions
+
+    def need(self, job: Job) -> Need:
+        return need_of(job.spec, self.conditions(job), self._blocked_for(job))
+
+    def _blocked_for(self, job: Job) -> frozenset[NodeId]:
+        """Nodes that get no more of this job's tree."""
+        limit = self.rules.max_failures_per_client
+        if not limit:
+            return frozenset()
+        failures = self.jobs[self.tree.root_of(job.id)].failures
+        return frozenset(node for node, count in failures if count > limit)
+
+    def _count_failure(self, job: Job, node: NodeId) -> Job:
+        """A run of the job failed on this node; its root keeps count."""
+        root = self.jobs[self.tree.root_of(job.id)]
+        blocked = self._blocked_for(root)
+        counts = dict(root.failures)
+        counts[node] = counts.get(node, 0) + 1
+        root = self.update_job(root, failures=tuple(counts.items()))
+        if self._blocked_for(root) != blocked:
+            root = self.update_job(root, blocked_warning=True)
+            label = self.nodes[node].facts.label
+            self.log(root.id, "client blocked", f"{counts[node]} runs failed on {label}")
+            self.requeue_below((root.id,))
+        return self.jobs[job.id]
+
+    def _enqueue(self, job: Job) -> None:
+        if job.id not in self.stopping:
+            self.floor.enqueue(rank_of(job), self.need(job))
+
+    def requeue(self, job: Job) -> None:
+        """Its rank or need changed, or what kept it from the queue is gone."""
+        if job.status is S.RUNNABLE:
+            self.floor.withdraw(job.id)
+            self._enqueue(job)
+
+    def requeue_below(self, ids: Iterable[JobId]) -> None:
+        """These jobs got or lost a parent: they and those below may inherit other conditions."""
+        for job_id in self.tree.with_descendants(ids):
+            self.requeue(self.jobs[job_id])
+
+    # --- attempts -------------------------------------------------------------------------
+
+    def live_attempt(self, job: Job) -> Attempt | None:
+        """The attempt that can still decide the job's fate, if there is one."""
+        attempt = self.attempts.get((job.id, job.attempt))
+        return attempt if attempt is not None and not attempt.stopping else None
+
+    def _update_assigned(self, job: Job) -> None:
+        occupies = (job.status in ON_NODE and job.status is not S.ABANDONED) or (
+            job.status is S.PAUSED
+        )
+        attempt = self.attempts.get((job.id, job.attempt)) if occupies else None
+        self.tree.set_assigned(job.id, attempt.nodes if attempt is not None else ())
+
+    def start_attempt(self, job_id: JobId, nodes: tuple[NodeId, ...]) -> None:
+        """Placement found room: the job runs from now on."""
+        job = self.jobs[job_id]
+        purpose = CHILD_ERROR if self.tree.has_failed_children(job_id) else "command"
+        number = job.attempt + 1
+        attempt = Attempt(job_id, number, nodes, assigned_at=self.now, purpose=purpose)
+        need = self.need(job)
+        self.attempts[attempt.key] = attempt
+        self._changed_attempts[attempt.key] = attempt
+        for node in nodes:
+            use = self.floor.uses[node]
+            use.occupy(attempt.key, need)
+            if use.cpus_busy > self.nodes[node].facts.cpus:
+                self._backlog.append((Moment(self.now + RECALL_AFTER_MS), attempt.key))
+        self.floor.take(need, nodes)
+        seen = tuple(node for node in job.nodes if node not in nodes)
+        names = ", ".join(self.nodes[node].facts.label for node in nodes)
+        job = self.set_status(
+            job,
+            S.RUNNING,
+            f"on {names}",
+            attempt=number,
+            nodes=seen + nodes,
+            started_at=self.now if job.started_at is None else job.started_at,
+            progress=0,
+            command_started_at=None,
+            command_ended_at=None,
+        )
+        for ancestor_id in self.tree.ancestors(job_id):
+            ancestor = self.jobs[ancestor_id]
+            if ancestor.started_at is None:
+                self.update_job(ancestor, started_at=self.now)
+        self.emit(StartAttempt(nodes[0], self.order(job, attempt)))
+
+    def order(self, job: Job, attempt: Attempt) -> AttemptOrder:
+        """What the attempt's first node is told; the same each time it is asked for."""
+        spec = job.spec
+        command = spec.command
+        if isinstance(command, dict):
+            command = command[self.nodes[attempt.nodes[0]].facts.operating_system]
+        hosts = ",".join(self.nodes[node].facts.hostname for node in attempt.nodes)
+        environment = {
+            "JOBID": str(job.id),
+            "ROOTJOBID": str(self.tree.root_of(job.id)),
+            "HQHOSTS": hosts,
+            **spec.environment,
+        }
+        if attempt.purpose == CHILD_ERROR:
+            return AttemptOrder(
+                job.id,
+                attempt.number,
+                spec.name,
+                command="",
+                environment=environment,
+                shell=spec.shell,
+                cwd=spec.cwd,
+                cpus=spec.cpus,
+                on_child_error=spec.on_child_error,
+            )
+        return AttemptOrder(
+            job.id,
+            attempt.number,
+            spec.name,
+            command=command,
+            environment=environment,
+            shell=spec.shell,
+            cwd=spec.cwd,
+            cpus=spec.cpus,
+            max_time_ms=spec.max_time_ms,
+            on_cancel=spec.on_cancel,
+            on_error=spec.on_error,
+            on_success=spec.on_success,
+            cleanup=spec.cleanup,
+            last_try=job.tries_left == 0,
+        )
+
+    def update_attempt(self, attempt: Attempt, **fields: Any) -> Attempt:
+        new = replace(attempt, **fields)
+        self.attempts[attempt.key] = new
+        self._changed_attempts[attempt.key] = new
+        return new
+
+    def signal(self, attempt: Attempt, action: SignalAction) -> None:
+        self.emit(SignalAttempt(attempt.nodes[0], attempt.job, attempt.number, action))
+
+    def stop_attempt(self, attempt: Attempt, action: SignalAction) -> None:
+        """Its job goes on without it; it keeps its room until the node says that it is over."""
+        self.update_attempt(attempt, stopping=True)
+        self.stopping.setdefault(attempt.job, set()).add(attempt.number)
+        if self.nodes[attempt.nodes[0]].active:
+            self.signal(attempt, action)
+        else:
+            self.end_attempt(attempt.key, C.FENCED, text="its node is gone")
+
+    def end_attempt(
+        self,
+        key: AttemptKey,
+        cause: AttemptCause,
+        exit_code: int | None = None,
+        text: str = "",
+    ) -> Attempt:
+        """The attempt no longer occupies anything; what becomes of the job is the caller's."""
+        attempt = replace(
+            self.attempts.pop(key), ended_at=self.now, cause=cause, exit_code=exit_code, text=text
+        )
+        self._changed_attempts[key] = attempt
+        self.floor.give_back(self.floor.uses[attempt.nodes[0]].attempts[key], attempt.nodes)
+        for node in attempt.nodes:
+            self.floor.uses[node].vacate(key)
+            self.floor.wake(node)
+        if attempt.job in self.jobs:
+            self._finished_roots[self.tree.root_of(attempt.job)] = None
+        if attempt.stopping:
+            numbers = self.stopping[attempt.job]
+            numbers.discard(attempt.number)
+            if not numbers:
+                del self.stopping[attempt.job]
+                if (job := self.jobs.get(attempt.job)) is not None:
+                    self.requeue(job)
+        return attempt
+
+    def conclude(
+        self,
+        attempt: Attempt,
+        cause: AttemptCause,
+        exit_code: int | None = None,
+        text: str = "",
+        progress: int = 0,
+    ) -> None:
+        """An attempt is over: end it and move its job on (decisions 6, 9, 24, 30)."""
+        ended = self.end_attempt(attempt.key, cause, exit_code, text)
+        job = self.jobs.get(attempt.job)
+        if job is None or job.attempt != ended.number or job.status in FINAL:
+            return
+        if attempt.stopping and job.status is not S.EJECTING:
+            return
+        job = self.update_job(
+            job,
+            command_ended_at=self.now if cause in (C.EXITED, C.TIME_LIMIT) else None,
+            progress=max(job.progress, min(progress, PROGRESS_UNIT)),
+        )
+        failed = cause is C.NOT_STARTED or (cause is C.EXITED and exit_code != 0)
+        if failed and attempt.purpose != CHILD_ERROR:
+            job = self._count_failure(job, attempt.nodes[0])
+        if cause in (C.CANCELLED, C.TIME_LIMIT):
+            reason = text or f"its {cause.value} was reached" if cause is C.TIME_LIMIT else text
+            self.set_status(job, S.CANCELLED, reason)
+        elif cause in (C.EJECTED, C.LOST, C.FENCED):
+            if job.status is S.EJECTING:
+                self.log(job.id, S.EJECTED.value)
+            job = self.update_job(job, progress=0)
+            if job.status is S.PAUSING:
+                self.set_status(job, S.PAUSED)
+            elif job.status is S.PAUSED:
+                self._update_assigned(job)
+            else:
+                self.move_on(job, text or f"to run again: {cause.value}")
+        elif attempt.purpose == CHILD_ERROR:
+            if self.tree.has_open_children(job.id):
+                self.move_on(job)
+            else:
+                self.set_status(job, S.FAILED, self._children_failed_text(job))
+        elif cause is C.EXITED and exit_code == 0:
+            self.move_on(job, command_outcome="succeeded", progress=PROGRESS_UNIT)
+        elif job.tries_left > 0:
+            tries_left = job.tries_left - 1
+            message = f"{failure_text(exit_code, text)}; trying again, {tries_left} tries left"
+            self.move_on(job, message, tries_left=tries_left)
+        else:
+            self.move_on(job, failure_text(exit_code, text), command_outcome="failed")
+
+    def recall_backlog(self) -> None:
+        """What a node was given ahead and could not start goes back to the queue: another node
+        may have room by now. The node decides; what it has just started goes on."""
+        while self._backlog and self._backlog[0][0] <= self.now:
+            attempt = self.attempts.get(self._backlog.popleft()[1])
+            if attempt is not None and attempt.started_at is None and not attempt.stopping:
+                self.signal(attempt, "recall")
+
+    # --- nodes ----------------------------------------------------------------------------
+
+    def update_node(self, node: Node, *, saved: bool = True, **fields: Any) -> Node:
+        """Replace fields of a node; `saved=False` for what may be a minute old on disk."""
+        new = replace(node, **fields)
+        self.nodes[node.id] = new
+        if saved:
+            self._changed_nodes[node.id] = None
+        return new
+
+    def watch(self, node: NodeId, at: Moment) -> None:
+        """Look at a node again at that moment."""
+        heapq.heappush(self._deadlines, (at, node))
+
+    def due_nodes(self) -> list[NodeId]:
+        """Nodes whose time to be looked at has come."""
+        due = []
+        while self._deadlines and self._deadlines[0][0] <= self.now:
+            due.append(heapq.heappop(self._deadlines)[1])
+        return due
+
+    def attempts_on(self, node: NodeId) -> list[Attempt]:
+        """Live attempts whose command this node runs, oldest first."""
+        keys = self.floor.uses[node].attempts
+        return [attempt for key in keys if (attempt := self.attempts[key]).nodes[0] == node]
+
+    # --- groups and resources --------------------------------------------------------------
+
+    def set_group(self, group: Group) -> None:
+        self.groups[group.name] = group
+        self._changed_groups[group.id] = group
+
+    def delete_group(self, group: Group) -> None:
+        del self.groups[group.name]
+        self._changed_groups.pop(group.id, None)
+        self._changes.groups_deleted.append(group.id)
+
+    def set_resource(self, resource: Resource) -> None:
+        self.floor.stock.resources[resource.name] = resource
+        self._changed_resources[resource.id] = resource
+
+    def remove_resource(self, resource: Resource) -> None:
+        del self.floor.stock.resources[resource.name]
+        self._changed_resources.pop(resource.id, None)
+        self._changes.resources_deleted.append(resource.id)
+
+
+def failure_text(exit_code: int | None, text: str) -> str:
+    """One phrase for how a command failed."""
+    if text:
+        return text
+    if exit_code is not None and exit_code < 0:
+        return f"its command was ended by signal {-exit_code}"
+    return f"its command ended with exit status {exit_code}"
