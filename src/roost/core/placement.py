@@ -232,6 +232,7 @@ class Floor:
                     if not self.holds[job]:
                         del self.holds[job]
                     self._fresh_kinds[self.waiting[job][1].need] = None
+                    self.wake(node)  # the taker may leave room for others
 
     def hold(self, rank: Rank, need: Need, nodes: Iterable[NodeId]) -> None:
         job = JobId(rank[1])
