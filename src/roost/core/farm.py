@@ -22,8 +22,9 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roost.core import groups, jobs, nodes, resources
+from roost.core import groups, jobs, nodes, notes, resources
 from roost.core import messages as m
+from roost.core.board import Board
 from roost.core.lifecycle import FINAL, INITIAL, ON_NODE, TRANSITIONS
 from roost.core.matching import Need, NodeUse, need_of, rank_of
 from roost.core.messages import (
@@ -92,6 +93,7 @@ class Farm:
         """By name, as conditions refer to them."""
         self.floor = Floor(self.groups)
         self.nodes = self.floor.nodes
+        self.board = Board()
         self.node_names: dict[tuple[str, str], NodeId] = {}
         self.next_job_id = 1
         self.next_node_id = 1
@@ -161,6 +163,7 @@ class Farm:
         changes.resources.extend(self._changed_resources.values())
         if self.next_resource_id != self._saved_next_resource_id:
             changes.next_resource_id = self._saved_next_resource_id = self.next_resource_id
+        self.board.hand_out(changes)
         self._new_jobs = {}
         self._changed_groups = {}
         self._changed_resources = {}
@@ -182,6 +185,7 @@ class Farm:
         self.groups.update((group.name, group) for group in records.groups)
         self.next_resource_id = self._saved_next_resource_id = records.next_resource_id
         self.floor.stock.resources.update((one.name, one) for one in records.resources)
+        self.board.load(records)
         self.admit(records)
 
     def admit(self, records: LiveRecords) -> None:
@@ -283,6 +287,7 @@ class Farm:
             del self.jobs[job]
             self._finished_roots.pop(job, None)
             self._changes.deleted.append(job)
+            self.board.forget_job(job)
         for parent in sorted(parents.difference(gone)):
             self.unsettle(parent)
         self.requeue_below(children)
@@ -638,6 +643,9 @@ HANDLERS: dict[type, Callable[[Farm, Any], object]] = {
     m.RemoveFromGroup: groups.on_remove_from_group,
     m.SetResource: resources.on_set_resource,
     m.RemoveResource: resources.on_remove_resource,
+    m.AddNote: notes.on_add_note,
+    m.RemoveNotes: notes.on_remove_notes,
+    m.RemoveThreads: notes.on_remove_threads,
     m.NodeJoined: nodes.on_node_joined,
     m.NodeDisconnected: nodes.on_node_disconnected,
     m.NodeBeat: nodes.on_node_beat,

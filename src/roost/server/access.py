@@ -1,7 +1,7 @@
 """The gateway as this server fulfils it: commands go to the engine, reads to the database.
 
-Jobs are read from disk, so a reader never sees what could still be lost and never holds up the
-engine; only why a job waits, and the nodes, are asked of the farm in memory.
+Jobs and notes are read from disk, so a reader never sees what could still be lost and never holds
+up the engine; only why a job waits, and the nodes, are asked of the farm in memory.
 """
 
 from __future__ import annotations
@@ -15,9 +15,18 @@ from msgspec.structs import replace
 from roost.core.explanation import explain
 from roost.core.lifecycle import FINAL
 from roost.core.messages import Changes, Command
-from roost.core.records import Group, GroupId, JobId, JobStatus, Moment, NodeId
+from roost.core.records import Group, GroupId, JobId, JobStatus, Moment, NodeId, Note, ThreadId
 from roost.errors import NotFound
-from roost.gateway import FarmCounts, JobFilter, JobView, NodeView, OutputPart, Part, ResourceView
+from roost.gateway import (
+    FarmCounts,
+    JobFilter,
+    JobView,
+    NodeView,
+    OutputPart,
+    Part,
+    ResourceView,
+    ThreadView,
+)
 from roost.server.engine import Engine, now
 from roost.store import queries
 from roost.store.database import Database
@@ -87,18 +96,23 @@ class Access:
     # --- nodes ----------------------------------------------------------------------------
 
     async def nodes(self, *, with_former: bool = False) -> list[NodeView]:
+        latest: dict[NodeId, Note] = {}
+        if self._engine.farm.board.thread_of_node:
+            latest = await self._database.read(queries.latest_notes_of_nodes)
         farm = self._engine.farm
         groups: dict[NodeId, list[GroupId]] = {}
         for group in farm.groups.values():
             for member in group.nodes:
                 groups.setdefault(member, []).append(group.id)
         return [
-            self._node_view(node.id, tuple(groups.get(node.id, ())))
+            self._node_view(node.id, tuple(groups.get(node.id, ())), latest.get(node.id))
             for node in farm.nodes.values()
             if with_former or not node.leaving
         ]
 
-    def _node_view(self, node_id: NodeId, groups: tuple[GroupId, ...]) -> NodeView:
+    def _node_view(
+        self, node_id: NodeId, groups: tuple[GroupId, ...], latest_note: Note | None
+    ) -> NodeView:
         floor = self._engine.farm.floor
         node, use = floor.nodes[node_id], floor.uses[node_id]
         connected = node_id in floor.connected
@@ -109,6 +123,7 @@ class Access:
             groups=groups,
             running=tuple(dict.fromkeys(job for job, _ in use.attempts)),
             cpus_busy=min(use.cpus_busy, node.facts.cpus),
+            latest_note=latest_note,
         )
 
     async def groups(self) -> list[Group]:
@@ -124,6 +139,16 @@ class Access:
             ResourceView(one, stock.in_use(one.name, one.per_machine))
             for one in sorted(stock.resources.values(), key=lambda one: one.id)
         ]
+
+    # --- notes ----------------------------------------------------------------------------
+
+    async def thread_ids(self) -> list[ThreadId]:
+        return await self._database.read(queries.thread_ids)
+
+    async def threads(
+        self, ids: Sequence[ThreadId] | None = None, *, latest_only: bool = False
+    ) -> list[ThreadView]:
+        return await self._database.read(queries.threads, ids, latest_only)
 
     # --- output ---------------------------------------------------------------------------
 

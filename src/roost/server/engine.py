@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from roost.core.farm import Farm, Rules
 from roost.core.messages import (
+    AddNote,
     Changes,
     Command,
     DeleteJobs,
@@ -227,6 +228,8 @@ def _linked_ids(message: Message) -> tuple[JobId, ...]:
     match message:
         case RescheduleJobs() | DeleteJobs() | SetPriority():
             return message.ids
+        case AddNote(job=job) if job is not None:
+            return (job,)
         case SubmitJobs():
             return tuple(
                 linked for job in message.jobs for linked in (*job.parent_ids, *job.child_ids)
