@@ -25,9 +25,11 @@ from roost.core.records import (
     Moment,
     Node,
     NodeId,
+    Note,
     Reason,
     Resource,
     Rollup,
+    ThreadId,
 )
 
 
@@ -42,6 +44,7 @@ class Part(Enum):
     CONDITIONS = "conditions"
     REASONS = "reasons"
     HOLDS = "holds"
+    NOTES = "notes"
 
 
 ALL_PARTS = frozenset(Part)
@@ -62,6 +65,8 @@ class JobView(Struct, frozen=True):
     """Those in force: its own, or the ones inherited from its root (decision 13)."""
     held_nodes: tuple[NodeId, ...] = ()
     """Nodes kept for it until it has `minHosts` of them."""
+    latest_note: Note | None = None
+    """The newest of its thread; None when there is no thread."""
 
     @property
     def waiting_for(self) -> str:
@@ -79,6 +84,8 @@ class NodeView(Struct, frozen=True):
     cpus_busy: int = 0
     needs_upgrade: bool = False
     """It runs another Roost than the server."""
+    latest_note: Note | None = None
+    """The newest of its thread; None when there is no thread."""
 
 
 class ResourceView(Struct, frozen=True):
@@ -99,6 +106,16 @@ class ServerErrors(Struct, frozen=True):
 
     total: int
     errors: tuple[ServerError, ...] = ()
+
+
+class ThreadView(Struct, frozen=True):
+    """A thread of notes, and what it is about."""
+
+    id: ThreadId
+    job: JobId | None
+    node: NodeId | None
+    notes: tuple[Note, ...]
+    """Oldest first; only the latest when no more was asked for. Never empty."""
 
 
 class OutputPart(Struct, frozen=True):
@@ -179,6 +196,16 @@ class Gateway(Protocol):
 
     async def resources(self) -> list[ResourceView]:
         """The table of resources, by id."""
+        ...
+
+    async def thread_ids(self) -> list[ThreadId]:
+        """The ids of all threads, ascending."""
+        ...
+
+    async def threads(
+        self, ids: Sequence[ThreadId] | None = None, *, latest_only: bool = False
+    ) -> list[ThreadView]:
+        """In the order of `ids`, unknown ones left out; None means all, by id."""
         ...
 
     async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:

@@ -9,9 +9,12 @@ import msgspec
 import pytest
 
 from roost.core.messages import (
+    AddNote,
     Command,
     CreateGroup,
     RemoveNode,
+    RemoveNotes,
+    RemoveThreads,
     SetNodeDisabled,
     SetResource,
     SubmitJobs,
@@ -34,6 +37,7 @@ from roost.core.records import (
     Resource,
     ResourceId,
     Rollup,
+    ThreadId,
 )
 from roost.errors import NotFound
 from roost.gateway import (
@@ -46,6 +50,7 @@ from roost.gateway import (
     ResourceView,
     ServerError,
     ServerErrors,
+    ThreadView,
 )
 
 NOW = Moment(1_760_000_000_000)  # 2025-10-09T08:53:20 UTC
@@ -58,6 +63,7 @@ class FakeGateway:
         self.views: dict[int, JobView] = {}
         self.node_views: dict[int, NodeView] = {}
         self.group_list: list[Group] = []
+        self.thread_views: dict[int, ThreadView] = {}
         self.logs: dict[int, bytes] = {}
         self.asked: list[Command] = []
         self.parts_asked: list[frozenset[Part]] = []
@@ -180,7 +186,9 @@ class FakeGateway:
             return ids
         if isinstance(command, SetNodeDisabled | RemoveNode) and command.id not in self.node_views:
             raise NotFound(f"There is no node {command.id}.")
-        if isinstance(command, CreateGroup | SetResource):
+        if isinstance(command, RemoveNotes | RemoveThreads):
+            return tuple(each for each in command.ids if each > 10)
+        if isinstance(command, CreateGroup | SetResource | AddNote):
             return 5
         return None
 
@@ -200,6 +208,7 @@ class FakeGateway:
                 (Part.CONDITIONS, "conditions"),
                 (Part.REASONS, "reasons"),
                 (Part.HOLDS, "held_nodes"),
+                (Part.NOTES, "latest_note"),
             )
             if part in parts
         }
@@ -257,6 +266,20 @@ class FakeGateway:
             ResourceView(Resource(ResourceId(1), "nuke", 4), 3),
             ResourceView(Resource(ResourceId(2), "houdini", None, True), 0),
         ]
+
+    async def thread_ids(self) -> list[ThreadId]:
+        self._check()
+        return [view.id for view in self.thread_views.values()]
+
+    async def threads(
+        self, ids: Sequence[ThreadId] | None = None, *, latest_only: bool = False
+    ) -> list[ThreadView]:
+        self._check()
+        wanted = await self.thread_ids() if ids is None else ids
+        views = [self.thread_views[each] for each in wanted if each in self.thread_views]
+        if latest_only:
+            return [msgspec.structs.replace(view, notes=view.notes[-1:]) for view in views]
+        return views
 
     async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
         if job not in self.logs:

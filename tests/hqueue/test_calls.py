@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 import uvicorn
 from starlette.applications import Starlette
 
 import roost
 from roost.core.messages import (
+    AddNote,
     AddToGroup,
     CancelJobs,
     CreateGroup,
@@ -26,6 +28,8 @@ from roost.core.messages import (
     EjectJobs,
     PauseJobs,
     RemoveFromGroup,
+    RemoveNotes,
+    RemoveThreads,
     RescheduleJobs,
     ResumeJobs,
     SetBlockedWarning,
@@ -34,8 +38,18 @@ from roost.core.messages import (
     SetPriority,
     SubmitJobs,
 )
-from roost.core.records import Attempt, AttemptCause, Condition, Group, JobId, JobStatus
+from roost.core.records import (
+    Attempt,
+    AttemptCause,
+    Condition,
+    Group,
+    JobId,
+    JobStatus,
+    Moment,
+    Note,
+)
 from roost.errors import Conflict, Unavailable
+from roost.gateway import ThreadView
 from roost.hqueue import dispatch, jobs
 
 NOW_TEXT = "20251009T08:53:20"
@@ -552,6 +566,117 @@ async def test_client_groups_are_changed_group_first(farm: Any, call: Caller) ->
     ]
     farm.failure = Conflict("There is one.")
     assert await fault(call, "createClientGroup", "fast") == (409, "There is one.")
+
+
+# --- notes ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def threads(farm: Any) -> None:
+    farm.add_node(2, "render1", "gpu")
+    at = Moment(farm.now() - 5_000)
+    for view in (
+        ThreadView(3, 7, None, (Note(1, 3, at, "too dark"), Note(4, 3, farm.now(), "fixed\n<b>"))),
+        ThreadView(5, None, 2, (Note(2, 5, at, "new disk"),)),
+        ThreadView(6, None, None, (Note(3, 6, at, "hello"),)),
+        ThreadView(8, None, 99, (Note(9, 8, at, "gone"),)),
+    ):
+        farm.thread_views[view.id] = view
+
+
+NO_CLIENT = {"clientHostname": "", "clientId": None, "clientLabel": ""}
+OF_JOB = {**NO_CLIENT, "jobId": 7}
+OF_CLIENT = {
+    "clientHostname": "render1", "clientId": 2, "clientLabel": "render1:gpu", "jobId": None,
+}  # fmt: skip
+OF_NOTHING = {**NO_CLIENT, "jobId": None}
+
+
+async def test_a_note_is_added_once_and_a_blank_one_not_at_all(farm: Any, call: Caller) -> None:
+    assert await call("addNote", "hello", None, None, None) is True
+    assert await call("addNote", " hello\n", "3", 7, 2) is True
+    assert await call("addNote", "hello") is True
+    for blank in ("", " \t\n"):
+        assert await call("addNote", blank, 3, None, None) is True
+    assert farm.asked == [
+        AddNote("hello"), AddNote(" hello\n", thread=3, job=7, node=2), AddNote("hello"),
+    ]  # fmt: skip
+    assert (await fault(call, "addNote", 5, None, None, None))[0] == 400
+    assert (await fault(call, "addNote", "a", "b", None, None))[0] == 400
+
+
+@pytest.mark.usefixtures("threads")
+async def test_latest_notes_have_every_attribute_in_its_type(call: Caller) -> None:
+    notes = await call("getLatestNotes")
+    dates = [note.pop("date").value for note in notes]
+    assert dates == [NOW_TEXT, *["20251009T08:53:15"] * 3]
+    assert notes == [
+        {**OF_JOB, "id": 4, "text": "fixed\n<b>"},
+        {**OF_CLIENT, "id": 2, "text": "new disk"},
+        {**OF_NOTHING, "id": 3, "text": "hello"},
+        {**OF_NOTHING, "clientId": 99, "id": 9, "text": "gone"},
+    ]
+    text = ["text", "colour"]
+    assert await call("getLatestNotes", [6, 77, 3], text) == [
+        {"text": "hello"}, {"text": "fixed\n<b>"},
+    ]  # fmt: skip
+    assert await call("getLatestNotes", []) == []
+    assert len(await call("getLatestNotes", None, None)) == 4
+
+
+@pytest.mark.usefixtures("threads")
+async def test_threads_hold_their_notes_oldest_first(call: Caller) -> None:
+    assert await call("getNoteThreadIds") == [3, 5, 6, 8]
+    (thread,) = await call("getNoteThreads", [3])
+    assert [note.pop("date").value for note in thread["notes"]] == ["20251009T08:53:15", NOW_TEXT]
+    assert thread == {
+        **OF_JOB,
+        "id": 3,
+        "notes": [
+            {**OF_JOB, "id": 1, "text": "too dark"},
+            {**OF_JOB, "id": 4, "text": "fixed\n<b>"},
+        ],
+    }
+    assert [each["id"] for each in await call("getNoteThreads")] == [3, 5, 6, 8]
+    assert await call("getNoteThreads", [5, 77, 3], ["clientLabel", "colour"]) == [
+        {"clientLabel": "render1:gpu"}, {"clientLabel": ""},
+    ]  # fmt: skip
+    assert await call("getNoteThreads", [5], ["notes"], ["id", "clientId"]) == [
+        {"notes": [{"id": 2, "clientId": 2}]}
+    ]
+    assert await call("getNoteThreads", []) == []
+
+
+async def test_removing_tells_what_is_left(farm: Any, call: Caller) -> None:
+    assert await call("removeNotes", [11, "2", 12]) == [11, 12]
+    assert await call("removeNotes", [1]) == []
+    assert await call("removeSingleNote", 1) is True
+    assert await call("removeSingleNote", 11) is False
+    assert await call("removeThreads", [3, 14]) == [14]
+    assert await call("removeSingleThread", 3) is True
+    assert await call("removeSingleThread", 14) is False
+    assert farm.asked == [
+        RemoveNotes((11, 2, 12)), RemoveNotes((1,)), RemoveNotes((1,)), RemoveNotes((11,)),
+        RemoveThreads((3, 14)), RemoveThreads((3,)), RemoveThreads((14,)),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("threads")
+async def test_a_thread_exists_or_not_or_nobody_knows(farm: Any, call: Caller) -> None:
+    assert await call("threadExists", 3) is True
+    assert await call("threadExists", 4) is False
+    farm.failure = Unavailable("The server is stopping.")
+    assert await call("threadExists", 3) is None
+
+
+async def test_jobs_and_clients_tell_their_latest_note(farm: Any, call: Caller) -> None:
+    note = Note(4, 3, farm.now(), "fixed")
+    farm.add_job(1, latest_note=note)
+    farm.add_node(2, "render1")
+    farm.node_views[2] = msgspec.structs.replace(farm.node_views[2], latest_note=note)
+    told = {"latestNote": "fixed", "threadId": 3}
+    assert await call("getJob", 1, ["latestNote", "threadId"]) == told
+    assert await call("getClient", 2, ["latestNote", "threadId"]) == told
 
 
 # --- resources -----------------------------------------------------------------------------------

@@ -14,8 +14,11 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, create_engine, func, select
 from sqlalchemy.exc import IntegrityError
 
+from roost.core.farm import Farm
+from roost.core.invariants import check
+from roost.core.jobspec import parse
 from roost.core.lifecycle import FINAL
-from roost.core.messages import Changes
+from roost.core.messages import AddNote, Changes, Message, NodeJoined, RemoveNotes
 from roost.core.records import (
     Attempt,
     AttemptCause,
@@ -31,11 +34,15 @@ from roost.core.records import (
     Node,
     NodeFacts,
     NodeId,
+    Note,
+    NoteId,
     Resource,
     ResourceId,
     Rollup,
+    Thread,
+    ThreadId,
 )
-from roost.gateway import JobFilter, Part
+from roost.gateway import JobFilter, Part, ThreadView
 from roost.store import queries, schema
 from roost.store.rows import JOB_STATE, load_component, load_live, save_changes
 
@@ -344,3 +351,114 @@ def test_a_changed_spec_replaces_the_old_one(connection: Connection, make: Any) 
     )
     (job,) = load_live(connection).jobs
     assert job.spec == spec
+
+
+# --- notes ------------------------------------------------------------------------------------
+
+
+def said(number: int, thread: int, text: str) -> Note:
+    return Note(NoteId(number), ThreadId(thread), Moment(number * 10), text)
+
+
+@pytest.fixture
+def notes(connection: Connection, make: Any) -> list[Note]:
+    """Two notes about job 1, two about node 1, one about nothing."""
+    node = Node(NodeId(1), NodeFacts("a"), Moment(1), Moment(1))
+    notes = [
+        said(1, 1, "dark"), said(2, 2, "new disk"), said(3, 1, "fixed"), said(4, 3, "hi"),
+        said(5, 2, "old again"),
+    ]  # fmt: skip
+    save_changes(
+        connection,
+        make.submitted(
+            make.job(1), make.job(2), nodes=[node], notes=notes, next_thread_id=4, next_note_id=6,
+            threads=[
+                Thread(ThreadId(1), job=JobId(1)), Thread(ThreadId(2), node=NodeId(1)),
+                Thread(ThreadId(3)),
+            ],
+        ),
+    )  # fmt: skip
+    return notes
+
+
+def test_threads_are_loaded_by_their_ids_and_read_with_their_texts(
+    connection: Connection, notes: list[Note]
+) -> None:
+    dark, disk, fixed, hi, again = notes
+    live = load_live(connection)
+    assert live.threads == [
+        Thread(ThreadId(1), JobId(1), None, (dark.id, fixed.id)),
+        Thread(ThreadId(2), None, NodeId(1), (disk.id, again.id)),
+        Thread(ThreadId(3), None, None, (hi.id,)),
+    ]
+    assert (live.next_thread_id, live.next_note_id) == (4, 6)
+    about_job = ThreadView(ThreadId(1), JobId(1), None, (dark, fixed))
+    about_node = ThreadView(ThreadId(2), None, NodeId(1), (disk, again))
+    greeting = ThreadView(ThreadId(3), None, None, (hi,))
+    assert queries.threads(connection) == [about_job, about_node, greeting]
+    assert queries.threads(connection, [ThreadId(3), ThreadId(9), ThreadId(1)]) == [
+        greeting, about_job,
+    ]  # fmt: skip
+    assert queries.threads(connection, [ThreadId(1)], latest_only=True) == [
+        replace(about_job, notes=(fixed,))
+    ]
+    assert queries.thread_ids(connection) == [1, 2, 3]
+
+
+def test_jobs_and_nodes_are_read_with_their_latest_note(
+    connection: Connection, notes: list[Note]
+) -> None:
+    views = queries.job_views(connection, [JobId(1), JobId(2)], {Part.NOTES})
+    assert [view.latest_note for view in views] == [notes[2], None]
+    assert queries.job_views(connection, [JobId(1)], {Part.SPEC})[0].latest_note is None
+    assert queries.latest_notes_of_nodes(connection) == {1: notes[4]}
+
+
+@pytest.mark.usefixtures("notes")
+def test_removed_threads_and_deleted_jobs_take_their_notes_along(connection: Connection) -> None:
+    save_changes(connection, Changes(threads_deleted=[ThreadId(2)], notes_deleted=[NoteId(3)]))
+    assert [thread.notes for thread in load_live(connection).threads] == [(1,), (4,)]
+    save_changes(connection, Changes(deleted=[JobId(1)], threads_deleted=[ThreadId(1)]))
+    assert [thread.id for thread in load_live(connection).threads] == [3]
+    assert count(connection, schema.notes) == 1
+
+
+def test_a_job_may_get_another_thread_in_one_batch(
+    connection: Connection, notes: list[Note]
+) -> None:
+    again = Thread(ThreadId(4), job=JobId(1))
+    save_changes(
+        connection,
+        Changes(threads_deleted=[ThreadId(1)], threads=[again], notes=[said(6, 4, "anew")]),
+    )
+    [view] = queries.job_views(connection, [JobId(1)], {Part.NOTES})
+    assert view.latest_note == said(6, 4, "anew")
+
+
+def test_what_a_farm_hands_out_is_what_it_loads(connection: Connection) -> None:
+    farm = Farm()
+    moment = Moment(5)
+
+    def save() -> None:
+        save_changes(connection, farm.take_changes())
+
+    def send(message: Message) -> Any:
+        return farm.handle(message, moment).reply
+
+    node = send(NodeJoined(NodeFacts("a")))
+    (job,) = send(parse({"name": "a", "command": "true"}))
+    send(AddNote("about a job", job=job))
+    unsaid = send(AddNote("not for long", node=node))
+    send(RemoveNotes((unsaid,)))
+    save()
+    send(AddNote("about a node", node=node))
+    doubt = send(AddNote("a reply", job=job))
+    save()
+    send(RemoveNotes((doubt,)))
+    save()
+    loaded = Farm()
+    loaded.load(load_live(connection))
+    check(loaded)
+    assert loaded.board.threads == farm.board.threads
+    assert (loaded.board.next_thread_id, loaded.board.next_note_id) == (4, 5)
+    assert not loaded.take_changes()

@@ -8,9 +8,9 @@ A command is refused (an exception of `roost.errors`) before anything has change
 never refused, except a joining node whose name is taken. Same messages, same moments: same
 outcome, in any process. There is no clock, no I/O and no randomness here.
 
-The state and its steps are in `state`; the handlers in `jobs`, `groups` and `resources` (what
-people ask) and `nodes` (what machines report). This module leads a message to its handler, and
-decides what is in memory: trees that are over leave it, and come back when they are asked for.
+The state and its steps are in `state`; the handlers in `jobs`, `groups`, `resources` and `notes`
+(what people ask) and `nodes` (what machines report). This module leads a message to its handler,
+and decides what is in memory: trees that are over leave it, and come back when they are asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from roost.core import groups, jobs, nodes, resources
+from roost.core import groups, jobs, nodes, notes, resources
 from roost.core import messages as m
 from roost.core.lifecycle import FINAL
 from roost.core.matching import NodeUse
@@ -83,6 +83,7 @@ class Farm(State):
         changes.resources.extend(self._changed_resources.values())
         if self.next_resource_id != self._saved_next_resource_id:
             changes.next_resource_id = self._saved_next_resource_id = self.next_resource_id
+        self.board.hand_out(changes)
         self._new_jobs = {}
         self._changed_specs = {}
         self._changed_groups = {}
@@ -105,6 +106,7 @@ class Farm(State):
         self.groups.update((group.name, group) for group in records.groups)
         self.next_resource_id = self._saved_next_resource_id = records.next_resource_id
         self.floor.stock.resources.update((one.name, one) for one in records.resources)
+        self.board.load(records)
         self.admit(records)
 
     def admit(self, records: LiveRecords) -> None:
@@ -182,6 +184,9 @@ HANDLERS: dict[type, Callable[[State, Any], object]] = {
     m.RemoveFromGroup: groups.on_remove_from_group,
     m.SetResource: resources.on_set_resource,
     m.RemoveResource: resources.on_remove_resource,
+    m.AddNote: notes.on_add_note,
+    m.RemoveNotes: notes.on_remove_notes,
+    m.RemoveThreads: notes.on_remove_threads,
     m.NodeJoined: nodes.on_node_joined,
     m.NodeDisconnected: nodes.on_node_disconnected,
     m.NodeBeat: nodes.on_node_beat,

@@ -27,6 +27,7 @@ def check(farm: State) -> None:
     _holds_are_symmetric(farm)
     _groups_fit_nodes(farm)
     _stock_equals_a_recount(farm)
+    _threads_fit_what_they_are_about(farm)
 
 
 def _edges_are_symmetric_and_acyclic(farm: State) -> None:
@@ -145,3 +146,20 @@ def _stock_equals_a_recount(farm: State) -> None:
         assert name == resource.name and resource.id < farm.next_resource_id
         in_use = stock.in_use(name, resource.per_machine)
         assert resource.max is None or in_use <= resource.max, f"{in_use} of {name} are in use"
+
+
+def _threads_fit_what_they_are_about(farm: State) -> None:
+    board = farm.board
+    threads = board.threads.values()
+    assert all(key == thread.id < board.next_thread_id for key, thread in board.threads.items())
+    assert all(thread.notes for thread in threads), "a thread without notes"
+    assert all(thread.job is None or thread.node is None for thread in threads)
+    assert all(thread.node is None or thread.node in farm.nodes for thread in threads)
+    by_job = {thread.job: thread.id for thread in threads if thread.job is not None}
+    by_node = {thread.node: thread.id for thread in threads if thread.node is not None}
+    by_note = {note: thread.id for thread in threads for note in thread.notes}
+    assert (board.thread_of_job, board.thread_of_node) == (by_job, by_node)
+    assert board.thread_of_note == by_note
+    assert sum(len(thread.notes) for thread in threads) == len(by_note), "a note in two threads"
+    assert all(note < board.next_note_id for note in by_note)
+    assert all(list(thread.notes) == sorted(thread.notes) for thread in threads)

@@ -25,9 +25,13 @@ from roost.core.records import (
     Node,
     NodeFacts,
     NodeId,
+    Note,
+    NoteId,
     Resource,
     ResourceId,
     Rollup,
+    Thread,
+    ThreadId,
 )
 
 # --- commands ---------------------------------------------------------------------------------
@@ -153,6 +157,28 @@ class RemoveResource(Struct, frozen=True, tag=True):
     name: str
 
 
+class AddNote(Struct, frozen=True, tag=True):
+    """Add to the thread of the node, else of the job, else to that thread, else to a new one
+    (decision 46). Reply: the id of the note."""
+
+    text: str
+    thread: ThreadId | None = None
+    job: JobId | None = None
+    node: NodeId | None = None
+
+
+class RemoveNotes(Struct, frozen=True, tag=True):
+    """Reply: the ids that could not be removed, unknown ones included."""
+
+    ids: tuple[NoteId, ...]
+
+
+class RemoveThreads(Struct, frozen=True, tag=True):
+    """With all of their notes. Reply: the ids that could not be removed."""
+
+    ids: tuple[ThreadId, ...]
+
+
 Command = (
     SubmitJobs
     | CancelJobs
@@ -172,6 +198,9 @@ Command = (
     | RemoveFromGroup
     | SetResource
     | RemoveResource
+    | AddNote
+    | RemoveNotes
+    | RemoveThreads
 )
 
 # --- reports ----------------------------------------------------------------------------------
@@ -362,6 +391,15 @@ class Changes(Struct):
     """New or changed ones."""
     resources_deleted: list[ResourceId] = field(default_factory=list)
     next_resource_id: int | None = None
+    threads: list[Thread] = field(default_factory=list)
+    """New ones; a thread is about the same thing for ever, and its notes are listed below."""
+    threads_deleted: list[ThreadId] = field(default_factory=list)
+    """To forget with all of their notes."""
+    next_thread_id: int | None = None
+    notes: list[Note] = field(default_factory=list)
+    """New ones, in order."""
+    notes_deleted: list[NoteId] = field(default_factory=list)
+    next_note_id: int | None = None
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__struct_fields__)
@@ -382,3 +420,6 @@ class LiveRecords(Struct):
     next_group_id: int = 1
     resources: list[Resource] = field(default_factory=list)
     next_resource_id: int = 1
+    threads: list[Thread] = field(default_factory=list)
+    next_thread_id: int = 1
+    next_note_id: int = 1

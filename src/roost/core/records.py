@@ -1,4 +1,4 @@
-"""What a farm consists of: jobs, attempts, nodes, groups, resources, events.
+"""What a farm consists of: jobs, attempts, nodes, groups, resources, notes, events.
 
 Records are frozen; a change replaces the record. They know nothing of each other beyond ids:
 who is whose child lives in `tree`, who runs where in `farm`. Moments are integer milliseconds
@@ -16,6 +16,8 @@ JobId = NewType("JobId", int)
 NodeId = NewType("NodeId", int)
 GroupId = NewType("GroupId", int)
 ResourceId = NewType("ResourceId", int)
+ThreadId = NewType("ThreadId", int)
+NoteId = NewType("NoteId", int)
 Moment = NewType("Moment", int)
 
 AttemptKey = tuple[JobId, int]
@@ -232,6 +234,25 @@ class Resource(Struct, frozen=True):
     """None when there is no limit."""
     per_machine: bool = False
     """One unit serves all jobs on a machine; else each job takes what it asks for."""
+
+
+class Thread(Struct, frozen=True):
+    """Notes that belong together, about a job, about a node, or about neither."""
+
+    id: ThreadId
+    job: JobId | None = None
+    node: NodeId | None = None
+    notes: tuple[NoteId, ...] = ()
+    """Oldest first; the later ones are replies."""
+
+
+class Note(Struct, frozen=True):
+    """What somebody wrote; it is never changed."""
+
+    id: NoteId
+    thread: ThreadId
+    at: Moment
+    text: str
 
 
 class Event(Struct, frozen=True):

@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roost.core.board import Board
 from roost.core.lifecycle import FINAL, INITIAL, ON_NODE, TRANSITIONS
 from roost.core.matching import Need, need_of, rank_of
 from roost.core.messages import (
@@ -85,6 +86,7 @@ class State:
         """By name, as conditions refer to them."""
         self.floor = Floor(self.groups)
         self.nodes = self.floor.nodes
+        self.board = Board()
         self.node_names: dict[tuple[str, str], NodeId] = {}
         self.next_job_id = 1
         self.next_node_id = 1
@@ -177,6 +179,7 @@ class State:
             del self.jobs[job]
             self._finished_roots.pop(job, None)
             self._changes.deleted.append(job)
+            self.board.forget_job(job)
         for parent in sorted(parents.difference(gone)):
             self.unsettle(parent)
         self.requeue_below(children)

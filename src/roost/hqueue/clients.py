@@ -51,14 +51,14 @@ ATTRIBUTES: dict[str, Callable[[NodeView], object]] = {
     "ip": lambda view: view.node.facts.ip,
     "label": lambda view: view.node.facts.label,
     "lastHeartbeat": lambda view: UtcTime(view.node.last_beat_at),
-    "latestNote": lambda _: "",
+    "latestNote": lambda view: view.latest_note.text if view.latest_note else "",
     "load": lambda view: view.node.load,
     "memory": lambda view: view.node.facts.memory_kb,
     "name": lambda view: view.node.facts.name,
     "needsUpgrade": lambda view: view.needs_upgrade,
     "platform": lambda view: view.node.facts.platform,
     "runningJobs": lambda view: view.running,
-    "threadId": lambda _: None,
+    "threadId": lambda view: view.latest_note.thread if view.latest_note else None,
     "version": lambda view: view.node.facts.version,
 }
 

@@ -27,7 +27,7 @@ from starlette.routing import Route
 from roost.core import jobspec
 from roost.errors import Invalid, ProtocolError, Refused
 from roost.gateway import Gateway
-from roost.hqueue import clients, folders, groups, jobs, resources, service
+from roost.hqueue import clients, folders, groups, jobs, notes, resources, service
 from roost.wire import xmlrpc
 from roost.wire.xmlrpc import Call, Fault
 
@@ -108,6 +108,10 @@ CLIENT: Final = Kind("int", jobspec.whole)
 CLIENTS: Final = Kind("array", _list_of(jobspec.whole))
 GROUP: Final = Kind("int", jobspec.whole)
 GROUPS: Final = Kind("array", _list_of(jobspec.whole))
+THREAD: Final = Kind("int", jobspec.whole)
+THREADS: Final = Kind("array", _list_of(jobspec.whole))
+NOTE: Final = Kind("int", jobspec.whole)
+NOTES: Final = Kind("array", _list_of(jobspec.whole))
 RESOURCES: Final = Kind("array", _list_of(jobspec.whole))
 NUMBER: Final = Kind("int", jobspec.whole)
 MINUTES: Final = Kind("double", _number)
@@ -183,6 +187,8 @@ _JOB_IDS = Parameter("job_ids", JOBS)
 _JOB_ID = Parameter("job_id", JOB)
 _CLIENT_ID = Parameter("client_id", CLIENT)
 _GROUP_ID = Parameter("group_id", GROUP)
+_THREAD_ID = Parameter("thread_id", THREAD)
+_THREAD_IDS_OR_ALL = Parameter("thread_ids", _or_nothing(THREADS), None)
 
 METHODS: dict[str, Method] = {
     # Server
@@ -308,6 +314,33 @@ METHODS: dict[str, Method] = {
     "removeClientFromGroup": Method(
         groups.remove_client_from_group, "nil", (_GROUP_ID, _CLIENT_ID)
     ),
+    # Notes
+    "addNote": Method(
+        notes.add_note,
+        "boolean",
+        (
+            Parameter("note_text", TEXT),
+            Parameter("thread_id", _or_nothing(THREAD), None),
+            Parameter("job_id", _or_nothing(JOB), None),
+            Parameter("client_id", _or_nothing(CLIENT), None),
+        ),
+    ),
+    "getLatestNotes": Method(notes.get_latest_notes, "array", (_THREAD_IDS_OR_ALL, ATTRIBS)),
+    "getNoteThreadIds": Method(notes.get_note_thread_ids, "array"),
+    "getNoteThreads": Method(
+        notes.get_note_threads,
+        "array",
+        (
+            _THREAD_IDS_OR_ALL,
+            Parameter("thread_attribs", _or_nothing(NAMES), None),
+            Parameter("note_attribs", _or_nothing(NAMES), None),
+        ),
+    ),
+    "removeNotes": Method(notes.remove_notes, "array", (Parameter("note_ids", NOTES),)),
+    "removeSingleNote": Method(notes.remove_single_note, "boolean", (Parameter("note_id", NOTE),)),
+    "removeSingleThread": Method(notes.remove_single_thread, "boolean", (_THREAD_ID,)),
+    "removeThreads": Method(notes.remove_threads, "array", (Parameter("thread_ids", THREADS),)),
+    "threadExists": Method(notes.thread_exists, "boolean", (_THREAD_ID,)),
     # Resources
     "getResources": Method(
         resources.get_resources,

@@ -112,7 +112,9 @@ ATTRIBUTES: dict[str, Attribute] = {
     "endTime": _own(lambda view: _time(view.job.ended_at)),
     "ETA": Attribute(_eta),
     "id": _own(lambda view: view.job.id),
-    "latestNote": _own(lambda _: ""),
+    "latestNote": Attribute(
+        lambda view, _: view.latest_note.text if view.latest_note else "", Part.NOTES
+    ),
     "logs": Attribute(_logs, Part.EVENTS),
     "name": _own(lambda view: view.job.spec.name),
     "overallProgress": _own(lambda view: view.rollup.overall_progress / PROGRESS_UNIT),
@@ -125,7 +127,9 @@ ATTRIBUTES: dict[str, Attribute] = {
     "startTime": _own(lambda view: _time(view.job.started_at)),
     "status": _own(lambda view: view.job.status.value),
     "tags": _spec(lambda view: view.job.spec.tags),
-    "threadId": _own(lambda _: None),
+    "threadId": Attribute(
+        lambda view, _: view.latest_note.thread if view.latest_note else None, Part.NOTES
+    ),
     "triesLeft": _own(lambda view: view.job.tries_left),
     "uiStatus": _own(lambda view: view.rollup.ui_status),
     "waitingFor": Attribute(lambda view, _: view.waiting_for, Part.REASONS),

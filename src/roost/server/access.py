@@ -1,7 +1,7 @@
 """The gateway as this server fulfils it: commands go to the engine, reads to the database.
 
-Jobs are read from disk, so a reader never sees what could still be lost and never holds up the
-engine; only why a job waits, and the nodes, are asked of the farm in memory.
+Jobs and notes are read from disk, so a reader never sees what could still be lost and never holds
+up the engine; only why a job waits, and the nodes, are asked of the farm in memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from roost import package
 from roost.core.explanation import explain
 from roost.core.lifecycle import FINAL
 from roost.core.messages import Changes, Command
-from roost.core.records import Attempt, Group, GroupId, JobId, JobStatus, Moment, NodeId
+from roost.core.records import (
+    Attempt,
+    Group,
+    GroupId,
+    JobId,
+    JobStatus,
+    Moment,
+    NodeId,
+    Note,
+    ThreadId,
+)
 from roost.errors import NotFound
 from roost.gateway import (
     FarmCounts,
@@ -28,6 +38,7 @@ from roost.gateway import (
     ResourceView,
     ServerError,
     ServerErrors,
+    ThreadView,
 )
 from roost.server.engine import Engine, now
 from roost.store import queries
@@ -102,18 +113,23 @@ class Access:
     # --- nodes ----------------------------------------------------------------------------
 
     async def nodes(self, *, with_former: bool = False) -> list[NodeView]:
+        latest: dict[NodeId, Note] = {}
+        if self._engine.farm.board.thread_of_node:
+            latest = await self._database.read(queries.latest_notes_of_nodes)
         farm = self._engine.farm
         groups: dict[NodeId, list[GroupId]] = {}
         for group in farm.groups.values():
             for member in group.nodes:
                 groups.setdefault(member, []).append(group.id)
         return [
-            self._node_view(node.id, tuple(groups.get(node.id, ())))
+            self._node_view(node.id, tuple(groups.get(node.id, ())), latest.get(node.id))
             for node in farm.nodes.values()
             if with_former or not node.leaving
         ]
 
-    def _node_view(self, node_id: NodeId, groups: tuple[GroupId, ...]) -> NodeView:
+    def _node_view(
+        self, node_id: NodeId, groups: tuple[GroupId, ...], latest_note: Note | None
+    ) -> NodeView:
         floor = self._engine.farm.floor
         node, use = floor.nodes[node_id], floor.uses[node_id]
         connected = node_id in floor.connected
@@ -125,6 +141,7 @@ class Access:
             running=tuple(dict.fromkeys(job for job, _ in use.attempts)),
             cpus_busy=min(use.cpus_busy, node.facts.cpus),
             needs_upgrade=bool(node.facts.version) and node.facts.version != self._version,
+            latest_note=latest_note,
         )
 
     async def job_history(self, node: NodeId, limit: int) -> list[JobId]:
@@ -146,6 +163,16 @@ class Access:
             ResourceView(one, stock.in_use(one.name, one.per_machine))
             for one in sorted(stock.resources.values(), key=lambda one: one.id)
         ]
+
+    # --- notes ----------------------------------------------------------------------------
+
+    async def thread_ids(self) -> list[ThreadId]:
+        return await self._database.read(queries.thread_ids)
+
+    async def threads(
+        self, ids: Sequence[ThreadId] | None = None, *, latest_only: bool = False
+    ) -> list[ThreadView]:
+        return await self._database.read(queries.threads, ids, latest_only)
 
     # --- output ---------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from roost.core.farm import Farm
 from roost.core.messages import (
+    AddNote,
     Changes,
     Command,
     DeleteJobs,
@@ -232,6 +233,8 @@ def _linked_ids(message: Message) -> tuple[JobId, ...]:
             return message.ids
         case SetConditions() | SetBlockedWarning():
             return (message.id,)
+        case AddNote(job=job) if job is not None:
+            return (job,)
         case SubmitJobs():
             return tuple(
                 linked for job in message.jobs for linked in (*job.parent_ids, *job.child_ids)

@@ -26,8 +26,10 @@ from roost.core.records import (
     JobStatus,
     Moment,
     NodeId,
+    Note,
+    ThreadId,
 )
-from roost.gateway import JobFilter, JobView, Part
+from roost.gateway import JobFilter, JobView, Part, ThreadView
 from roost.store import schema
 from roost.store.rows import (
     JOB_COLUMNS,
@@ -36,22 +38,26 @@ from roost.store.rows import (
     chunks,
     event_of,
     job_of,
+    note_of,
     rollup_of,
     spec_of,
 )
 
-T = TypeVar("T")
+Id = TypeVar("Id", bound=int)
 
 _jobs = schema.jobs.c
 _edges = schema.job_edges.c
 _specs = schema.job_specs.c
 _attempts = schema.attempts.c
 _events = schema.job_events.c
+_threads = schema.threads.c
+_notes = schema.notes.c
 
 _BARE = select(*JOB_COLUMNS)
 _WITH_SPEC = select(*JOB_COLUMNS, _specs.spec).join_from(schema.jobs, schema.job_specs)
 _ID: BindParameter[int] = bindparam("id")
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_other = schema.notes.alias("other").c
 
 _BY_ID = {
     False: (_BARE.where(_jobs.id == _ID), _BARE.where(_jobs.id.in_(_IDS))),
@@ -85,6 +91,19 @@ _START_FAILURES = (
 )
 _START_FAILURES_COUNT = select(func.count()).where(_attempts.node == _ID, schema.NOT_STARTED)
 _SPECS = select(_specs.job, _specs.spec).where(_specs.job.in_(_IDS))
+_IS_LATEST = _notes.id == (
+    select(func.max(_other.id)).where(_other.thread == _notes.thread).scalar_subquery()
+)
+_JOB_NOTES = (
+    select(_threads.job, schema.notes)
+    .join_from(schema.threads, schema.notes)
+    .where(_threads.job.in_(_IDS), _IS_LATEST)
+)
+_NODE_NOTES = (
+    select(_threads.node, schema.notes)
+    .join_from(schema.threads, schema.notes)
+    .where(_threads.node.is_not(None), _IS_LATEST)
+)
 _EXISTS = select(_jobs.id).where(_jobs.id == _ID)
 
 
@@ -212,6 +231,40 @@ def _texts(statuses: Iterable[JobStatus]) -> list[str]:
     return list(dict.fromkeys(status.value for status in statuses))
 
 
+# --- notes ------------------------------------------------------------------------------------
+
+
+def thread_ids(connection: Connection) -> list[ThreadId]:
+    """The ids of all threads, ascending."""
+    return list(map(ThreadId, connection.scalars(select(_threads.id).order_by(_threads.id))))
+
+
+def threads(
+    connection: Connection, ids: Sequence[ThreadId] | None = None, latest_only: bool = False
+) -> list[ThreadView]:
+    """These threads in this order, unknown ones left out, or all by id; with their notes, oldest
+    first, or only the latest of each."""
+    wanted = thread_ids(connection) if ids is None else ids
+    statement = (
+        select(_threads.id, _threads.job, _threads.node, schema.notes)
+        .join_from(schema.threads, schema.notes)
+        .where(_threads.id.in_(_IDS))
+        .order_by(_notes.id)
+    )
+    if latest_only:
+        statement = statement.where(_IS_LATEST)
+    found = _by_first(connection, statement, wanted)
+    return [
+        ThreadView(rows[0][0], rows[0][1], rows[0][2], tuple(note_of(row[3:]) for row in rows))
+        for rows in (found[thread] for thread in wanted if thread in found)
+    ]
+
+
+def latest_notes_of_nodes(connection: Connection) -> dict[NodeId, Note]:
+    """For each node that has a thread, the newest note in it."""
+    return {row[0]: note_of(row[1:]) for row in connection.execute(_NODE_NOTES)}
+
+
 # --- views ------------------------------------------------------------------------------------
 
 
@@ -232,6 +285,7 @@ def _views(connection: Connection, rows: Sequence[Row], parts: Collection[Part])
     children = asked(Part.CHILDREN, _CHILDREN)
     events = asked(Part.EVENTS, _EVENTS)
     attempts = asked(Part.ATTEMPTS, _ATTEMPTS)
+    notes = asked(Part.NOTES, _JOB_NOTES)
     conditions: dict[JobId, tuple[Condition, ...]] = {}
     if Part.CONDITIONS in parts:
         conditions = _conditions_in_force(connection, {row[0]: row[-1] for row in rows})
@@ -248,16 +302,17 @@ def _views(connection: Connection, rows: Sequence[Row], parts: Collection[Part])
                 events=tuple(map(event_of, events.get(job, ()))),
                 attempts=tuple(map(attempt_of, attempts.get(job, ()))),
                 conditions=conditions.get(job, ()),
+                latest_note=note_of(notes[job][0][1:]) if job in notes else None,
             )
         )
     return views
 
 
 def _by_first(
-    connection: Connection, statement: Select[*tuple[Any, ...]], ids: Iterable[JobId]
-) -> dict[JobId, list[Row]]:
+    connection: Connection, statement: Select[*tuple[Any, ...]], ids: Iterable[Id]
+) -> dict[Id, list[Row]]:
     """The rows of a statement over `ids`, in its order, grouped by their first column."""
-    groups: dict[JobId, list[Row]] = {}
+    groups: dict[Id, list[Row]] = {}
     for chunk in chunks(dict.fromkeys(ids)):
         for row in connection.execute(statement, {"ids": chunk}):
             groups.setdefault(row[0], []).append(row)

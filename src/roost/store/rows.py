@@ -49,9 +49,13 @@ from roost.core.records import (
     Node,
     NodeFacts,
     NodeId,
+    Note,
+    NoteId,
     Resource,
     ResourceId,
     Rollup,
+    Thread,
+    ThreadId,
 )
 from roost.store import schema
 
@@ -143,6 +147,8 @@ _INSERT_JOB = _insert(schema.jobs, ("id", "name", "submitted_by", "is_root", *JO
 _INSERT_SPEC = _insert(schema.job_specs, ("job", "spec"))
 _INSERT_EDGE = _insert(schema.job_edges, ("parent", "child"))
 _INSERT_EVENT = _insert(schema.job_events, ("job", "at", "status", "message"))
+_INSERT_THREAD = _insert(schema.threads, ("id", "job", "node"))
+_INSERT_NOTE = _insert(schema.notes, ("id", "thread", "at", "text"))
 _UPSERT_ATTEMPT = _upsert(schema.attempts)
 _UPSERT_NODE = _upsert(schema.nodes)
 _UPSERT_GROUP = _upsert(schema.groups)
@@ -165,6 +171,13 @@ _DELETE_GROUP = Bulk(
 _DELETE_RESOURCE = Bulk(
     ("this",),
     lambda dialect: delete(schema.resources).where(schema.resources.c.id == bindparam("this")),
+)
+_DELETE_THREAD = Bulk(
+    ("this",),
+    lambda dialect: delete(schema.threads).where(schema.threads.c.id == bindparam("this")),
+)
+_DELETE_NOTE = Bulk(
+    ("this",), lambda dialect: delete(schema.notes).where(schema.notes.c.id == bindparam("this"))
 )
 _DELETE_EDGE = Bulk(
     ("over", "under"),
@@ -326,6 +339,15 @@ def resource_of(row: Row) -> Resource:
     return Resource(ResourceId(resource), name, maximum, bool(per_machine))
 
 
+def note_row(note: Note) -> tuple[Any, ...]:
+    return (note.id, note.thread, note.at, note.text)
+
+
+def note_of(row: Row) -> Note:
+    """The note of a whole row of `notes`."""
+    return Note(*row)
+
+
 def event_row(event: Event) -> tuple[Any, ...]:
     return (event.job, event.at, event.status, event.message)
 
@@ -362,11 +384,18 @@ def save_changes(connection: Connection, changes: Changes) -> None:
     _UPSERT_GROUP.run(connection, [group_row(group) for group in changes.groups])
     _DELETE_RESOURCE.run(connection, [(one,) for one in changes.resources_deleted])
     _UPSERT_RESOURCE.run(connection, [resource_row(one) for one in changes.resources])
+    # Deletion first: a job may have been given another thread in the same batch.
+    _DELETE_THREAD.run(connection, [(thread,) for thread in changes.threads_deleted])
+    _DELETE_NOTE.run(connection, [(note,) for note in changes.notes_deleted])
+    _INSERT_THREAD.run(connection, [(one.id, one.job, one.node) for one in changes.threads])
+    _INSERT_NOTE.run(connection, [note_row(note) for note in changes.notes])
     counters = {
         "next_job_id": changes.next_job_id,
         "next_node_id": changes.next_node_id,
         "next_group_id": changes.next_group_id,
         "next_resource_id": changes.next_resource_id,
+        "next_thread_id": changes.next_thread_id,
+        "next_note_id": changes.next_note_id,
     }
     _UPSERT_COUNTER.run(
         connection, [(name, value) for name, value in counters.items() if value is not None]
@@ -446,7 +475,7 @@ _EDGES = select(schema.job_edges.c.position, schema.job_edges.c.parent, schema.j
 
 def load_live(connection: Connection) -> LiveRecords:
     """The unfinished trees: each job that is not final or still has a running attempt, and all
-    jobs linked with one through edges; all nodes, groups and resources; the counters."""
+    jobs linked with one through edges; all nodes, groups, resources and threads; the counters."""
     seeds = {*connection.scalars(_UNFINISHED), *connection.scalars(_STILL_RUNNING)}
     live = load_component(connection, seeds)
     live.nodes = [
@@ -456,9 +485,20 @@ def load_live(connection: Connection) -> LiveRecords:
     live.groups = [group_of(row) for row in groups]
     resources = connection.execute(select(schema.resources).order_by(schema.resources.c.id))
     live.resources = [resource_of(row) for row in resources]
+    live.threads = _load_threads(connection)
     for name, value in connection.execute(select(schema.counters)):
         setattr(live, name, value)
     return live
+
+
+def _load_threads(connection: Connection) -> list[Thread]:
+    """All threads with the ids of their notes; what the notes say is not needed in memory."""
+    notes: dict[ThreadId, list[NoteId]] = {}
+    columns = select(schema.notes.c.thread, schema.notes.c.id)
+    for thread, note in connection.execute(columns.order_by(schema.notes.c.id)):
+        notes.setdefault(thread, []).append(note)
+    threads = connection.execute(select(schema.threads).order_by(schema.threads.c.id))
+    return [Thread(one, job, node, tuple(notes[one])) for one, job, node in threads]
 
 
 def load_component(connection: Connection, ids: Iterable[JobId]) -> LiveRecords:

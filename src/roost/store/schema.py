@@ -253,6 +253,30 @@ resources = Table(
     sqlite_strict=True,
 )
 
+threads = Table(
+    "threads",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),
+    Column("job", Big, ForeignKey("jobs.id", ondelete="CASCADE")),
+    Column("node", Big, ForeignKey("nodes.id", ondelete="CASCADE")),
+    UniqueConstraint("job"),
+    UniqueConstraint("node"),
+    CheckConstraint("job IS NULL OR node IS NULL", name="about_one"),
+    sqlite_strict=True,
+)
+
+notes = Table(
+    "notes",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),
+    Column("thread", Big, ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    Column("at", Big, nullable=False),
+    Column("text", Text, nullable=False),
+    CheckConstraint("text <> ''", name="text"),
+    sqlite_strict=True,
+)
+Index("notes_by_thread", notes.c.thread, notes.c.id)
+
 job_events = Table(
     "job_events",
     metadata,
