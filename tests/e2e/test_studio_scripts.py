@@ -206,3 +206,31 @@ def test_two_root_jobs_that_would_be_each_others_descendants_are_refused(farm: A
         with pytest.raises(xmlrpc.client.Fault, match="descendant"):
             rpc.newjob({"name": "knot", "parentIds": [parent[1]], "childrenIds": [parent[0]]})
         assert rpc.getUnfinishedRootJobIds() == [parent[0]]
+
+
+def test_notes_on_finished_jobs_and_machines_survive_a_kill(farm: Any) -> None:
+    farm.start_server()
+    farm.start_agent("a")
+    job = farm.submit()
+    farm.wait(job, "succeeded")
+    with farm.rpc as rpc:
+        client = rpc.getClients(None, ["id"])[0]["id"]
+        assert rpc.addNote("too dark", None, job, None) is True
+        assert rpc.addNote("new disk", None, None, client) is True
+        assert rpc.addNote("agreed", rpc.getJob(job)["threadId"], None, None) is True
+    farm.server.kill()
+    farm.start_server()
+    with farm.rpc as rpc:
+        assert rpc.getJob(job, ["latestNote", "threadId"]) == {
+            "latestNote": "agreed", "threadId": 1,
+        }  # fmt: skip
+        assert rpc.getClient(client, ["latestNote", "threadId"]) == {
+            "latestNote": "new disk", "threadId": 2,
+        }  # fmt: skip
+        notes = rpc.getNoteThreads(None, ["notes"], ["id", "text"])[0]["notes"]
+        assert [note["text"] for note in notes] == ["too dark", "agreed"]
+        assert rpc.removeNotes([notes[0]["id"]]) == [notes[0]["id"]]
+        rpc.deleteJobs([job])
+        assert rpc.getNoteThreadIds() == [2]
+        assert rpc.addNote("on its own") is True
+        assert rpc.getNoteThreadIds() == [2, 3]

@@ -230,6 +230,8 @@ class Oracle:
         assert {one.key: one for one in stored.attempts} == kept, "attempts are stored otherwise"
         for node in stored.nodes:
             assert _lasting(node) == _lasting(farm.nodes[node.id]), f"node {node.id} differs"
+        threads = {thread.id: thread for thread in stored.threads}
+        assert threads == farm.board.threads, "threads are stored otherwise"
         assert (stored.next_job_id, stored.next_node_id) == (farm.next_job_id, farm.next_node_id)
 
     def loaded(self, farm: Farm) -> None:

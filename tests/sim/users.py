@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from roost.core import messages as m
-from roost.core.records import Condition, JobId, JobSpec, NodeId
+from roost.core.records import Condition, JobId, JobSpec, NodeId, NoteId, ThreadId
 from roost.errors import Refused
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Users:
             self._submit()
         elif random.random() < 0.1:
             self._ask(m.SetPriority(self._some_jobs(), random.randint(0, 9)))
+        elif random.random() < 0.1:
+            self._discuss()
         else:
             ids = self._some_jobs()
             self._command(random.choice(ACTIONS)(ids))
@@ -100,6 +102,17 @@ class Users:
         nodes = list(self.world.server.farm.nodes)
         if nodes:
             self._ask(m.RemoveNode(NodeId(self.world.random.choice(nodes))))
+
+    def _discuss(self) -> None:
+        """Say something about a job, which may be gone, or a node; or clear some of it away."""
+        random, board = self.world.random, self.world.server.farm.board
+        if random.random() < 0.6:
+            node = NodeId(random.randint(1, 5)) if random.random() < 0.3 else None
+            self._ask(m.AddNote("looks odd", job=self._some_jobs()[0], node=node))
+        elif random.random() < 0.7:
+            self._ask(m.RemoveNotes((NoteId(random.randint(1, board.next_note_id)),)))
+        else:
+            self._ask(m.RemoveThreads((ThreadId(random.randint(1, board.next_thread_id)),)))
 
     # --- submissions ----------------------------------------------------------------------
 
