@@ -17,6 +17,7 @@ from roost.agent.plan import SCRIPT_OF, Purpose
 from roost.core.messages import AttemptOrder
 
 DEFAULT_SHELL = "/bin/sh"
+DEFAULT_SHELL_OF_WINDOWS = "cmd"
 
 
 class Starter:
@@ -35,6 +36,8 @@ class Starter:
 
         Makes the folders it needs. Raises `OSError`.
         """
+        is_windows = platform.startswith("windows")
+        self._default_shell = DEFAULT_SHELL_OF_WINDOWS if is_windows else DEFAULT_SHELL
         self._work = folder / "work"
         self.outputs = folder / "output"
         """Where the output files are, and nothing else."""
@@ -56,7 +59,7 @@ class Starter:
 
     def argv(self, order: AttemptOrder, purpose: Purpose) -> list[str]:
         """The shell of the order, found on the job's own PATH, with the text for this purpose."""
-        shell = order.shell or DEFAULT_SHELL
+        shell = order.shell or self._default_shell
         if os.sep not in shell:
             path = order.environment.get("PATH", self.common.get("PATH"))
             shell = shutil.which(shell, path=path) or shell

@@ -1,0 +1,32 @@
+"""Command lines, by platform and by what the order asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roost.agent.starter import Starter
+from roost.core.messages import AttemptOrder
+
+
+def argv(folder: Path, platform: str, shell: str = "") -> list[str]:
+    starter = Starter(server="http://farm:5000", platform=platform, folder=folder)
+    order = AttemptOrder(1, 1, "job", command="render 1", environment={"PATH": ""}, shell=shell)
+    return starter.argv(order, "command")
+
+
+@pytest.mark.parametrize(
+    ("platform", "shell", "expected"),
+    [
+        ("linux-x86_64", "", ["/bin/sh", "-c", "render 1"]),
+        ("macosx-arm64", "", ["/bin/sh", "-c", "render 1"]),
+        ("windows-x86_64", "", ["cmd", "/c", "render 1"]),
+        ("linux-x86_64", "/usr/bin/tcsh", ["/usr/bin/tcsh", "-c", "render 1"]),
+        ("windows-x86_64", "bash", ["bash", "-c", "render 1"]),
+    ],
+)
+def test_a_command_is_given_to_the_shell_of_the_order_or_of_the_platform(
+    tmp_path: Path, platform: str, shell: str, expected: list[str]
+) -> None:
+    assert argv(tmp_path, platform, shell) == expected
