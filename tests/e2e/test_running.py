@@ -156,20 +156,24 @@ def test_jobs_share_a_machine_by_cpus_and_tags(farm: Any, signpost: Any, gate: A
     two = farm.submit(command, cpus=2)
     one = farm.submit(command, cpus=1, tags=["single:1"])
     assert {int(signpost.line()), int(signpost.line())} == {two, one}
-    alone = farm.submit(command, tags=["single"], priority=5)
     twin = farm.submit(command, tags=["single:1"])
+    assert "another job with the tag single:1" in farm.job(twin, "waitingFor")["waitingFor"]
     too_big = farm.submit(command, cpus=5)
-    assert farm.status(alone) == farm.status(twin) == "runnable"
-    assert "wants a machine for itself" in farm.job(alone, "waitingFor")["waitingFor"]
     assert "4 CPUs" in farm.job(too_big, "waitingFor")["waitingFor"]
+    with farm.rpc as rpc:
+        rpc.cancelJobs([twin, too_big])
+    alone = farm.submit(command, tags=["single"])
+    assert "wants a machine for itself" in farm.job(alone, "waitingFor")["waitingFor"]
     with farm.rpc as rpc:
         rpc.cancelJobs([two, one])
     assert int(signpost.line()) == alone
+    small = farm.submit(command)
+    assert "given to a job that wants it for itself" in farm.job(small, "waitingFor")["waitingFor"]
     with farm.rpc as rpc:
         rpc.cancelJobs([alone])
-    assert int(signpost.line()) == twin
+    assert int(signpost.line()) == small
     with farm.rpc as rpc:
-        rpc.cancelJobs([twin, too_big])
+        rpc.cancelJobs([small])
     assert signpost.is_silent()
 
 
