@@ -207,13 +207,19 @@ class Access:
         for job in jobs:
             self._followers.setdefault(job, set()).add(follower)
         try:
-            while True:
-                yield await follower.next()
+            while changed := await follower.next():
+                yield changed
         finally:
             for job in jobs:
                 self._followers[job].discard(follower)
                 if not self._followers[job]:
                     del self._followers[job]
+
+    def stop_following(self) -> None:
+        """The server stops: streams that follow jobs end instead of being cut."""
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.stop()
 
     def publish(self, changes: Changes) -> None:
         """Wake whoever follows one of the jobs that changed."""
@@ -264,6 +270,7 @@ class _Follower:
 
     def __init__(self, jobs: Sequence[JobId]) -> None:
         self._changed: dict[JobId, None] = dict.fromkeys(jobs)
+        self._stopped = False
         self._some = asyncio.Event()
         self._some.set()
 
@@ -271,8 +278,15 @@ class _Follower:
         self._changed[job] = None
         self._some.set()
 
+    def stop(self) -> None:
+        self._changed = {}
+        self._stopped = True
+        self._some.set()
+
     async def next(self) -> tuple[JobId, ...]:
+        """Empty when nothing more will come."""
         await self._some.wait()
-        self._some.clear()
+        if not self._stopped:
+            self._some.clear()
         changed, self._changed = tuple(self._changed), {}
         return changed

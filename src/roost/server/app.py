@@ -87,6 +87,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             host, port = listener.getsockname()[:2]
             on_ready(ServerReady(f"http://{_url_host(options.host, host)}:{port}", os.getpid()))
             await server.stopping.wait()
+            access.stop_following()
             engine.stop()
             await running
             agents.cut_off()
