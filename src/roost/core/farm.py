@@ -21,7 +21,7 @@ from typing import Any
 from roost.core import groups, jobs, nodes, notes, resources
 from roost.core import messages as m
 from roost.core.lifecycle import FINAL
-from roost.core.matching import NodeUse
+from roost.core.matching import NodeUse, rank_of
 from roost.core.messages import Changes, LiveRecords, Message, Outcome
 from roost.core.records import JobId, JobStatus, Moment
 from roost.core.state import State
@@ -124,7 +124,7 @@ class Farm(State):
             if attempt.stopping:
                 self.stopping.setdefault(job.id, set()).add(attempt.number)
             for node in attempt.nodes:
-                self.floor.uses[node].occupy(attempt.key, self.need(job))
+                self.floor.uses[node].occupy(attempt.key, rank_of(job), self.need(job))
             self.floor.take(self.need(job), attempt.nodes)
         for job in fresh:
             self._update_assigned(job)

@@ -97,7 +97,7 @@ def _uses_equal_a_recount(farm: State) -> None:
         naive = NodeUse()
         for key, attempt in farm.attempts.items():
             if node_id in attempt.nodes:
-                naive.occupy(key, use.attempts[key])
+                naive.occupy(key, *use.attempts[key])
         assert use.attempts.keys() == naive.attempts.keys(), f"node {node_id} attempts"
         assert use.cpus_busy == naive.cpus_busy and use.singles == naive.singles
         assert use.unlike == naive.unlike
@@ -139,7 +139,7 @@ def _groups_fit_nodes(farm: State) -> None:
 def _stock_equals_a_recount(farm: State) -> None:
     stock, naive = farm.floor.stock, Stock()
     for key, attempt in farm.attempts.items():
-        need = farm.floor.uses[attempt.nodes[0]].attempts[key]
+        _, need = farm.floor.uses[attempt.nodes[0]].attempts[key]
         naive.take(need.resources, attempt.nodes)
     assert (stock.amounts, stock.machines) == (naive.amounts, naive.machines), "resources in use"
     for name, resource in stock.resources.items():

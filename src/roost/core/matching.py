@@ -50,6 +50,11 @@ class Need(Struct, frozen=True):
         """It asks for CPUs only, so its node can tell by itself when it may start."""
         return not (self.single or self.unlike or self.resources) and self.hosts_max == 1
 
+    @property
+    def wants_much(self) -> bool:
+        """A CPU that comes free somewhere is not enough for it."""
+        return self.cpus > 1 or self.single or bool(self.unlike)
+
 
 def need_of(
     spec: JobSpec,
@@ -72,21 +77,21 @@ def need_of(
 
 
 class NodeUse:
-    """What occupies a node right now: running attempts, and holds for multi-host jobs."""
+    """What occupies a node right now: running attempts, and holds for jobs that want much."""
 
     __slots__ = ("attempts", "cpus_busy", "holds", "not_plain", "singles", "unlike")
 
     def __init__(self) -> None:
-        self.attempts: dict[AttemptKey, Need] = {}
+        self.attempts: dict[AttemptKey, tuple[Rank, Need]] = {}
         self.cpus_busy = 0
         self.singles = 0
         self.not_plain = 0
         self.unlike: dict[str, int] = {}
         self.holds: dict[JobId, tuple[Rank, Need]] = {}
 
-    def occupy(self, key: AttemptKey, need: Need) -> None:
+    def occupy(self, key: AttemptKey, rank: Rank, need: Need) -> None:
         assert key not in self.attempts
-        self.attempts[key] = need
+        self.attempts[key] = (rank, need)
         self.cpus_busy += need.cpus
         self.singles += need.single
         self.not_plain += not need.is_plain
@@ -94,7 +99,7 @@ class NodeUse:
             self.unlike[tag] = self.unlike.get(tag, 0) + 1
 
     def vacate(self, key: AttemptKey) -> None:
-        need = self.attempts.pop(key)
+        _, need = self.attempts.pop(key)
         self.cpus_busy -= need.cpus
         self.singles -= need.single
         self.not_plain -= not need.is_plain
@@ -103,9 +108,13 @@ class NodeUse:
             if not self.unlike[tag]:
                 del self.unlike[tag]
 
-    def held_before(self, rank: Rank, job: JobId) -> list[Need]:
+    def held_before(self, rank: Rank) -> list[tuple[Rank, Need]]:
         """What better-ranked jobs keep here; worse-ranked holds give way."""
-        return [n for j, (r, n) in self.holds.items() if r < rank and j != job]
+        return [(held_rank, need) for held_rank, need in self.holds.values() if held_rank < rank]
+
+    def cpus_behind(self, rank: Rank) -> int:
+        """How many CPUs are busy with jobs ranked behind this one."""
+        return sum(need.cpus for other, need in self.attempts.values() if other > rank)
 
 
 class Candidate(Struct, frozen=True):
@@ -161,18 +170,36 @@ def _is_big_enough(c: Candidate) -> str | None:
 
 def _has_free_cpus(c: Candidate) -> str | None:
     free = c.node.facts.cpus - c.use.cpus_busy
-    if c.use.holds:
-        free -= sum(need.cpus for need in c.use.held_before(c.rank, c.job))
-    if c.need.cpus <= free + c.backlog_cpus:
-        return None
-    return f"is busy: {_cpus(max(free, 0))} free, and the job needs {c.need.cpus}"
+    if c.need.cpus > free + c.backlog_cpus:
+        return f"is busy: {_cpus(max(free, 0))} free, and the job needs {c.need.cpus}"
+    if c.use.holds and c.need.cpus > free - _cpus_kept(c):
+        return "has room that is kept for a job that comes first"
+    return None
+
+
+def _cpus_kept(c: Candidate) -> int:
+    """How many of the free CPUs are for better-ranked jobs that hold the node.
+
+    One that waits for the node to empty keeps as many as it needs by then: others may use what it
+    leaves, together and for as long as they like.
+    """
+    better = c.use.held_before(c.rank)
+    if not better:
+        return 0
+    kept = sum(need.cpus for _, need in better)
+    if any(need.hosts_max > 1 for _, need in better):
+        return kept
+    not_behind = c.use.cpus_busy - c.use.cpus_behind(min(rank for rank, _ in better))
+    return max(kept - not_behind, 0)
 
 
 def _shares_machine(c: Candidate) -> str | None:
     use = c.use
-    better_holds = use.held_before(c.rank, c.job) if use.holds else []
-    if use.singles or any(need.single for need in better_holds):
+    better_holds = [need for _, need in use.held_before(c.rank)] if use.holds else []
+    if use.singles:
         return "is given to a job that wants it for itself"
+    if any(need.single for need in better_holds):
+        return "is kept for a job that comes first and wants it for itself"
     if c.need.single and (use.attempts or better_holds):
         return "runs other jobs, and the job wants a machine for itself (tag single)"
     for tag in sorted(c.need.unlike):

@@ -226,9 +226,8 @@ def on_node_reported(farm: State, message: NodeReported) -> None:
             _move(farm, attempt, (S.RESUMING,), S.RUNNING)
         case AttemptEnded():
             if report.cause is AttemptCause.EXITED:
-                farm.floor.note_run(
-                    farm.floor.uses[message.node].attempts[attempt.key], report.ran_ms
-                )
+                _, need = farm.floor.uses[message.node].attempts[attempt.key]
+                farm.floor.note_run(need, report.ran_ms)
             farm.conclude(attempt, report.cause, report.exit_code, report.text, report.progress)
 
 

@@ -9,6 +9,10 @@ A job that wants several hosts *holds* nodes until it has `hosts_min` of them. A
 worse-ranked jobs only; a better-ranked one takes the room and the hold is lost. The best-ranked
 multi-host job therefore always gets its nodes: two half-filled jobs cannot block each other.
 
+A job that wants much of one machine would wait for ever while smaller ones, ranked behind it, take
+every CPU that comes free. So the first of its kind holds one machine that could run it, which then
+empties for it. Such a hold gives way like any other but stays, for there was no room to lose.
+
 Jobs that are over in a moment would spend most of their time waiting for the next order. So once
 jobs of a kind are known to be short, a node gets a *backlog* of them beyond its CPUs, worth
 `BACKLOG_MS`, and starts them itself as others end. Only plain jobs, which need nothing but CPUs.
@@ -46,12 +50,14 @@ _PACE_WEIGHT = 8
 class Kind:
     """Runnable jobs that need the same."""
 
-    __slots__ = ("heap", "need")
+    __slots__ = ("heap", "need", "reserver")
 
     def __init__(self, need: Need) -> None:
         self.need = need
         self.heap: list[Rank] = []
         """Ranks of its jobs; entries of jobs that left are skipped when they come up."""
+        self.reserver: JobId | None = None
+        """The job that last held a machine for itself alone."""
 
 
 class Floor:
@@ -143,12 +149,13 @@ class Floor:
             node in self.connected,
             self.groups,
             self.stock,
-            self._backlog_cpus(need, node),
+            self._backlog_cpus(need, rank, node),
         )
 
-    def _backlog_cpus(self, need: Need, node: NodeId) -> int:
+    def _backlog_cpus(self, need: Need, rank: Rank, node: NodeId) -> int:
         pace = self._paces.get(need)
-        if pace is None or self.uses[node].not_plain:
+        use = self.uses[node]
+        if pace is None or use.not_plain or (use.holds and use.held_before(rank)):
             return 0
         jobs = BACKLOG_MS * _PACE_WEIGHT // max(pace, 1)
         return self.nodes[node].facts.cpus * min(jobs, BACKLOG_JOBS_PER_CPU_MAX)
@@ -225,8 +232,8 @@ class Floor:
         """Worse-ranked jobs lose what they held on these nodes: their room is being taken."""
         for node in nodes:
             use = self.uses[node]
-            for job, (held_rank, _) in list(use.holds.items()):
-                if held_rank > rank:
+            for job, (held_rank, held_need) in list(use.holds.items()):
+                if held_rank > rank and held_need.hosts_max > 1:
                     del use.holds[job]
                     del self.holds[job][node]
                     if not self.holds[job]:
@@ -252,6 +259,8 @@ class _Choice:
         self.need = need
         self.nodes = nodes
         self.heap: list[tuple[int, NodeId]] | None = None
+        self.full: list[NodeId] = []
+        """Eligible ones that turned out to have no room, the emptiest first."""
 
     def find(self, rank: Rank) -> tuple[NodeId, ...] | None:
         """The nodes for the job with this rank, or None; a multi-host job may take holds."""
@@ -276,8 +285,26 @@ class _Choice:
             elif obstacle(floor.candidate(need, rank, node), ROOM_TESTS) is None:
                 return (node,)
             else:
-                heapq.heappop(self.heap)
+                self.full.append(heapq.heappop(self.heap)[1])
+        if need.wants_much:
+            self._hold_one(rank)
         return None
+
+    def _hold_one(self, rank: Rank) -> None:
+        """Let the node empty for the job that is the first to find room there."""
+        floor, job = self.floor, JobId(rank[1])
+        kind = floor.waiting[job][1]
+        if kind.reserver is not None and kind.reserver != job:
+            floor.release_holds(kind.reserver)
+        kind.reserver = job
+        for held in floor.holds.get(job, ()):
+            if obstacle(floor.candidate(self.need, rank, held), ELIGIBLE_TESTS) is None:
+                return
+        floor.release_holds(job)
+        for node in self.full:
+            if not floor.uses[node].held_before(rank):
+                floor.hold(rank, self.need, (node,))
+                return
 
     def _find_several(self, rank: Rank) -> tuple[NodeId, ...] | None:
         floor, need = self.floor, self.need

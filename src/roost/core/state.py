@@ -293,12 +293,12 @@ class State:
         purpose = CHILD_ERROR if self.tree.has_failed_children(job_id) else "command"
         number = job.attempt + 1
         attempt = Attempt(job_id, number, nodes, assigned_at=self.now, purpose=purpose)
-        need = self.need(job)
+        rank, need = rank_of(job), self.need(job)
         self.attempts[attempt.key] = attempt
         self._changed_attempts[attempt.key] = attempt
         for node in nodes:
             use = self.floor.uses[node]
-            use.occupy(attempt.key, need)
+            use.occupy(attempt.key, rank, need)
             if use.cpus_busy > self.nodes[node].facts.cpus:
                 self._backlog.append((Moment(self.now + RECALL_AFTER_MS), attempt.key))
         self.floor.take(need, nodes)
@@ -393,7 +393,8 @@ class State:
             self.attempts.pop(key), ended_at=self.now, cause=cause, exit_code=exit_code, text=text
         )
         self._changed_attempts[key] = attempt
-        self.floor.give_back(self.floor.uses[attempt.nodes[0]].attempts[key], attempt.nodes)
+        _, need = self.floor.uses[attempt.nodes[0]].attempts[key]
+        self.floor.give_back(need, attempt.nodes)
         for node in attempt.nodes:
             self.floor.uses[node].vacate(key)
             self.floor.wake(node)
