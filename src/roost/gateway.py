@@ -79,6 +79,12 @@ class NodeView(Struct, frozen=True):
     connected: bool
     available: bool
     """Enabled, active and inside its availability rules: it may get jobs now."""
+    off_duty: str = ""
+    """Why its availability rules keep jobs away, after the node's name; empty if they do not."""
+    time_zone: str = "UTC"
+    """By whose clocks its availability rules go."""
+    utc_offset_minutes: int = 0
+    """How far those clocks are ahead of UTC now."""
     groups: tuple[int, ...] = ()
     running: tuple[JobId, ...] = ()
     cpus_busy: int = 0

@@ -224,6 +224,23 @@ class Remote:
         """All nodes of the farm."""
         return self._send("GET", "/nodes", rest.Nodes).nodes
 
+    def node(self, node_id: int) -> rest.NodeDetail:
+        """All that is known of a node. Raises `errors.NotFound`."""
+        return self._send("GET", f"/nodes/{node_id}", rest.NodeDetail)
+
+    def set_availability(self, node_id: int, rules: Iterable[rest.AvailabilityRule]) -> None:
+        """Replace all availability rules of a node; what it runs goes on.
+
+        Raises `errors.NotFound`, or `errors.Invalid` for what is no rule.
+        """
+        body = msgspec.json.encode(rest.Availability(list(rules)))
+        self._send("PUT", f"/nodes/{node_id}/availability", rest.Done, body=body)
+
+    def describe_node(self, node_id: int, description: str) -> None:
+        """Say what a node is. Raises `errors.NotFound`."""
+        body = msgspec.json.encode(rest.NodeDescription(description))
+        self._send("PUT", f"/nodes/{node_id}/description", rest.Done, body=body)
+
     def set_node_disabled(self, node_id: int, disabled: bool) -> None:
         """Drain a node, or let it take jobs again. Raises `errors.NotFound`."""
         action = "disable" if disabled else "enable"

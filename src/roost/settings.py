@@ -44,6 +44,8 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     """How long after a node went silent its jobs are given to others; 0 means never."""
     max_failures_per_client: int = 0
     """A node where more runs of one job tree failed gets no more of it; 0 means never."""
+    time_zone: str = ""
+    """IANA name of the zone by whose clocks availability rules go; empty means the machine's."""
     heartbeat_ms: int = 10_000
     body_bytes_max: int = 64 * 1024 * 1024
     config: dict[str, str] = {}
@@ -71,6 +73,8 @@ class Values(Struct, frozen=True, kw_only=True):
     active_timeout: float = 300.0
     requeue_after: float = 300.0
     max_failures_per_client: int = 0
+    time_zone: str = ""
+    """By whose clocks availability rules go; empty means those of the server's machine."""
     heartbeat: float = 10.0
     body_bytes_max: int = 64 * 1024 * 1024
     agent_name: str = ""
@@ -114,6 +118,7 @@ class Settings(Struct, frozen=True):
             active_timeout_ms=round(values.active_timeout * 1000),
             requeue_after_gone_ms=round(values.requeue_after * 1000),
             max_failures_per_client=values.max_failures_per_client,
+            time_zone=values.time_zone,
             heartbeat_ms=round(values.heartbeat * 1000),
             body_bytes_max=values.body_bytes_max,
             config=values.hqueue,

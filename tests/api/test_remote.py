@@ -16,7 +16,14 @@ import uvicorn
 from starlette.applications import Starlette
 
 from roost.api import routes as api
-from roost.core.messages import CancelJobs, RemoveNode, SetNodeDisabled
+from roost.core.messages import (
+    CancelJobs,
+    RemoveNode,
+    SetAvailability,
+    SetNodeDescription,
+    SetNodeDisabled,
+)
+from roost.core.records import AvailabilityRule
 from roost.errors import Invalid, NotFound, ProtocolError, RoostError, Unavailable, Unreachable
 from roost.remote import RECONNECT_WAITS_S, Remote
 from roost.wire import rest
@@ -69,7 +76,7 @@ def test_what_the_server_knows_is_typed(farm: Any, remote: Remote) -> None:
     assert remote.reasons(7)[0].text == "No node is free."
     assert [job.id for job in remote.jobs(statuses=["running"], limit=5).jobs] == [7]
     assert remote.jobs(before=7).jobs == []
-    assert remote.nodes()[0].hostname == "render1"
+    assert remote.nodes()[0].hostname == remote.node(1).hostname == "render1"
     assert remote.health().status == "ok"
     assert remote.config("port") == "5000"
     assert remote.config("nothing") is None
@@ -81,9 +88,15 @@ def test_wishes_arrive(farm: Any, remote: Remote) -> None:
     assert remote.submit('[{"name": "c"}]', parent=2) == [3]
     remote.act("cancel", [1, 2])
     remote.set_node_disabled(1, True)
+    remote.set_availability(1, [rest.AvailabilityRule("weekends", False, 3)])
+    remote.describe_node(1, "Ann's")
     remote.remove_node(1)
     assert farm.asked[1].jobs[0].parent_ids == (2,)
-    assert farm.asked[2:] == [CancelJobs((1, 2)), SetNodeDisabled(1, True), RemoveNode(1)]
+    assert farm.asked[2:] == [
+        CancelJobs((1, 2)), SetNodeDisabled(1, True),
+        SetAvailability(1, (AvailabilityRule(3, enabled=False, day="weekends"),)),
+        SetNodeDescription(1, "Ann's"), RemoveNode(1),
+    ]  # fmt: skip
 
 
 def test_refusals_are_the_exceptions_they_were(farm: Any, remote: Remote) -> None:

@@ -12,6 +12,7 @@ import pytest
 from starlette.applications import Starlette
 
 from roost.api import routes as api
+from roost.core.availability import parse
 from roost.core.messages import (
     AddToGroup,
     CancelJobs,
@@ -25,10 +26,12 @@ from roost.core.messages import (
     RemoveResource,
     RescheduleJobs,
     ResumeJobs,
+    SetAvailability,
+    SetNodeDescription,
     SetNodeDisabled,
     SetResource,
 )
-from roost.core.records import Group
+from roost.core.records import AvailabilityRule, Group
 from roost.errors import Conflict, Unavailable
 from roost.wire import rest
 
@@ -205,6 +208,39 @@ async def test_nodes(farm: Any, http: httpx2.AsyncClient) -> None:
     assert (await http.delete("/api/v1/nodes/1")).status_code == 200
     assert farm.asked == [SetNodeDisabled(1, True), SetNodeDisabled(1, False), RemoveNode(1)]
     assert refusal(await http.delete("/api/v1/nodes/9"))[0] == 404
+
+
+async def test_availability_rules_are_written_as_people_write_them(
+    farm: Any, http: httpx2.AsyncClient
+) -> None:
+    rules = (parse("weekdays 20:00-07:00"), AvailabilityRule(4, "idle", False, idle_minutes=15))
+    farm.add_node(1, "desk", availability=rules, description="Ann's")
+    node = (await http.get("/api/v1/nodes/1")).json()
+    assert (node["description"], node["idle_minutes"], node["available"]) == ("Ann's", -1, True)
+    assert (node["time_zone"], node["off_duty"]) == ("Europe/Berlin", "")
+    assert node["availability"] == [
+        {"rule": "weekdays 20:00-07:00", "enabled": True, "id": 0},
+        {"rule": "idle 15", "enabled": False, "id": 4},
+    ]
+    where = "/api/v1/nodes/1/availability"
+    again = {"rules": node["availability"]}
+    assert (await http.put(where, json=again)).status_code == 200
+    assert (await http.put(where, json={"rules": [{"rule": "WEEKENDS"}]})).status_code == 200
+    assert farm.asked == [
+        SetAvailability(1, rules), SetAvailability(1, (AvailabilityRule(day="weekends"),)),
+    ]  # fmt: skip
+    status, message = refusal(await http.put(where, json={"rules": [{"rule": "now"}]}))
+    assert status == 400 and "'now' is no availability rule" in message
+    assert refusal(await http.put(where, json={"rules": "any"}))[0] == 400
+    assert refusal(await http.put("/api/v1/nodes/9/availability", json=again))[0] == 404
+    assert refusal(await http.get("/api/v1/nodes/9"))[0] == 404
+
+
+async def test_a_node_is_described(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.add_node(1, "desk")
+    answer = await http.put("/api/v1/nodes/1/description", json={"description": "Ann's"})
+    assert answer.status_code == 200
+    assert farm.asked == [SetNodeDescription(1, "Ann's")]
 
 
 async def test_health_and_metrics(farm: Any, http: httpx2.AsyncClient) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import roost.remote
 from roost.cli import main
@@ -94,6 +95,7 @@ class FakeFarm:
         self.acted: list[tuple[str, list[int]]] = []
         self.arranged: list[tuple[object, ...]] = []
         self.listed: dict[str, Any] = {}
+        self.machines = {1: NODE}
         self.changes: list[rest.JobChange | BaseException] = []
         self.log = b""
         self.down = False
@@ -170,7 +172,23 @@ class FakeFarm:
         self.arranged.append(("remove", name))
 
     def nodes(self) -> list[rest.NodeDetail]:
-        return [NODE]
+        return list(self.machines.values())
+
+    def node(self, number: int) -> rest.NodeDetail:
+        return self.machines[number]
+
+    def set_availability(self, node: int, rules: Sequence[rest.AvailabilityRule]) -> None:
+        self.arranged.append(("rules", node, [(r.id, r.rule, r.enabled) for r in rules]))
+        self.machines[node] = replace(self.machines[node], availability=list(rules))
+
+    def describe_node(self, node: int, text: str) -> None:
+        self.arranged.append(("describe", node, text))
+
+    def set_node_disabled(self, node: int, disabled: bool) -> None:
+        self.arranged.append(("drain" if disabled else "enable", node))
+
+    def remove_node(self, node: int) -> None:
+        self.arranged.append(("remove", node))
 
 
 @pytest.fixture

@@ -109,12 +109,6 @@ def test_why_tells_every_reason_and_its_nodes(farm: Any, run: Any, known: Any) -
     }
 
 
-def test_nodes_show_their_state_and_what_they_run(farm: Any, run: Any) -> None:
-    row = run("nodes")[1].splitlines()[1].split("\t")
-    assert row[:6] == ["1", "tiny:a", "ready", "1/2", "0.5", "4-6, 9"]
-    assert json.loads(run("nodes", "--json")[1])["nodes"][0]["label"] == "tiny:a"
-
-
 @pytest.mark.parametrize("action", ["cancel", "pause", "resume", "reschedule", "eject", "delete"])
 def test_actions_take_ids_and_ranges(farm: Any, run: Any, known: Any, action: str) -> None:
     farm.known = {number: known(number) for number in range(1, 10)}

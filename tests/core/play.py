@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from roost.core import availability
 from roost.core import messages as m
 from roost.core.explanation import explain
 from roost.core.farm import Farm
@@ -35,7 +36,7 @@ MINUTE = 60_000
 class Play:
     """Drives one `Farm`. Jobs are named by id, nodes by name."""
 
-    def __init__(self, **rules: int) -> None:
+    def __init__(self, **rules: Any) -> None:
         self.farm = Farm(Rules(**rules))
         self.now = Moment(1_000_000)
         self.node_ids: dict[str, NodeId] = {}
@@ -86,8 +87,12 @@ class Play:
     def disconnects(self, name: str) -> None:
         self.send(m.NodeDisconnected(self.node_ids[name]))
 
-    def beats(self, name: str, *progress: tuple[JobId, int, int]) -> None:
-        self.send(m.NodeBeat(self.node_ids[name], progress=progress))
+    def beats(self, name: str, *progress: tuple[JobId, int, int], idle: int = -1) -> None:
+        self.send(m.NodeBeat(self.node_ids[name], idle_minutes=idle, progress=progress))
+
+    def rules(self, name: str, *texts: str) -> None:
+        """The node takes jobs by these availability rules from now on."""
+        self.send(m.SetAvailability(self.node_ids[name], tuple(map(availability.parse, texts))))
 
     def submit(self, *specs: dict[str, Any], parent: int | None = None, **spec: Any) -> Any:
         """One id for keyword arguments, all ids for dicts."""

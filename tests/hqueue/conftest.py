@@ -15,6 +15,8 @@ from roost.core.messages import (
     RemoveNode,
     RemoveNotes,
     RemoveThreads,
+    SetAvailability,
+    SetNodeDescription,
     SetNodeDisabled,
     SetResource,
     SubmitJobs,
@@ -135,6 +137,7 @@ class FakeGateway:
 
     def add_node(self, node_id: int, hostname: str, name: str = "", **more: object) -> None:
         needs_upgrade = bool(more.pop("needs_upgrade", False))
+        offset = int(more.pop("utc_offset_minutes", 0))
         facts = NodeFacts(
             hostname,
             name,
@@ -153,6 +156,8 @@ class FakeGateway:
             running=(JobId(7),),
             cpus_busy=4,
             needs_upgrade=needs_upgrade,
+            time_zone="Europe/Berlin",
+            utc_offset_minutes=offset,
         )
 
     async def change(self, job_id: int, status: str, log: bytes = b"") -> None:
@@ -184,7 +189,8 @@ class FakeGateway:
             for job_id, new in zip(ids, command.jobs, strict=True):
                 self.add_job(job_id, spec=new.spec)
             return ids
-        if isinstance(command, SetNodeDisabled | RemoveNode) and command.id not in self.node_views:
+        about_node = SetNodeDisabled | SetAvailability | SetNodeDescription | RemoveNode
+        if isinstance(command, about_node) and command.id not in self.node_views:
             raise NotFound(f"There is no node {command.id}.")
         if isinstance(command, RemoveNotes | RemoveThreads):
             return tuple(each for each in command.ids if each > 10)

@@ -41,6 +41,7 @@ from roost.core.messages import (
 from roost.core.records import (
     Attempt,
     AttemptCause,
+    AvailabilityRule,
     Condition,
     Group,
     JobId,
@@ -329,6 +330,42 @@ def nodes(farm: Any) -> None:
     farm.add_node(1, "render1")
     farm.add_node(2, "render1", "gpu", disabled=True)
     farm.add_node(3, "render3.farm.net", "only")
+
+
+async def availability_rules(farm: Any, call: Caller, *rules: AvailabilityRule) -> Any:
+    farm.add_node(5, "desk", availability=rules, utc_offset_minutes=120)
+    return (await call("getClient", 5, ["availabilityRules"]))["availabilityRules"]
+
+
+async def test_a_client_without_rules_shows_one_for_any_time(farm: Any, call: Caller) -> None:
+    assert await availability_rules(farm, call) == [
+        {
+            "id": 0, "type": "time", "enabled": True, "day": "any", "anytime": True,
+            "startHour": 0, "startMinute": 0, "endHour": 24, "endMinute": 0,
+            "localStartHour": 0, "localStartMinute": 0, "localEndHour": 24, "localEndMinute": 0,
+            "idleMinutes": 0,
+        }
+    ]  # fmt: skip
+
+
+async def test_availability_rules_are_told_in_utc_and_in_local_time(
+    farm: Any, call: Caller
+) -> None:
+    night, evening, idle = await availability_rules(
+        farm,
+        call,
+        AvailabilityRule(3, day="weekdays", start=20 * 60 + 30, end=60),
+        AvailabilityRule(4, enabled=False, day="friday", start=20 * 60),
+        AvailabilityRule(7, "idle", idle_minutes=15),
+    )
+    assert night == {
+        "id": 3, "type": "time", "enabled": True, "day": "weekdays", "anytime": False,
+        "startHour": 18, "startMinute": 30, "endHour": 23, "endMinute": 0,
+        "localStartHour": 20, "localStartMinute": 30, "localEndHour": 1, "localEndMinute": 0,
+        "idleMinutes": 0,
+    }  # fmt: skip
+    assert (evening["enabled"], evening["localEndHour"], evening["endHour"]) == (False, 24, 22)
+    assert (idle["type"], idle["idleMinutes"], idle["anytime"]) == ("idle", 15, False)
 
 
 @pytest.mark.usefixtures("nodes")

@@ -500,7 +500,8 @@ class Agent:
         if self._beat_due:
             self._beat_due = False
             progress = tuple((*key, tail.progress) for key, tail in self._tails.items())
-            messages.append(link.Beat(progress=progress))
+            idle = self.machine.world.random.choice((-1, 0, 5, 30))
+            messages.append(link.Beat(idle_minutes=idle, progress=progress))
         drained: list[AttemptKey] = []
         for key, tail in self._tails.items():
             data = bytes(self.machine.files.get(key, b"")[tail.sent :][:OUTPUT_BYTES_MAX])

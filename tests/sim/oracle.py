@@ -12,6 +12,7 @@ runs alone, and counts for the room it takes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 from roost.agent.plan import RunKey
@@ -28,6 +29,7 @@ from roost.core.records import (
     Job,
     JobId,
     JobStatus,
+    Moment,
     Node,
 )
 from roost.store import rows
@@ -133,6 +135,9 @@ class Oracle:
             bad = any(child.status is not S.SUCCEEDED for child in children)
             assert bad == (not effect.order.command), f"#{job_id} runs the wrong thing"
             assert job_id not in self.world.users.cancelled, f"#{job_id} was cancelled and starts"
+            for node in farm.attempts[(job_id, effect.order.number)].nodes:
+                on_duty = _is_on_duty(farm.nodes[node], farm.now, farm.rules.zone)
+                assert on_duty, f"#{job_id} starts on node {node}, which is off duty"
 
     # --- what the server saves ------------------------------------------------------------
 
@@ -308,7 +313,9 @@ class Oracle:
                     if waiting != job.id
                     and (-farm.jobs[waiting].priority, waiting) < (-job.priority, job.id)
                 ]
-            fitting += _fits(job, node, present, conditions)
+            now = Moment(self.world.now + self.world.server.skew_ms)
+            if _is_on_duty(node, max(now, farm.now), farm.rules.zone):
+                fitting += _fits(job, node, present, conditions)
         return fitting >= job.spec.min_hosts
 
 
@@ -331,7 +338,33 @@ def _fits(job: Job, node: Node, present: list[Job], conditions: tuple[Condition,
 
 def _lasting(node: Node) -> tuple[object, ...]:
     """What of a node is on disk at once; load and the last beat may be a minute old there."""
-    return (node.id, node.facts, node.joined_at, node.active, node.disabled, node.leaving)
+    return (
+        node.id,
+        node.facts,
+        node.joined_at,
+        node.active,
+        node.disabled,
+        node.leaving,
+        node.availability,
+    )
+
+
+def _is_on_duty(node: Node, now: Moment, zone: tzinfo) -> bool:
+    """By the calendar: some rule began today or yesterday and has not ended yet."""
+    wall = datetime.fromtimestamp(now / 1000, zone).replace(tzinfo=None)
+    today = datetime.combine(wall, time())
+    for rule in node.availability:
+        if not rule.enabled:
+            continue
+        if rule.type == "idle" and node.idle_minutes >= rule.idle_minutes:
+            return True
+        for day in (today, today - timedelta(days=1)) if rule.type == "time" else ():
+            begin = day + timedelta(minutes=rule.start)
+            end = day + timedelta(days=rule.start >= rule.end, minutes=rule.end)
+            kinds = ("any", f"{day:%A}".lower(), "weekends" if day.weekday() > 4 else "weekdays")
+            if rule.day in kinds and begin <= wall < end:
+                return True
+    return not node.availability
 
 
 def _why(farm: Farm, job: JobId) -> str:

@@ -5,10 +5,20 @@ They remember what the server has promised them, for the oracle to hold it to.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from roost.core import messages as m
-from roost.core.records import Condition, JobId, JobSpec, NodeId, NoteId, ThreadId
+from roost.core.records import (
+    DAY_MINUTES,
+    AvailabilityRule,
+    Condition,
+    JobId,
+    JobSpec,
+    NodeId,
+    NoteId,
+    ThreadId,
+)
 from roost.errors import Refused
 
 if TYPE_CHECKING:
@@ -37,6 +47,7 @@ class Users:
         self._known: list[JobId] = []
         self._pause_ms = world.random.choice((150, 500, 2_000))
         self._submits = world.random.choice((0.15, 0.3, 0.6))
+        self._rules = world.random.choice((0.0, 0.1, 0.3))
 
     def act(self) -> None:
         if not self.active:
@@ -48,6 +59,8 @@ class Users:
             self._ask(m.SetPriority(self._some_jobs(), random.randint(0, 9)))
         elif random.random() < 0.1:
             self._discuss()
+        elif random.random() < self._rules:
+            self._set_rules()
         else:
             ids = self._some_jobs()
             self._command(random.choice(ACTIONS)(ids))
@@ -94,9 +107,37 @@ class Users:
             node = self.world.random.choice(nodes)
             self._ask(m.SetNodeDisabled(node, self.world.random.random() < 0.5))
 
+    def _set_rules(self) -> None:
+        """For a node: times that begin or end within minutes, and idle rules."""
+        random, farm = self.world.random, self.world.server.farm
+        if farm.nodes:
+            node = random.choice(list(farm.nodes))
+            rules = tuple(self._rule() for _ in range(random.choice((0, 0, 1, 1, 2))))
+            self.world.note(f"users: node {node} gets {len(rules)} rules")
+            self._ask(m.SetAvailability(node, rules))
+
+    def _rule(self) -> AvailabilityRule:
+        random = self.world.random
+        enabled = random.random() < 0.8
+        if random.random() < 0.3:
+            return AvailabilityRule(
+                type="idle", enabled=enabled, idle_minutes=random.randint(1, 40)
+            )
+        ahead = self.world.server.rules.zone.utcoffset(None)
+        assert ahead is not None
+        minute = self.world.now // 60_000 + ahead // timedelta(minutes=1)
+        start, end = (
+            (minute + random.choice((-600, -1, 0, 1, 1, 2, 3))) % DAY_MINUTES for _ in range(2)
+        )
+        day = random.choice(("any", "any", "weekdays", "thursday", "weekends"))
+        return AvailabilityRule(enabled=enabled, day=day, start=start, end=end)
+
     def enable_nodes(self) -> None:
+        """All of them, and half may work at any time."""
         for node in list(self.world.server.farm.nodes):
             self._ask(m.SetNodeDisabled(node, False))
+            if self.world.random.random() < 0.5:
+                self._ask(m.SetAvailability(node, ()))
 
     def remove_node(self) -> None:
         nodes = list(self.world.server.farm.nodes)

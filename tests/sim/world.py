@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from datetime import timedelta, timezone
 from random import Random
 from typing import Any
 
@@ -42,6 +43,7 @@ class World:
         rules = Rules(
             active_timeout_ms=self.random.choice((12_000, 30_000)),
             requeue_after_gone_ms=self.random.choice((0, 5_000, 20_000)),
+            zone=timezone(timedelta(minutes=self.random.choice((-300, 0, 345)))),
         )
         self.server = Server(self, rules)
         self.machines: list[Machine] = []

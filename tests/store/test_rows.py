@@ -22,6 +22,7 @@ from roost.core.messages import AddNote, Changes, Message, NodeJoined, RemoveNot
 from roost.core.records import (
     Attempt,
     AttemptCause,
+    AvailabilityRule,
     Condition,
     Event,
     Group,
@@ -98,9 +99,13 @@ def attempts(draw: st.DrawFn) -> Attempt:
 
 
 facts = st.builds(NodeFacts, texts, texts, texts, texts, counts, texts, counts, counts, wide, texts)
+rules = st.builds(
+    AvailabilityRule, counts, st.sampled_from(("time", "idle")), st.booleans(), texts, counts,
+    counts, counts,
+)  # fmt: skip
 nodes = st.builds(
     Node, st.integers(1, 2**40), facts, moments, moments, st.booleans(), st.booleans(),
-    st.booleans(), texts, st.floats(allow_nan=False), wide,
+    st.booleans(), texts, st.floats(allow_nan=False), wide, st.lists(rules, max_size=2).map(tuple),
 )  # fmt: skip
 events = st.builds(Event, st.just(1), moments, texts, texts)
 

@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from roost import package
 from roost.agent import hqnode, plan, probe
+from roost.agent.idleness import Idleness
 from roost.agent.link import Link, Waits
 from roost.agent.plan import Action, Event, Limits, Plan, RunEnded, RunKey, SignalName
 from roost.agent.starter import Starter
@@ -125,6 +126,7 @@ class Agent:
         self._plan = Plan(limits=options.limits, cpus=options.cpus or probe.cpus())
         self._tailer = Tailer()
         self._reports: deque[plan.SendReport] = deque()
+        self._idleness = Idleness()
         self._beat_due = False
         self._farewell_due = False
         self._beat_s = BEAT_S
@@ -390,7 +392,7 @@ class Agent:
     def _make_beat(self) -> Beat:
         progressed = self._tailer.progressed()
         progress = tuple((job, number, millionths) for (job, number), millionths in progressed)
-        return Beat(probe.load(), probe.idle_minutes(), progress)
+        return Beat(probe.load(), self._idleness.minutes(time.time()), progress)
 
     def _beat(self) -> None:
         """A beat now, and the next one in time."""

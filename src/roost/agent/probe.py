@@ -1,7 +1,7 @@
 """What this machine is, and how busy: the facts of a node.
 
-Reads the machine, changes nothing. What cannot be told is 0, or -1 for idle minutes, never an
-error: a node joins even where the system keeps such things to itself.
+Reads the machine, changes nothing. What cannot be told is 0, never an error: a node joins even
+where the system keeps such things to itself.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import os
 import platform as machine
 import socket
 import sys
-import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -72,13 +70,3 @@ def load() -> float:
     with contextlib.suppress(OSError, AttributeError):
         return round(os.getloadavg()[0], 2)
     return 0.0
-
-
-def idle_minutes() -> int:
-    """Since somebody at a terminal of this machine last typed; -1 when nobody is signed in."""
-    newest = 0.0
-    with contextlib.suppress(Exception):
-        for user in psutil.users():
-            with contextlib.suppress(OSError):
-                newest = max(newest, Path("/dev", user.terminal or "").stat().st_atime)
-    return int(max(0.0, time.time() - newest) // 60) if newest else -1

@@ -30,7 +30,7 @@ from starlette.routing import Route
 from roost import __version__
 from roost.api import metrics
 from roost.api.openapi import Operation, Query, description
-from roost.core import jobspec, lifecycle
+from roost.core import availability, jobspec, lifecycle
 from roost.core.messages import (
     AddToGroup,
     CancelJobs,
@@ -45,6 +45,8 @@ from roost.core.messages import (
     RemoveResource,
     RescheduleJobs,
     ResumeJobs,
+    SetAvailability,
+    SetNodeDescription,
     SetNodeDisabled,
     SetResource,
 )
@@ -239,6 +241,12 @@ def _node(view: NodeView) -> rest.NodeDetail:
         joined_at=node.joined_at,
         last_beat_at=node.last_beat_at,
         needs_upgrade=view.needs_upgrade,
+        availability=[
+            rest.AvailabilityRule(availability.show(rule), rule.enabled, rule.id)
+            for rule in node.availability
+        ],
+        off_duty=view.off_duty,
+        time_zone=view.time_zone,
     )
 
 
@@ -425,6 +433,39 @@ async def list_nodes(gateway: Gateway, request: Request) -> rest.Nodes:
     return rest.Nodes([_node(view) for view in await gateway.nodes()])
 
 
+async def get_node(gateway: Gateway, request: Request) -> rest.NodeDetail:
+    """All that is known of a node."""
+    node_id = _id(request)
+    for view in await gateway.nodes():
+        if view.node.id == node_id:
+            return _node(view)
+    raise NotFound(f"There is no node with id {node_id}.")
+
+
+async def set_availability(gateway: Gateway, request: Request) -> rest.Done:
+    """Replace all rules by which a node takes jobs; what it runs goes on.
+
+    Without rules it may always take jobs, with only disabled ones never.
+    """
+    rules = (await _decoded(request, rest.Availability)).rules
+    command = SetAvailability(
+        NodeId(_id(request)),
+        tuple(
+            msgspec.structs.replace(availability.parse(one.rule), enabled=one.enabled, id=one.id)
+            for one in rules
+        ),
+    )
+    await gateway.ask(command)
+    return rest.Done()
+
+
+async def describe_node(gateway: Gateway, request: Request) -> rest.Done:
+    """Say what a node is, for people."""
+    text = (await _decoded(request, rest.NodeDescription)).description
+    await gateway.ask(SetNodeDescription(NodeId(_id(request)), text))
+    return rest.Done()
+
+
 async def disable_node(gateway: Gateway, request: Request) -> rest.Done:
     """Drain a node: it finishes what it runs and gets nothing new."""
     await gateway.ask(SetNodeDisabled(NodeId(_id(request)), True))
@@ -596,6 +637,13 @@ OPERATIONS: tuple[Operation, ...] = (
         queries=(Query("offset", int, "Where to begin, in bytes."),),
     ),
     Operation("GET", _NODES, list_nodes, rest.Nodes),
+    Operation("GET", f"{_NODES}/{{id:int}}", get_node, rest.NodeDetail),
+    Operation(
+        "PUT", f"{_NODES}/{{id:int}}/availability", set_availability, rest.Done, rest.Availability
+    ),
+    Operation(
+        "PUT", f"{_NODES}/{{id:int}}/description", describe_node, rest.Done, rest.NodeDescription
+    ),
     Operation("POST", f"{_NODES}/{{id:int}}/disable", disable_node, rest.Done),
     Operation("POST", f"{_NODES}/{{id:int}}/enable", enable_node, rest.Done),
     Operation("DELETE", f"{_NODES}/{{id:int}}", remove_node, rest.Done),

@@ -7,6 +7,7 @@
     submitting  roost submit: from a command line or a file to a job specification
     asking      roost jobs, job, output, why, cancel, doctor …: a running farm, asked
     arranging   roost groups, resources: what an administrator arranges for all jobs
+    machines    roost nodes: the machines, and what people say of them
     watching    --wait: a job's progress as it happens, and its fate as an exit code
     tables      records as aligned text, or as one JSON document
     checkup     what the doctor looks at
@@ -29,7 +30,7 @@ from pathlib import Path
 import click
 
 import roost
-from roost.cli import arranging, asking, completion, running
+from roost.cli import arranging, asking, completion, machines, running
 from roost.errors import RoostError
 
 INTERRUPTED = 130
@@ -56,7 +57,13 @@ def cli(context: click.Context, config: Path | None) -> None:
     context.obj = config
 
 
-for command in (*running.COMMANDS, *asking.COMMANDS, *arranging.COMMANDS, completion.completion):
+for command in (
+    *running.COMMANDS,
+    *asking.COMMANDS,
+    *arranging.COMMANDS,
+    *machines.COMMANDS,
+    completion.completion,
+):
     cli.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""`roost jobs`, `job`, `output`, `why`, `wait`, `nodes`, `doctor` and the six actions.
+"""`roost jobs`, `job`, `output`, `why`, `wait`, `doctor` and the six actions.
 
 Every command asks `roost.remote` and shows the answer. What `--json` prints is the record of
 `roost.wire.rest`, with its keys; lists stand under a key, so that a document can grow.
@@ -18,7 +18,7 @@ from roost.cli.submitting import submit
 
 if TYPE_CHECKING:
     from roost.remote import Remote
-    from roost.wire.rest import JobDetail, JobSummary, NodeDetail
+    from roost.wire.rest import JobDetail, JobSummary
 
 LOOKED_UP_MAX = 100
 """With more ids than this, an action does not first look whether all of them exist."""
@@ -238,45 +238,6 @@ def wait(texts: tuple[str, ...], as_json: bool, **_: object) -> int:
 
 @click.command()
 @options.server_url
-@options.as_json
-def nodes(as_json: bool, **_: object) -> None:
-    """List the machines of the farm and what they do."""
-    with farm() as remote:
-        found = remote.nodes()
-    if as_json:
-        tables.document({"nodes": found})
-        return
-    columns = ("ID", "NAME", "STATE", "CPUS", "LOAD", "RUNNING", "LAST HEARD", "PLATFORM")
-    tables.table(columns, [node_row(node) for node in found], numbers="ID CPUS LOAD")
-    if not found and sys.stdout.isatty():
-        click.echo("No machine has joined yet: run roost agent on one.", err=True)
-
-
-def node_row(node: NodeDetail) -> tuple[str, ...]:
-    return (
-        str(node.id),
-        node.label,
-        node_state(node),
-        f"{node.cpus_busy}/{node.cpus}",
-        f"{node.load:.1f}",
-        compact(sorted(node.running)),
-        tables.moment(node.last_beat_at),
-        node.platform,
-    )
-
-
-def node_state(node: NodeDetail) -> str:
-    if not node.active:
-        return "gone"
-    if node.disabled:
-        return "drained"
-    if not node.connected:
-        return "disconnected"
-    return "ready" if node.available else "unavailable"
-
-
-@click.command()
-@options.server_url
 @click.option("--data", type=options.FOLDER, help="Folder of the farm to look at.")
 @options.as_json
 def doctor(as_json: bool, **_: object) -> int:
@@ -349,6 +310,5 @@ COMMANDS: tuple[click.Command, ...] = (
     why,
     wait,
     *ACTIONS,
-    nodes,
     doctor,
 )

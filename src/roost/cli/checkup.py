@@ -25,7 +25,7 @@ import click
 from msgspec import Struct
 
 import roost
-from roost import settings
+from roost import settings, timezone
 from roost.errors import RoostError
 from roost.settings import Settings
 
@@ -72,6 +72,7 @@ def examine(found: Settings) -> Iterator[Finding]:
     yield sqlite_version()
     yield process_supervision()
     yield open_files()
+    yield time_zone(found.values.time_zone)
     agent_port = 5001 if found.values.agent_port is None else found.values.agent_port
     for name, host, port in (
         ("server port", found.values.host, found.values.port),
@@ -170,6 +171,16 @@ def open_files() -> Finding:
         advice = f"Enough for a small farm; for more than 100 machines run ulimit -n {16384}."
         return Finding("open files", "warn", text, advice)
     return Finding("open files", "ok", text)
+
+
+def time_zone(name: str) -> Finding:
+    """By whose clocks a server started here takes availability rules."""
+    try:
+        zone = timezone.find(name)
+    except RoostError as error:
+        return Finding("time zone", "fail", str(error), "A server would not start with it.")
+    clock = f"{datetime.now(zone):%H:%M}"
+    return Finding("time zone", "ok", f"A server here goes by {zone}, where it is {clock}.")
 
 
 def listening_port(name: str, host: str, port: int) -> Finding:

@@ -98,6 +98,12 @@ serving = together(
         help="Jobs of a node gone for so much longer run elsewhere; 0 never.  [default: 300]",
     ),
     click.option(
+        "--time-zone",
+        metavar="NAME",
+        help="By whose clocks availability rules go, such as Europe/Berlin.  "
+        "[default: those of this machine]",
+    ),
+    click.option(
         "--max-failures-per-client",
         type=click.IntRange(min=0),
         metavar="N",

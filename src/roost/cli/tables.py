@@ -23,6 +23,7 @@ COLOURS = {
     "ready": "green",
     "gone": "red",
     "drained": "yellow",
+    "off duty": "yellow",
     "disconnected": "yellow",
 }
 

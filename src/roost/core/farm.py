@@ -177,6 +177,8 @@ HANDLERS: dict[type, Callable[[State, Any], object]] = {
     m.SetConditions: jobs.on_set_conditions,
     m.SetBlockedWarning: jobs.on_set_blocked_warning,
     m.SetNodeDisabled: nodes.on_set_node_disabled,
+    m.SetAvailability: nodes.on_set_availability,
+    m.SetNodeDescription: nodes.on_set_node_description,
     m.RemoveNode: nodes.on_remove_node,
     m.CreateGroup: groups.on_create_group,
     m.DeleteGroup: groups.on_delete_group,

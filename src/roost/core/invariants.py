@@ -26,6 +26,7 @@ def check(farm: State) -> None:
     _queue_is_the_runnable_jobs(farm)
     _holds_are_symmetric(farm)
     _groups_fit_nodes(farm)
+    _only_rules_keep_nodes_off_duty(farm)
     _stock_equals_a_recount(farm)
     _threads_fit_what_they_are_about(farm)
 
@@ -134,6 +135,11 @@ def _groups_fit_nodes(farm: State) -> None:
         assert group.id < farm.next_group_id
         assert len(set(group.nodes)) == len(group.nodes)
         assert all(node in farm.nodes for node in group.nodes)
+
+
+def _only_rules_keep_nodes_off_duty(farm: State) -> None:
+    for node, why in farm.floor.off_duty.items():
+        assert why and farm.nodes[node].availability, f"node {node} is off duty without rules"
 
 
 def _stock_equals_a_recount(farm: State) -> None:

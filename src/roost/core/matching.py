@@ -126,6 +126,8 @@ class Candidate(Struct, frozen=True):
     node: Node
     use: NodeUse
     connected: bool
+    off_duty: str | None
+    """Why its availability rules keep jobs from the node, or None."""
     groups: Mapping[str, Group]
     stock: Stock
     backlog_cpus: int = 0
@@ -145,6 +147,10 @@ def _is_active(c: Candidate) -> str | None:
     if not c.node.active:
         return "is silent for longer than the active timeout"
     return None if c.connected else "is not connected at the moment"
+
+
+def _is_on_duty(c: Candidate) -> str | None:
+    return c.off_duty
 
 
 def _has_platform(c: Candidate) -> str | None:
@@ -221,6 +227,7 @@ def _is_not_blocked(c: Candidate) -> str | None:
 ELIGIBLE_TESTS: tuple[Test, ...] = (
     _is_enabled,
     _is_active,
+    _is_on_duty,
     _has_platform,
     _passes_conditions,
     _is_big_enough,

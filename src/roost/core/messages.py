@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from roost.core.records import (
     Attempt,
     AttemptCause,
+    AvailabilityRule,
     Condition,
     Event,
     Group,
@@ -115,6 +116,21 @@ class SetNodeDisabled(Struct, frozen=True, tag=True):
     disabled: bool
 
 
+class SetAvailability(Struct, frozen=True, tag=True):
+    """Replace all availability rules of a node; those with the number 0 are given one. What it
+    runs goes on."""
+
+    id: NodeId
+    rules: tuple[AvailabilityRule, ...]
+
+
+class SetNodeDescription(Struct, frozen=True, tag=True):
+    """What people say of a node; empty takes it away."""
+
+    id: NodeId
+    description: str
+
+
 class RemoveNode(Struct, frozen=True, tag=True):
     """Take a node out of the farm; what it runs is abandoned (spec §5)."""
 
@@ -191,6 +207,8 @@ Command = (
     | SetConditions
     | SetBlockedWarning
     | SetNodeDisabled
+    | SetAvailability
+    | SetNodeDescription
     | RemoveNode
     | CreateGroup
     | DeleteGroup

@@ -1,4 +1,5 @@
-"""What machines report: joining, beats, starts and ends of attempts, leaving, silence.
+"""What machines report: joining, beats, starts and ends of attempts, leaving, silence; and what
+people say of a machine: that it is drained, when it may work, what it is.
 
 A report states what has happened and is never refused; one about an attempt the farm no longer
 counts on changes nothing. The one exception is joining: of two agents with the same name the
@@ -8,10 +9,14 @@ second is refused while the first may still be alive, so that they cannot take t
 Silence has two steps. After the active timeout a node is inactive and its jobs are `abandoned`,
 as HQueue does; they go on if it comes back. After `requeue_after_gone_ms` more it is gone: its
 attempts are fenced off for ever and the jobs run again, once.
+
+Whether availability rules keep a node off duty depends on the rules, on how long nobody has used
+the machine, and on the clock. `_review_duty` is asked whenever one of these may have changed.
 """
 
 from __future__ import annotations
 
+from roost.core import availability
 from roost.core.jobs import cancel
 from roost.core.lifecycle import FINAL
 from roost.core.matching import NodeUse
@@ -29,6 +34,8 @@ from roost.core.messages import (
     NodeReported,
     RemoveNode,
     Restarted,
+    SetAvailability,
+    SetNodeDescription,
     SetNodeDisabled,
     SignalAttempt,
     StartAttempt,
@@ -44,12 +51,13 @@ from roost.core.records import (
     NodeId,
 )
 from roost.core.state import State
-from roost.errors import Conflict, NotFound
+from roost.errors import Conflict, Invalid, NotFound
 
 S = JobStatus
 
 BEAT_SAVED_EVERY_MS = 60_000
 """How old the last heartbeat on disk may be."""
+DESCRIPTION_CHARACTERS_MAX = 1_000
 
 
 # --- joining and leaving ----------------------------------------------------------------------
@@ -71,7 +79,15 @@ def on_node_joined(farm: State, report: NodeJoined) -> NodeId:
         is_other_agent = node.facts.installation != facts.installation
         if is_other_agent:
             _refuse_while_alive(farm, node)
-        farm.update_node(node, facts=facts, last_beat_at=farm.now, active=True, leaving=False)
+        # Until its first beat nobody knows whether somebody uses it.
+        farm.update_node(
+            node,
+            facts=facts,
+            last_beat_at=farm.now,
+            active=True,
+            leaving=False,
+            idle_minutes=-1,
+        )
         if is_other_agent:
             for attempt in farm.attempts_on(node.id):
                 farm.conclude(attempt, AttemptCause.LOST, text="its node was installed anew")
@@ -79,6 +95,7 @@ def on_node_joined(farm: State, report: NodeJoined) -> NodeId:
     farm.floor.connected[node_id] = report.connection
     _reconcile(farm, node_id, report.attempts)
     farm.watch(node_id, Moment(farm.now + farm.rules.active_timeout_ms))
+    _review_duty(farm, node_id)
     farm.floor.wake(node_id)
     return node_id
 
@@ -183,6 +200,46 @@ def on_set_node_disabled(farm: State, command: SetNodeDisabled) -> None:
         farm.floor.wake(node.id)
 
 
+def on_set_availability(farm: State, command: SetAvailability) -> None:
+    """Raises `NotFound`, or `Invalid` for rules that make no sense."""
+    node = _listed(farm, command.id)
+    rules = availability.numbered(command.rules, node.availability)
+    if node.availability != rules:
+        farm.update_node(node, availability=rules)
+        _review_duty(farm, node.id)
+
+
+def on_set_node_description(farm: State, command: SetNodeDescription) -> None:
+    """Raises `NotFound`, or `Invalid` for a description that is too long."""
+    node = _listed(farm, command.id)
+    description = command.description.strip()
+    if len(description) > DESCRIPTION_CHARACTERS_MAX:
+        raise Invalid(
+            f"The description of {node.facts.label} is too long: "
+            f"it can have {DESCRIPTION_CHARACTERS_MAX} characters."
+        )
+    if node.description != description:
+        farm.update_node(node, description=description)
+
+
+def _review_duty(farm: State, node_id: NodeId) -> None:
+    """Keep current whether the availability rules let the node take jobs, for all who ask, and
+    look again when the clock may change that."""
+    node, zone, off_duty = farm.nodes[node_id], farm.rules.zone, farm.floor.off_duty
+    was_off_duty = off_duty.pop(node_id, None) is not None
+    if not node.availability:
+        why = None
+    else:
+        why = availability.why_off_duty(node.availability, farm.now, zone, node.idle_minutes)
+        change = availability.next_change(node.availability, farm.now, zone)
+        if change is not None:
+            farm.watch(node_id, change)
+    if why is not None:
+        off_duty[node_id] = why
+    if was_off_duty != (why is not None):
+        farm.floor.wake(node_id)
+
+
 def _listed(farm: State, node_id: NodeId) -> Node:
     node = farm.nodes.get(node_id)
     if node is None or node.leaving:
@@ -204,6 +261,8 @@ def on_node_beat(farm: State, report: NodeBeat) -> None:
         load=report.load,
         idle_minutes=report.idle_minutes,
     )
+    if availability.follows_idleness(node.availability):
+        _review_duty(farm, node.id)
     for job_id, number, progress in report.progress:
         job = farm.jobs.get(job_id)
         is_current = job is not None and job.attempt == number and (job_id, number) in farm.attempts
@@ -251,13 +310,14 @@ def _move(farm: State, attempt: Attempt, sources: tuple[JobStatus, ...], target:
 
 def on_tick(farm: State, _: Tick) -> None:
     for node_id in farm.due_nodes():
-        _look_at(farm, farm.nodes[node_id])
+        _look_for_silence(farm, farm.nodes[node_id])
+        _review_duty(farm, node_id)
     farm.recall_backlog()
     if farm.floor.has_work:
         farm.floor.place(farm.start_attempt)
 
 
-def _look_at(farm: State, node: Node) -> None:
+def _look_for_silence(farm: State, node: Node) -> None:
     silent_at = Moment(node.last_beat_at + farm.rules.active_timeout_ms)
     gone_at = Moment(silent_at + farm.rules.requeue_after_gone_ms)
     if farm.now < silent_at:
@@ -295,3 +355,4 @@ def on_restarted(farm: State, _: Restarted) -> None:
             farm.watch(node.id, Moment(farm.now + farm.rules.active_timeout_ms))
         elif farm.attempts_on(node.id):
             farm.watch(node.id, farm.now)
+        _review_duty(farm, node.id)

@@ -69,6 +69,8 @@ class Floor:
         self.uses: dict[NodeId, NodeUse] = {}
         self.connected: dict[NodeId, int] = {}
         """The number of each node's connection."""
+        self.off_duty: dict[NodeId, str] = {}
+        """Why nodes take no jobs that their availability rules keep from it."""
         self.kinds: dict[Need, Kind] = {}
         self.waiting: dict[JobId, tuple[Rank, Kind]] = {}
         self.holds: dict[JobId, dict[NodeId, None]] = {}
@@ -147,6 +149,7 @@ class Floor:
             self.nodes[node],
             self.uses[node],
             node in self.connected,
+            self.off_duty.get(node),
             self.groups,
             self.stock,
             self._backlog_cpus(need, rank, node),

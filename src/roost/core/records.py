@@ -8,7 +8,7 @@ since 1970 in UTC, durations end in `_ms`.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NewType
+from typing import Literal, NewType
 
 from msgspec import Struct
 
@@ -25,6 +25,7 @@ AttemptKey = tuple[JobId, int]
 
 PROGRESS_UNIT = 1_000_000
 """Progress is counted in whole millionths, so that sums over a tree are exact."""
+DAY_MINUTES = 24 * 60
 
 
 class JobStatus(StrEnum):
@@ -200,6 +201,28 @@ class NodeFacts(Struct, frozen=True):
         return self.platform.partition("-")[0]
 
 
+class AvailabilityRule(Struct, frozen=True, omit_defaults=True):
+    """One of the rules by which a node takes jobs; see `availability` (spec §10.4)."""
+
+    id: int = 0
+    """Its number among the rules of the node, from 1 on; 0 before it has one."""
+    type: Literal["time", "idle"] = "time"
+    enabled: bool = True
+    day: str = "any"
+    """On which days it begins: a key of `availability.DAYS`."""
+    start: int = 0
+    """When it begins, in minutes after midnight by the farm's clock."""
+    end: int = 0
+    """When it ends, the same way: when the clock next shows this, tomorrow if need be."""
+    idle_minutes: int = 0
+    """Of an idle rule: for how long nobody may have used the node."""
+
+    @property
+    def anytime(self) -> bool:
+        """It always holds."""
+        return self.type == "time" and self.day == "any" and self.start == self.end
+
+
 class Node(Struct, frozen=True):
     """A machine of the farm, as the server sees it."""
 
@@ -215,6 +238,9 @@ class Node(Struct, frozen=True):
     description: str = ""
     load: float = 0.0
     idle_minutes: int = -1
+    """For how long nobody has used it; -1 when unknown."""
+    availability: tuple[AvailabilityRule, ...] = ()
+    """When it takes jobs; always, if there are none."""
 
 
 class Group(Struct, frozen=True):

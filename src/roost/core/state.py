@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable
+from datetime import UTC, tzinfo
 from typing import Any
 
 from msgspec import Struct
@@ -68,6 +69,8 @@ class Rules(Struct, frozen=True):
     """An abandoned job is run again this long after; 0 leaves it to people, as HQueue does."""
     max_failures_per_client: int = 0
     """A node where more runs of a tree failed gets no more of it; 0 never (decision 43)."""
+    zone: tzinfo = UTC
+    """By whose clocks availability rules go."""
 
 
 class State:
@@ -96,6 +99,8 @@ class State:
         self.next_resource_id = 1
         self._saved_next_resource_id = 1
         self._deadlines: list[tuple[Moment, NodeId]] = []
+        self._next_look: dict[NodeId, Moment] = {}
+        """Which of the deadlines of a node counts: the earliest."""
         self._backlog: deque[tuple[Moment, AttemptKey]] = deque()
         """Attempts given to a node beyond its CPUs, and when they should have started."""
         self._unsettled: dict[JobId, None] = {}
@@ -478,14 +483,19 @@ class State:
         return new
 
     def watch(self, node: NodeId, at: Moment) -> None:
-        """Look at a node again at that moment."""
-        heapq.heappush(self._deadlines, (at, node))
+        """Look at a node again at that moment, or earlier: every look finds out about the next."""
+        if node not in self._next_look or at < self._next_look[node]:
+            self._next_look[node] = at
+            heapq.heappush(self._deadlines, (at, node))
 
     def due_nodes(self) -> list[NodeId]:
         """Nodes whose time to be looked at has come."""
         due = []
         while self._deadlines and self._deadlines[0][0] <= self.now:
-            due.append(heapq.heappop(self._deadlines)[1])
+            at, node = heapq.heappop(self._deadlines)
+            if self._next_look.get(node) == at:
+                del self._next_look[node]
+                due.append(node)
         return due
 
     def attempts_on(self, node: NodeId) -> list[Attempt]:

@@ -12,33 +12,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from roost.core.matching import same_host
 from roost.core.messages import SetNodeDisabled
-from roost.core.records import NodeId
+from roost.core.records import DAY_MINUTES, AvailabilityRule, NodeId
 from roost.gateway import Gateway, NodeView
 from roost.wire.xmlrpc import UtcTime
 
 ERRORS_TOLD_MAX = 100
 
-ALWAYS_AVAILABLE: dict[str, object] = {
-    "id": 0,
-    "type": "time",
-    "enabled": True,
-    "day": "any",
-    "startHour": 0,
-    "startMinute": 0,
-    "endHour": 24,
-    "endMinute": 0,
-    "localStartHour": 0,
-    "localStartMinute": 0,
-    "localEndHour": 24,
-    "localEndMinute": 0,
-    "anytime": True,
-    "idleMinutes": 0,
-}
-"""The one rule every client has as long as none can be set (decision 19)."""
+ALWAYS = AvailabilityRule()
+"""What a client without rules shows: that it may take jobs at any time."""
+
+
+def _rules(view: NodeView) -> list[dict[str, object]]:
+    """The keys of decision 19. `day` is one of the farm's time zone, as the local times are."""
+    ahead = view.utc_offset_minutes
+    return [
+        {
+            "id": rule.id,
+            "type": rule.type,
+            "enabled": rule.enabled,
+            "day": rule.day,
+            **_span(rule, "start", "end", 0 if rule.anytime or rule.type == "idle" else -ahead),
+            **_span(rule, "localStart", "localEnd", 0),
+            "anytime": rule.anytime,
+            "idleMinutes": rule.idle_minutes,
+        }
+        for rule in view.node.availability or (ALWAYS,)
+    ]
+
+
+def _span(rule: AvailabilityRule, start: str, end: str, shift: int) -> dict[str, object]:
+    """When a rule begins and ends, so many minutes later; a day ends at 24:00."""
+    first = divmod((rule.start + shift) % DAY_MINUTES, 60)
+    last = divmod((rule.end + shift) % DAY_MINUTES or DAY_MINUTES, 60)
+    return {
+        f"{start}Hour": first[0],
+        f"{start}Minute": first[1],
+        f"{end}Hour": last[0],
+        f"{end}Minute": last[1],
+    }
+
 
 ATTRIBUTES: dict[str, Callable[[NodeView], object]] = {
-    "availabilityRules": lambda _: [dict(ALWAYS_AVAILABLE)],
+    "availabilityRules": _rules,
     "available": lambda view: view.available,
     "cpus": lambda view: view.node.facts.cpus,
     "cpuSpeed": lambda view: view.node.facts.cpu_speed_mhz,
@@ -68,16 +85,6 @@ def _shape(view: NodeView, attribs: Sequence[str] | None) -> dict[str, object]:
     return {name: ATTRIBUTES[name](view) for name in names if name in ATTRIBUTES}
 
 
-def _same_host(one: str, other: str) -> bool:
-    """Without regard to case; a short name also names the host with a domain (decision 11)."""
-    one, other = one.casefold(), other.casefold()
-    if one == other:
-        return True
-    one_short, _, one_domain = one.partition(".")
-    other_short, _, other_domain = other.partition(".")
-    return one_short == other_short and not (one_domain and other_domain)
-
-
 def _find(views: Iterable[NodeView], client_name: str) -> NodeView | None:
     """The client a caller means.
 
@@ -85,7 +92,7 @@ def _find(views: Iterable[NodeView], client_name: str) -> NodeView | None:
     client of that host if there is one, else its first.
     """
     hostname, colon, name = client_name.strip().partition(":")
-    on_host = [view for view in views if _same_host(view.node.facts.hostname, hostname)]
+    on_host = [view for view in views if same_host(view.node.facts.hostname, hostname)]
     for view in on_host:
         if view.node.facts.name.casefold() == name.casefold():
             return view

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from msgspec.structs import replace
 
 from roost import package
+from roost.core.availability import offset_minutes
 from roost.core.explanation import explain
 from roost.core.lifecycle import FINAL
 from roost.core.messages import Changes, Command
@@ -130,13 +131,19 @@ class Access:
     def _node_view(
         self, node_id: NodeId, groups: tuple[GroupId, ...], latest_note: Note | None
     ) -> NodeView:
-        floor = self._engine.farm.floor
+        farm, floor = self._engine.farm, self._engine.farm.floor
         node, use = floor.nodes[node_id], floor.uses[node_id]
         connected = node_id in floor.connected
         return NodeView(
             node=node,
             connected=connected,
-            available=connected and node.active and not node.disabled,
+            available=connected
+            and node.active
+            and not node.disabled
+            and node_id not in floor.off_duty,
+            off_duty=floor.off_duty.get(node_id, ""),
+            time_zone=str(farm.rules.zone),
+            utc_offset_minutes=offset_minutes(now(), farm.rules.zone),
             groups=groups,
             running=tuple(dict.fromkeys(job for job, _ in use.attempts)),
             cpus_busy=min(use.cpus_busy, node.facts.cpus),

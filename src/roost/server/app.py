@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from roost import __version__
+from roost import __version__, timezone
 from roost.api import routes as api
 from roost.core.state import Rules
 from roost.errors import Conflict, Invalid
@@ -48,7 +48,7 @@ async def run_server(options: ServerOptions, on_ready: Callable[[ServerReady], N
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
     Raises `Conflict` when the folder or the port is taken, `StoreFailure` when the record cannot
-    be read, `Invalid` for a host or a database URL that cannot be used.
+    be read, `Invalid` for a host, a database URL or a time zone that cannot be used.
     """
     lock = lock_folder(options.data, "server")
     try:
@@ -58,6 +58,7 @@ async def run_server(options: ServerOptions, on_ready: Callable[[ServerReady], N
 
 
 async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]) -> int:
+    zone = timezone.find(options.time_zone)
     listener = _listen(options.host, options.port)
     database = Database(options.database_url or f"sqlite:///{options.data / DATABASE_FILE}")
     output = OutputStore(Path(options.data) / OUTPUT_FOLDER)
@@ -67,6 +68,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             options.active_timeout_ms,
             options.requeue_after_gone_ms,
             options.max_failures_per_client,
+            zone,
         )
         agents = Agents(
             lambda: engine, output, options.heartbeat_ms, lambda job: access.job_changed(job)

@@ -39,6 +39,7 @@ from roost.core.messages import Changes, LiveRecords
 from roost.core.records import (
     Attempt,
     AttemptCause,
+    AvailabilityRule,
     Event,
     Group,
     GroupId,
@@ -197,6 +198,7 @@ _MARK_ROOT = (
 
 _SPEC = msgspec.json.Decoder(JobSpec)
 _FACTS = msgspec.json.Decoder(NodeFacts)
+_RULES = msgspec.json.Decoder(tuple[AvailabilityRule, ...])
 _NODES = msgspec.json.Decoder(tuple[NodeId, ...])
 _FAILURES = msgspec.json.Decoder(tuple[tuple[NodeId, int], ...])
 _encode = msgspec.json.Encoder().encode
@@ -307,15 +309,17 @@ def node_row(node: Node) -> tuple[Any, ...]:
         node.description,
         node.load,
         node.idle_minutes,
+        _encode(node.availability).decode() if node.availability else "[]",
     )
 
 
 def node_of(row: Row) -> Node:
     """The node of a whole row of `nodes`."""
-    node, _, _, facts, joined, beat, active, disabled, leaving, description, load, idle = row
+    node, _, _, facts, joined, beat, active, disabled, leaving, description, *rest = row
+    load, idle, availability = rest
     return Node(
         node, _FACTS.decode(facts), joined, beat, bool(active), bool(disabled), bool(leaving),
-        description, load, idle,
+        description, load, idle, _RULES.decode(availability),
     )  # fmt: skip
 
 

@@ -225,6 +225,7 @@ nodes = Table(
     Column("description", Text, nullable=False),
     Column("load", Real, nullable=False),
     Column("idle_minutes", Big, nullable=False),
+    Column("availability", Text, nullable=False, server_default=text("'[]'")),
     UniqueConstraint("hostname", "name"),
     sqlite_strict=True,
 )

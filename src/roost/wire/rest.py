@@ -134,6 +134,29 @@ class JobDetail(JobSummary, frozen=True, kw_only=True):
     """Some node gets no more of this job's tree, because too much of it failed there."""
 
 
+class AvailabilityRule(Struct, frozen=True):
+    """A rule by which a node takes jobs."""
+
+    rule: str
+    """As people write it: `weekdays 20:00-07:00`, `weekends`, `any 18:00-08:00` or `idle 15`, by
+    the clocks of the farm's time zone."""
+    enabled: bool = True
+    id: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
+    """Its number among the rules of the node; 0 for a new one, which is given a number."""
+
+
+class Availability(Struct, frozen=True):
+    """All rules of a node. Any enabled one is enough; without rules it may always take jobs."""
+
+    rules: list[AvailabilityRule]
+
+
+class NodeDescription(Struct, frozen=True):
+    """What people say of a node; empty takes it away."""
+
+    description: str
+
+
 class NodeDetail(Struct, frozen=True, kw_only=True):
     id: int
     label: str
@@ -159,6 +182,11 @@ class NodeDetail(Struct, frozen=True, kw_only=True):
     last_beat_at: int
     needs_upgrade: bool = False
     """It runs another Roost than the server."""
+    availability: list[AvailabilityRule] = []
+    off_duty: str = ""
+    """Why its rules keep jobs away now, after the node's name; empty if they do not."""
+    time_zone: str = ""
+    """By whose clocks the rules go."""
 
 
 class Nodes(Struct, frozen=True):
