@@ -1,12 +1,12 @@
 """The `roost` command.
 
-    ranges      1-100x2: frames and job ids as people write them
     options     options that several commands share, and the settings they fill in
     running     roost up, server, agent: the farm itself
     upkeep      what `roost up` does while it is up
     submitting  roost submit: from a command line or a file to a job specification
     asking      roost jobs, job, output, why, cancel, doctor …: a running farm, asked
-    arranging   roost groups, resources: what an administrator arranges for all jobs
+    arranging   roost groups, resources, priority, permit: which job goes where, and when
+    noting      roost notes, errors, history: what people wrote, what the farm remembers
     watching    --wait: a job's progress as it happens, and its fate as an exit code
     tables      records as aligned text, or as one JSON document
     checkup     what the doctor looks at
@@ -29,7 +29,7 @@ from pathlib import Path
 import click
 
 import roost
-from roost.cli import arranging, asking, completion, running
+from roost.cli import arranging, asking, completion, noting, running
 from roost.errors import RoostError
 
 INTERRUPTED = 130
@@ -56,7 +56,13 @@ def cli(context: click.Context, config: Path | None) -> None:
     context.obj = config
 
 
-for command in (*running.COMMANDS, *asking.COMMANDS, *arranging.COMMANDS, completion.completion):
+for command in (
+    *running.COMMANDS,
+    *asking.COMMANDS,
+    *arranging.COMMANDS,
+    *noting.COMMANDS,
+    completion.completion,
+):
     cli.add_command(command)
 
 
