@@ -125,6 +125,7 @@ def test_frames_are_jobs_beneath_one(farm: Any, client: roost.Farm) -> None:
         ("x", {"cpus": "many"}, "cpus"),
         ({"name": "a", "command": object()}, {}, "plain JSON"),
         (["render", 7], {}, "mixture"),
+        ([{"name": "a"}, "b"], {}, "mixture"),
         ([], {}, "mixture"),
         (None, {}, "name must be given"),
     ],

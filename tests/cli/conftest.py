@@ -220,7 +220,7 @@ def farm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeFarm:
         return fake
 
     monkeypatch.setattr(roost.remote, "Remote", connect)
-    for name in ("ROOST_SERVER", "ROOST_CONFIG"):
+    for name in ("ROOST_SERVER", "ROOST_CONFIG", "HQSERVER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return fake

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,23 @@ def test_a_script_inside_a_job_finds_its_own_farm(client: roost.Farm) -> None:
         paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
         job = client.submit([sys.executable, "-c", script], environment=paths)
         assert job.wait(check=True).output() == "succeeded\n"
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_job(client: roost.Farm, gate: Any) -> None:
+    script = (
+        "import roost, sys; job = roost.connect(sys.argv[1]).job(1); print('waits'); job.wait()"
+    )
+    with client:
+        job = client.submit(f"read word < {gate.path}; echo $word")
+        arguments = [sys.executable, "-u", "-c", script, client.url]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True) as waiting:
+            assert waiting.stdout and waiting.stdout.readline() == "waits\n"
+            waiting.send_signal(signal.SIGINT)
+            assert "KeyboardInterrupt" in waiting.communicate(timeout=60)[1]
+        assert not job.refresh().finished
+        gate.path.write_text("done\n")
+        assert job.wait(check=True).output() == "done\n"
 
 
 @pytest.mark.slow

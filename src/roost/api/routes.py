@@ -460,12 +460,13 @@ async def follow_jobs(gateway: Gateway, request: Request) -> Response:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         async with aclosing(cast("Any", gateway.follow(ids))) as changes:
+            left: float | None = None  # the present state comes in any case
             while True:
-                left = None if end == math.inf else max(end - loop.time(), 0)
                 try:
                     changed = await asyncio.wait_for(anext(changes), left)
                 except (StopAsyncIteration, TimeoutError):
                     return
+                left = None if end == math.inf else max(end - loop.time(), 0)
                 views = await gateway.job_views(changed, frozenset())
                 for view in views:
                     data = msgspec.json.encode(rest.JobChange(**_standing(view))).decode()
@@ -512,7 +513,7 @@ async def get_node_history(gateway: Gateway, request: Request) -> rest.JobPage:
     limit = _query(request, "limit", int, HISTORY_JOBS)
     if not 1 <= limit <= HISTORY_JOBS_MAX:
         raise Invalid(f"limit: must be between 1 and {HISTORY_JOBS_MAX}.")
-    node = await _known_node(gateway, _id(request))
+    node = (await _node_view(gateway, _id(request))).node.id
     ids = await gateway.job_history(node, limit)
     views = await gateway.job_views(ids, frozenset({Part.SPEC}))
     return rest.JobPage([rest.JobSummary(**_row(view)) for view in views])
@@ -520,7 +521,7 @@ async def get_node_history(gateway: Gateway, request: Request) -> rest.JobPage:
 
 async def get_node_errors(gateway: Gateway, request: Request) -> rest.FarmErrors:
     """The runs that could not be started on a node, the latest first."""
-    node = await _known_node(gateway, _id(request))
+    node = (await _node_view(gateway, _id(request))).node.id
     total, failures = await gateway.start_failures(node, ERRORS_MAX)
     errors = [
         rest.FarmError(
@@ -534,10 +535,10 @@ async def get_node_errors(gateway: Gateway, request: Request) -> rest.FarmErrors
     return rest.FarmErrors(total, errors)
 
 
-async def _known_node(gateway: Gateway, number: int) -> NodeId:
+async def _node_view(gateway: Gateway, number: int) -> NodeView:
     for view in await gateway.nodes(with_former=True):
         if view.node.id == number:
-            return view.node.id
+            return view
     raise NotFound(f"There is no node {number}.")
 
 
@@ -554,13 +555,13 @@ async def list_notes(gateway: Gateway, request: Request) -> rest.NoteThreads:
     if sum(map(bool, (job, node, thread))) > 1:
         raise Invalid("Give one of job, node and thread.")
     ids: Sequence[ThreadId] | None = None
-    if job:
-        note = (await _view(gateway, job, frozenset({Part.NOTES}))).latest_note
-        ids = [note.thread] if note else []
-    elif node:
-        await _known_node(gateway, node)
-        notes = [v.latest_note for v in await gateway.nodes(with_former=True) if v.node.id == node]
-        ids = [note.thread for note in notes if note]
+    if job or node:
+        view = (
+            await _view(gateway, job, frozenset({Part.NOTES}))
+            if job
+            else await _node_view(gateway, node)
+        )
+        ids = [view.latest_note.thread] if view.latest_note else []
     elif thread:
         ids = [ThreadId(thread)]
     threads = await gateway.threads(ids, latest_only=latest_only)
@@ -584,7 +585,7 @@ async def add_note(gateway: Gateway, request: Request) -> rest.NewId:
     if note.job is not None:
         await _view(gateway, note.job, frozenset())
     elif note.node is not None:
-        await _known_node(gateway, note.node)
+        await _node_view(gateway, note.node)
     elif note.thread is not None and not await gateway.threads([ThreadId(note.thread)]):
         raise NotFound(f"There is no thread {note.thread}.")
     command = AddNote(

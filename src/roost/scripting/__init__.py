@@ -7,5 +7,6 @@
     progress    progress as it happens: on a terminal, in a notebook, in a log
     ranges      1-100x2: frames and job ids as people write them
 
-The command line uses the last three too, so that both ways mean the same.
+The command line uses the last three too, and names nodes by the same rule, so that both ways mean
+the same.
 """

@@ -29,6 +29,8 @@ from roost.scripting.submission import (
 )
 from roost.wire import rest
 
+MIXTURE = "Submit a command, the words of one, or job specifications; not a mixture, nor nothing."
+
 
 def connect(url: str | None = None) -> Farm:
     """The farm at `url`, such as `http://farm:5000`; `http://user:password@farm:5000` signs in.
@@ -80,10 +82,10 @@ class Farm:
         **properties: Unpack[Properties],
     ) -> Job: ...
     @overload
-    def submit(self, what: list[Spec], *, parent: Job | int | None = None) -> list[Job]: ...
+    def submit(self, what: Sequence[Spec], *, parent: Job | int | None = None) -> list[Job]: ...
     def submit(
         self,
-        what: Command | Spec | list[Spec] | None = None,
+        what: Command | Spec | Sequence[Spec] | None = None,
         *,
         parent: Job | int | None = None,
         **properties: Unpack[Properties],
@@ -96,10 +98,13 @@ class Farm:
         one. Raises `errors.Invalid` for what the farm does not understand.
         """
         parent_id = parent.id if isinstance(parent, Job) else parent
-        if isinstance(what, list) and what and all(isinstance(each, Mapping) for each in what):
+        if isinstance(what, Sequence) and (
+            specs := [_signed(each) for each in what if isinstance(each, Mapping)]
+        ):
+            if len(specs) != len(what):
+                raise Invalid(MIXTURE)
             if properties:
                 raise Invalid("Properties are for one job; write them into each specification.")
-            specs: list[Spec] = [_signed(each) for each in what if isinstance(each, Mapping)]
             ids = self.remote.submit(specs, parent_id)
             return [self._new_job(number, spec) for number, spec in zip(ids, specs, strict=False)]
         if isinstance(what, Mapping):
@@ -205,12 +210,12 @@ class Farm:
         return self.remote.notes()
 
 
-def _command(what: Command | Spec | list[Spec] | None) -> Command | None:
+def _command(what: Command | Sequence[Spec] | None) -> Command | None:
     if what is None or isinstance(what, str):
         return what
     words: Sequence[Any] = list(what)
     if not words or not all(isinstance(word, str) for word in words):
-        raise Invalid("Submit a command, the words of one, or job specifications; not a mixture.")
+        raise Invalid(MIXTURE)
     return words
 
 
