@@ -201,7 +201,7 @@ def priority(level: int, texts: tuple[str, ...], **_: object) -> None:
 @click.command()
 @job_id
 @click.argument("nodes", metavar="[NODES…]", nargs=-1)
-@click.option("--any", "anywhere", is_flag=True, help="Let every machine run it.")
+@click.option("--any", "anywhere", is_flag=True, help="Drop all conditions of the job.")
 @options.server_url
 @options.as_json
 def permit(number: int, nodes: tuple[str, ...], anywhere: bool, as_json: bool, **_: object) -> None:
