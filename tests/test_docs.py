@@ -1,8 +1,9 @@
 """The documentation is true: its commands run, its links lead somewhere, the reference is fresh.
 
 Fences marked `sh` and `python` are run, page by page and from top to bottom, in a folder of their
-own and against one real farm. Lines beginning with `$` in fences marked `console` are too big for
-that (they install, or never end) and are looked at instead: verbs, commands and options must exist.
+own and against one real farm; `python` fences with no `sh` between them are one program. Lines
+beginning with `$` in fences marked `console` are too big for that (they install, or never end) and
+are looked at instead: verbs, commands and options must exist.
 """
 
 from __future__ import annotations
@@ -39,6 +40,16 @@ def fences(page: Path, *languages: str) -> list[tuple[str, str]]:
     return [(language, body) for language, body in found if language in languages]
 
 
+def programs(page: Path) -> list[tuple[str, str]]:
+    """What is run: each `sh` fence, and `python` fences as far as they follow each other."""
+    found: list[tuple[str, str]] = []
+    for language, body in fences(page, "sh", "python"):
+        if found and language == found[-1][0] == "python":
+            body = f"{found.pop()[1]}\n{body}"
+        found.append((language, body))
+    return found
+
+
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a farm with four CPUs."""
@@ -69,7 +80,7 @@ def test_the_commands_of_a_page_run(page: Path, farm: str, tmp_path: Path) -> No
         "NO_COLOR": "1",
     }
     environment.pop("XDG_CONFIG_HOME", None)
-    for language, body in fences(page, "sh", "python"):
+    for language, body in programs(page):
         if language == "sh":
             arguments = ["bash", "-euo", "pipefail", "-c", body]
         else:

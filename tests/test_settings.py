@@ -28,6 +28,17 @@ def test_the_nearest_place_wins_and_is_remembered(file: Path) -> None:
     assert (found.values.active_timeout, found.sources["active_timeout"]) == (300.0, "default")
 
 
+def test_a_script_inside_a_job_means_the_farm_that_runs_it(tmp_path: Path) -> None:
+    file = tmp_path / "roost.toml"
+    file.write_text('server = "http://a:1"')
+    inside = {"HQSERVER": "http://b:1"}
+    found = settings.load({}, inside, file)
+    assert (found.values.server, found.sources["server"]) == ("http://b:1", "HQSERVER")
+    assert settings.load({}, {}, file).values.server == "http://a:1"
+    told = settings.load({}, {**inside, "ROOST_SERVER": "http://c:1"}, file)
+    assert told.values.server == "http://c:1"
+
+
 def test_server_options_count_in_milliseconds_and_carry_the_legacy_keys(file: Path) -> None:
     options = settings.load({"requeue_after": 0.25}, {}, file).server_options()
     assert options.heartbeat_ms == 5_000

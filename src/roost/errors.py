@@ -10,6 +10,7 @@
     │   └── Unavailable    503, exit code 6
     ├── ProtocolError      a peer broke the protocol (or we were about to)
     ├── Unreachable        a peer did not answer
+    ├── JobFailed, NotFinished   of `roost.scripting`: what waiting for jobs came to
     └── StoreFailure       the record could not be saved: the server must stop taking work
 
 A refusal's number is its XML-RPC fault code and its HTTP status at once. A message is one

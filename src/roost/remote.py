@@ -35,6 +35,8 @@ ACTIONS = ("cancel", "pause", "resume", "reschedule", "eject", "delete")
 CONNECT_S_MAX = 10.0
 ANSWER_S_MAX = 60.0
 """Silence that ends a request; a stream is then resumed."""
+GRACE_S = 1.0
+"""How much later than asked a stream may end by itself."""
 RECONNECT_WAITS_S = (0.1, 0.3, 1.0, 3.0, *(5.0,) * 24)
 """Waits between attempts to resume a stream: about two minutes, enough for a restart."""
 
@@ -65,6 +67,7 @@ class Remote:
         *,
         transport: httpx2.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connects on first use. Raises `errors.Invalid` for what is no URL."""
         timeout = httpx2.Timeout(ANSWER_S_MAX, connect=CONNECT_S_MAX)
@@ -79,6 +82,7 @@ class Remote:
             )
         self.url = str(address.copy_with(userinfo=b"")).rstrip("/")
         self._sleep = sleep
+        self._clock = clock
         self._http = httpx2.Client(
             base_url=address, timeout=timeout, headers=headers, transport=transport
         )
@@ -109,7 +113,7 @@ class Remote:
         if isinstance(spec, str):
             body = spec.encode()
         else:
-            body = spec if isinstance(spec, bytes) else msgspec.json.encode(spec)
+            body = spec if isinstance(spec, bytes) else self._encoded(spec)
         query = {} if parent is None else {"parent": parent}
         return self._send("POST", "/jobs", rest.Ids, body=body, params=query).ids
 
@@ -154,6 +158,30 @@ class Remote:
         body = msgspec.json.encode(rest.Ids(list(ids)))
         self._send("POST", f"/jobs/{action}", rest.Done, body=body)
 
+    def set_priority(self, ids: Iterable[int], priority: int) -> None:
+        """Higher goes first; unknown ids are skipped. Raises `errors.Invalid` below 0."""
+        body = msgspec.json.encode(rest.Priority(list(ids), priority))
+        self._send("POST", "/jobs/priority", rest.Done, body=body)
+
+    def permitted_nodes(self, job_id: int) -> list[str]:
+        """The labels of the nodes that pass a job's conditions. Raises `errors.NotFound`."""
+        return self._send("GET", f"/jobs/{job_id}/permitted", rest.PermittedNodes).nodes or []
+
+    def set_permitted_nodes(self, job_id: int, nodes: Iterable[str] | None) -> None:
+        """Let only these nodes run a job, or any (None), in place of all its own conditions.
+
+        Each is `hostname`, `hostname:name`, or `hostname:` for the node without a name. Raises
+        `errors.NotFound`, `errors.Invalid`.
+        """
+        wish = rest.PermittedNodes(None if nodes is None else list(nodes))
+        body = msgspec.json.encode(wish)
+        self._send("PUT", f"/jobs/{job_id}/permitted", rest.Done, body=body)
+
+    def set_blocked_warning(self, job_id: int, shown: bool) -> None:
+        """Show or hide `JobDetail.blocked_warning`. Raises `errors.NotFound`."""
+        body = msgspec.json.encode(rest.BlockedWarning(shown))
+        self._send("PUT", f"/jobs/{job_id}/blocked-warning", rest.Done, body=body)
+
     def output(self, job_id: int, offset: int = 0, *, last: int | None = None) -> bytes:
         """The output log stored so far, from `offset` on, or its `last` bytes."""
         parts: list[bytes] = []
@@ -197,17 +225,28 @@ class Remote:
         headers = answer.headers
         return answer, int(headers[rest.HEADER_TOTAL]), headers[rest.HEADER_COMPLETE] == "true"
 
-    def follow(self, ids: Iterable[int]) -> Iterator[rest.JobChange]:
+    def follow(
+        self, ids: Iterable[int], *, seconds: float | None = None
+    ) -> Iterator[rest.JobChange]:
         """A snapshot of each job now and whenever it changes, until all are finished.
 
-        Continues after a restart of the server, then repeating where the jobs stand. Raises
-        `errors.NotFound`, `Unreachable`.
+        With `seconds` it also ends after that time. Continues after a restart of the server, then
+        repeating where the jobs stand. Raises `errors.NotFound`, `Unreachable`.
         """
-        query = {"ids": ",".join(map(str, ids))}
+        query: dict[str, Any] = {"ids": ",".join(map(str, ids))}
+        end = None if seconds is None else self._clock() + seconds
         waits = iter(RECONNECT_WAITS_S)
+        first = True
         while True:
+            left: float | None = None
+            if end is not None:
+                left = max(end - self._clock(), 0.0)
+                if not left and not first:
+                    return
+                query["seconds"] = f"{left:.3f}"
+            first = False
             try:
-                with self._stream("/jobs/events", query) as answer:
+                with self._stream("/jobs/events", query, left) as answer:
                     for event in httpx2.EventSource(answer):
                         if event.event == rest.EVENT_END:
                             return
@@ -216,7 +255,8 @@ class Remote:
                             waits = iter(RECONNECT_WAITS_S)
             except (Unreachable, errors.Unavailable):
                 pass
-            self._wait(waits)
+            if end is None or self._clock() < end:
+                self._wait(waits, end)
 
     # --- nodes and the server --------------------------------------------------------------------
 
@@ -249,6 +289,54 @@ class Remote:
     def remove_node(self, node_id: int) -> None:
         """Take a node out of the farm; what it runs is abandoned. Raises `errors.NotFound`."""
         self._send("DELETE", f"/nodes/{node_id}", rest.Done)
+
+    def node_history(self, node_id: int, limit: int = 50) -> list[rest.JobSummary]:
+        """The jobs that most recently ended on a node, the latest first. Raises `NotFound`."""
+        params = {"limit": limit}
+        return self._send("GET", f"/nodes/{node_id}/history", rest.JobPage, params=params).jobs
+
+    def node_errors(self, node_id: int) -> rest.FarmErrors:
+        """The runs that could not be started on a node. Raises `errors.NotFound`."""
+        return self._send("GET", f"/nodes/{node_id}/errors", rest.FarmErrors)
+
+    def notes(
+        self,
+        *,
+        job: int | None = None,
+        node: int | None = None,
+        thread: int | None = None,
+        latest: bool = False,
+    ) -> list[rest.NoteThread]:
+        """All threads of notes, or that of one job or node, or one; perhaps its latest note only.
+
+        Raises `errors.NotFound`. A job or node without notes has no thread.
+        """
+        query = {"job": job, "node": node, "thread": thread, "latest": "true" if latest else None}
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._send("GET", "/notes", rest.NoteThreads, params=given).threads
+
+    def add_note(
+        self,
+        text: str,
+        *,
+        job: int | None = None,
+        node: int | None = None,
+        thread: int | None = None,
+    ) -> int:
+        """Add a note about a job or a node, to a thread, or in a new thread; its id.
+
+        Raises `errors.NotFound`, `errors.Invalid`.
+        """
+        body = msgspec.json.encode(rest.NewNote(text=text, job=job, node=node, thread=thread))
+        return self._send("POST", "/notes", rest.NewId, body=body).id
+
+    def remove_note(self, note_id: int) -> None:
+        """Raises `errors.NotFound`, or `errors.Conflict` for one that has replies."""
+        self._send("DELETE", f"/notes/{note_id}", rest.Done)
+
+    def remove_thread(self, thread_id: int) -> None:
+        """Remove a thread with all of its notes. Raises `errors.NotFound`."""
+        self._send("DELETE", f"/threads/{thread_id}", rest.Done)
 
     def groups(self) -> list[rest.GroupDetail]:
         """All client groups."""
@@ -288,6 +376,10 @@ class Remote:
     def remove_resource(self, name: str) -> None:
         """Raises `errors.NotFound`, or `errors.Conflict` while some of it is in use."""
         self._send("DELETE", f"/resources/{quote(name, safe='')}", rest.Done)
+
+    def errors(self) -> rest.FarmErrors:
+        """What went wrong inside the server since it started."""
+        return self._send("GET", "/errors", rest.FarmErrors)
 
     def config(self, key: str) -> str | None:
         """A setting under HQueue's key name; None when unknown or secret."""
@@ -332,9 +424,15 @@ class Remote:
         return answer
 
     @contextmanager
-    def _stream(self, path: str, params: dict[str, Any]) -> Iterator[httpx2.Response]:
+    def _stream(
+        self, path: str, params: dict[str, Any], seconds: float | None = None
+    ) -> Iterator[httpx2.Response]:
+        """`seconds` is when the server is to end it, and is not waited for much longer."""
+        silence = ANSWER_S_MAX if seconds is None else min(seconds + GRACE_S, ANSWER_S_MAX)
+        timeout = httpx2.Timeout(silence, connect=min(silence, CONNECT_S_MAX))
+        path = rest.PREFIX + path
         with self._reaching():
-            with self._http.stream("GET", rest.PREFIX + path, params=params) as answer:
+            with self._http.stream("GET", path, params=params, timeout=timeout) as answer:
                 if answer.status_code >= 400:
                     answer.read()
                     raise self._refusal(answer)
@@ -363,6 +461,12 @@ class Remote:
             kind = errors.Invalid if 400 <= status < 500 else None
         return kind(message) if kind else RoostError(message)
 
+    def _encoded(self, spec: object) -> bytes:
+        try:
+            return msgspec.json.encode(spec)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise errors.Invalid(f"A job specification must be plain JSON data: {error}.") from None
+
     def _decoded(self, content: bytes, type_: type[T]) -> T:
         try:
             return msgspec.json.decode(content, type=type_)
@@ -371,11 +475,11 @@ class Remote:
                 f"{self.url} answered in a way this version does not read: {error}."
             ) from None
 
-    def _wait(self, waits: Iterator[float]) -> None:
+    def _wait(self, waits: Iterator[float], end: float | None = None) -> None:
         wait = next(waits, None)
         if wait is None:
             raise Unreachable(
                 f"{self.url} has not answered for too long: "
                 "check whether the server runs there, and follow again."
             )
-        self._sleep(wait)
+        self._sleep(wait if end is None else min(wait, max(end - self._clock(), 0)))

@@ -96,6 +96,8 @@ class Values(Struct, frozen=True, kw_only=True):
 
 
 TYPES = {field.name: field.type for field in msgspec.structs.fields(Values)}
+JOB_VARIABLES = {"server": "HQSERVER"}
+"""Variables that a job finds (spec §7.1): a script inside it means the farm that runs it."""
 TABLES = frozenset({"hqueue", "job_environment"})
 """Settings that only the file can hold, as tables of names and texts."""
 
@@ -148,9 +150,9 @@ def load(
             raise Invalid(f"{chosen} has an unknown setting {name!r}.")
         given[name] = (value, str(chosen))
     for name in TYPES:
-        variable = f"ROOST_{name.upper()}"
-        if environment.get(variable) and name not in TABLES:
-            given[name] = (environment[variable], variable)
+        for variable in (JOB_VARIABLES.get(name, ""), f"ROOST_{name.upper()}"):
+            if environment.get(variable) and name not in TABLES:
+                given[name] = (environment[variable], variable)
     for name, value in (command_line or {}).items():
         if value is not None:
             given[name] = (value, "command line")

@@ -2,71 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 
 from roost.api import routes as api
 from roost.core.messages import (
+    AddNote,
     CancelJobs,
     RemoveNode,
+    RemoveNotes,
+    RemoveThreads,
     SetAvailability,
+    SetBlockedWarning,
+    SetConditions,
     SetNodeDescription,
     SetNodeDisabled,
+    SetPriority,
 )
-from roost.core.records import AvailabilityRule
-from roost.errors import Invalid, NotFound, ProtocolError, RoostError, Unavailable, Unreachable
+from roost.core.records import Attempt, AvailabilityRule, Condition, Note
+from roost.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    ProtocolError,
+    RoostError,
+    Unavailable,
+    Unreachable,
+)
+from roost.gateway import ThreadView
 from roost.remote import RECONNECT_WAITS_S, Remote
 from roost.wire import rest
-
-
-class Served:
-    """The API on a real socket, in a loop of its own."""
-
-    def __init__(self, farm: Any) -> None:
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        app = Starlette(routes=api.routes(farm))
-        self.server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
-        self.loop = asyncio.new_event_loop()
-        # The socket queues connections from the start, so there is nothing to wait for.
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        self.loop.run_until_complete(self.server.serve(sockets=[self.socket]))
-        self.loop.close()
-
-    def do(self, wish: Any) -> None:
-        asyncio.run_coroutine_threadsafe(wish, self.loop).result(5)
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(5)
-        self.socket.close()
-
-
-@pytest.fixture
-def served(farm: Any) -> Iterator[Served]:
-    served = Served(farm)
-    yield served
-    served.stop()
-
-
-@pytest.fixture
-def remote(served: Served) -> Iterator[Remote]:
-    with Remote(served.url) as remote:
-        yield remote
 
 
 def test_what_the_server_knows_is_typed(farm: Any, remote: Remote) -> None:
@@ -99,6 +69,40 @@ def test_wishes_arrive(farm: Any, remote: Remote) -> None:
     ]  # fmt: skip
 
 
+def test_what_hqueue_offers_is_offered_here(farm: Any, remote: Remote) -> None:
+    farm.add_rich_job(7)
+    farm.add_node(1, "a")
+    farm.add_node(2, "c")
+    farm.history[1] = [7]
+    farm.unstarted[1] = [Attempt(7, 1, (1,), 5, text="no such folder")]
+    farm.note_error("Oops.")
+    farm.thread_views = {3: ThreadView(3, None, None, (Note(30, 3, 1, "one"), Note(31, 3, 2, "x")))}
+    assert remote.permitted_nodes(7) == ["a"]
+    assert [job.name for job in remote.node_history(1)] == ["comp"]
+    assert remote.node_errors(1).errors[0].job == 7
+    assert remote.errors().errors[0].text == "Oops."
+    assert [len(remote.notes(latest=latest)[0].notes) for latest in (False, True)] == [2, 1]
+    assert remote.notes(job=7) == []
+    remote.set_priority([7], 3)
+    remote.set_permitted_nodes(7, ["c"])
+    remote.set_permitted_nodes(7, None)
+    remote.set_blocked_warning(7, False)
+    assert remote.add_note("n", job=7) == 5
+    remote.remove_note(1)
+    remote.remove_thread(1)
+    assert farm.asked == [
+        SetPriority((7,), 3),
+        SetConditions(7, (Condition("hostname", "in", "c"),)),
+        SetConditions(7, ()),
+        SetBlockedWarning(7, False),
+        AddNote("n", job=7),
+        RemoveNotes((1,)),
+        RemoveThreads((1,)),
+    ]
+    with pytest.raises(Conflict, match="replies"):
+        remote.remove_note(30)
+
+
 def test_refusals_are_the_exceptions_they_were(farm: Any, remote: Remote) -> None:
     with pytest.raises(NotFound, match="no job 9"):
         remote.job(9)
@@ -108,6 +112,8 @@ def test_refusals_are_the_exceptions_they_were(farm: Any, remote: Remote) -> Non
         next(remote.follow([9]))
     with pytest.raises(Invalid, match="cpus"):
         remote.submit({"name": "a", "cpus": "x"})
+    with pytest.raises(Invalid, match="plain JSON"):
+        remote.submit({"name": "a", "cwd": object()})
     with pytest.raises(Invalid, match="no action"):
         remote.act("paint", [1])
     farm.failure = Unavailable("Full.")
@@ -128,7 +134,7 @@ def test_output_is_read_whole_and_from_its_end(
     assert b"".join(remote.follow_output(1)) == b"hello world"
 
 
-def test_jobs_and_output_are_followed(farm: Any, served: Served, remote: Remote) -> None:
+def test_jobs_and_output_are_followed(farm: Any, served: Any, remote: Remote) -> None:
     farm.add_job(1, "running")
     farm.logs[1] = b"one "
     output = remote.follow_output(1)
@@ -195,6 +201,24 @@ def test_following_continues_after_a_restart() -> None:
     )
     assert [c.status for c in remote.follow([1])] == ["running", "running", "succeeded"]
     assert waits == list(RECONNECT_WAITS_S[:3])
+
+
+def test_following_ends_after_the_time_given(farm: Any, remote: Remote) -> None:
+    farm.add_job(1, "running")
+    for seconds in (0, 0.01):
+        assert [change.status for change in remote.follow([1], seconds=seconds)] == ["running"]
+
+
+def test_following_a_farm_that_is_gone_ends_after_the_time_given() -> None:
+    now = [0.0]
+
+    def pass_time(seconds: float) -> None:
+        now[0] += seconds
+
+    transport = httpx2.MockTransport(lambda _: refuse_connection())
+    remote = Remote("http://farm", transport=transport, sleep=pass_time, clock=lambda: now[0])
+    assert list(remote.follow([1], seconds=2.5)) == []
+    assert now[0] == 2.5
 
 
 def test_output_continues_where_it_broke_off() -> None:

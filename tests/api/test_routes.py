@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from roost.api import routes as api
 from roost.core.availability import parse
 from roost.core.messages import (
+    AddNote,
     AddToGroup,
     CancelJobs,
     CreateGroup,
@@ -23,19 +24,27 @@ from roost.core.messages import (
     PauseJobs,
     RemoveFromGroup,
     RemoveNode,
+    RemoveNotes,
     RemoveResource,
+    RemoveThreads,
     RescheduleJobs,
     ResumeJobs,
     SetAvailability,
+    SetBlockedWarning,
+    SetConditions,
     SetNodeDescription,
     SetNodeDisabled,
+    SetPriority,
     SetResource,
 )
-from roost.core.records import AvailabilityRule, Group
+from roost.core.records import Attempt, AvailabilityRule, Condition, Group, Note
 from roost.errors import Conflict, Unavailable
+from roost.gateway import ThreadView
 from roost.wire import rest
 
 JOBS = "/api/v1/jobs"
+NOW = 1_760_000_000_000
+"""The time of the farm in memory."""
 
 
 @pytest.fixture
@@ -353,3 +362,148 @@ async def test_resources_are_listed_and_changed(farm: Any, http: httpx2.AsyncCli
     ]
     assert refusal(await http.put(f"{table}/nuke", json={"max": -1, "per_machine": True}))[0] == 400
     assert refusal(await http.put(f"{table}/nuke", json={"max": 1}))[0] == 400
+
+
+async def test_the_priority_of_jobs_is_set(farm: Any, http: httpx2.AsyncClient) -> None:
+    priority = f"{JOBS}/priority"
+    assert (await http.post(priority, json={"ids": [2, 1, 2], "priority": 7})).json()["done"]
+    assert farm.asked == [SetPriority((2, 1), 7)]
+    for wrong in ({"ids": [1], "priority": -1}, {"ids": [1]}, {"priority": 1}):
+        assert refusal(await http.post(priority, json=wrong))[0] == 400
+
+
+async def test_permitted_nodes_are_those_that_pass_the_conditions(
+    farm: Any, http: httpx2.AsyncClient
+) -> None:
+    farm.add_rich_job(7)
+    farm.add_node(1, "a")
+    farm.add_node(2, "c")
+    permitted = f"{JOBS}/7/permitted"
+    assert (await http.get(permitted)).json() == {"nodes": ["a"]}
+    for nodes in (["c", "a:x"], [], None):
+        assert (await http.put(permitted, json={"nodes": nodes})).status_code == 200
+    assert farm.asked == [
+        SetConditions(7, (Condition("hostname:name", "in", "c,a:x"),)),
+        SetConditions(7, (Condition("hostname", "in", ""),)),
+        SetConditions(7, ()),
+    ]
+    assert refusal(await http.put(permitted, json={"nodes": [" "]}))[0] == 400
+    assert refusal(await http.get(f"{JOBS}/8/permitted"))[0] == 404
+
+
+async def test_the_blocked_warning_is_set(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.add_job(7)
+    assert (await http.put(f"{JOBS}/7/blocked-warning", json={"shown": False})).status_code == 200
+    assert farm.asked == [SetBlockedWarning(7, False)]
+
+
+async def test_a_node_tells_its_history_and_its_errors(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.add_node(1, "render1")
+    farm.add_job(3)
+    farm.add_job(4)
+    farm.history[1] = [4, 3]
+    farm.unstarted[1] = [Attempt(4, 1, (1,), NOW, ended_at=NOW + 5, text="no such folder")]
+    history = "/api/v1/nodes/1/history"
+    assert [job["name"] for job in (await http.get(history)).json()["jobs"]] == ["job 4", "job 3"]
+    assert len((await http.get(f"{history}?limit=1")).json()["jobs"]) == 1
+    assert refusal(await http.get(f"{history}?limit=0"))[0] == 400
+    assert (await http.get("/api/v1/nodes/1/errors")).json() == {
+        "total": 1,
+        "errors": [
+            {
+                "at": NOW + 5,
+                "text": "Job 4 could not be started: no such folder",
+                "node": 1,
+                "job": 4,
+            }
+        ],
+    }
+    for path in ("history", "errors"):
+        assert refusal(await http.get(f"/api/v1/nodes/9/{path}"))[0] == 404
+
+
+async def test_the_server_tells_its_errors(farm: Any, http: httpx2.AsyncClient) -> None:
+    farm.note_error("Oops.")
+    assert (await http.get("/api/v1/errors")).json() == {
+        "total": 1,
+        "errors": [{"at": NOW, "text": "Oops.", "node": None, "job": None}],
+    }
+
+
+NOTES = "/api/v1/notes"
+
+
+def laid_out(farm: Any) -> None:
+    """Thread 2 about job 7 with two notes, thread 3 about nothing, thread 4 about node 1."""
+    notes = [Note(20, 2, NOW, "slow"), Note(21, 2, NOW, "why?")]
+    farm.thread_views = {
+        2: ThreadView(2, 7, None, tuple(notes)),
+        3: ThreadView(3, None, None, (Note(30, 3, NOW, "hello"),)),
+        4: ThreadView(4, None, 1, (Note(40, 4, NOW, "hot"),)),
+    }
+    farm.add_job(7, latest_note=notes[1])
+    farm.add_job(8)
+    farm.add_node(1, "render1")
+    farm.node_views[1] = msgspec.structs.replace(
+        farm.node_views[1], latest_note=farm.thread_views[4].notes[0]
+    )
+    farm.add_node(2, "render2")
+
+
+@pytest.mark.parametrize(
+    ("query", "threads"),
+    [
+        ("", {2: ["slow", "why?"], 3: ["hello"], 4: ["hot"]}),
+        ("?latest=true", {2: ["why?"], 3: ["hello"], 4: ["hot"]}),
+        ("?job=7", {2: ["slow", "why?"]}),
+        ("?job=8", {}),
+        ("?node=1", {4: ["hot"]}),
+        ("?node=2", {}),
+        ("?thread=3", {3: ["hello"]}),
+    ],
+)
+async def test_notes_are_listed_by_what_they_are_about(
+    farm: Any, http: httpx2.AsyncClient, query: str, threads: dict[int, list[str]]
+) -> None:
+    laid_out(farm)
+    found = (await http.get(NOTES + query)).json()["threads"]
+    assert {each["id"]: [note["text"] for note in each["notes"]] for each in found} == threads
+
+
+async def test_a_note_goes_where_it_was_meant_or_nowhere(
+    farm: Any, http: httpx2.AsyncClient
+) -> None:
+    laid_out(farm)
+    for about in ({}, {"job": 7}, {"node": 2}, {"thread": 3}):
+        answer = await http.post(NOTES, json={"text": "n", **about})
+        assert (answer.status_code, answer.json()) == (201, {"id": 5})
+    assert farm.asked == [AddNote("n"), AddNote("n", job=7), AddNote("n", node=2), AddNote("n", 3)]
+    for unknown in ({"job": 9}, {"node": 9}, {"thread": 9}):
+        assert refusal(await http.post(NOTES, json={"text": "n", **unknown}))[0] == 404
+    assert refusal(await http.post(NOTES, json={"text": "n", "job": 7, "node": 1}))[0] == 400
+    assert refusal(await http.get(f"{NOTES}?job=7&node=1"))[0] == 400
+    assert refusal(await http.get(f"{NOTES}?thread=9"))[0] == 404
+    assert len(farm.asked) == 4
+
+
+async def test_notes_and_threads_are_removed_or_it_is_told_why_not(
+    farm: Any, http: httpx2.AsyncClient
+) -> None:
+    laid_out(farm)
+    assert (await http.delete(f"{NOTES}/1")).status_code == 200
+    assert (await http.delete("/api/v1/threads/3")).status_code == 200
+    assert farm.asked == [RemoveNotes((1,)), RemoveThreads((3,))]
+    assert refusal(await http.delete(f"{NOTES}/20"))[0] == 409  # the fake keeps all above 10
+    assert refusal(await http.delete(f"{NOTES}/99"))[0] == 404
+    assert refusal(await http.delete("/api/v1/threads/99"))[0] == 404
+
+
+async def test_following_jobs_ends_after_the_time_given(
+    farm: Any, http: httpx2.AsyncClient
+) -> None:
+    farm.add_job(1, "running")
+    for seconds in ("0", "0.001"):
+        answer = await http.get(f"{JOBS}/events?ids=1&seconds={seconds}")
+        assert [event.event for event in httpx2.EventSource(answer)] == [rest.EVENT_CHANGE]
+    for wrong in ("-1", "soon", "nan"):
+        assert refusal(await http.get(f"{JOBS}/events?ids=1&seconds={wrong}"))[0] == 400

@@ -98,6 +98,8 @@ class FakeFarm:
         self.machines = {1: NODE}
         self.changes: list[rest.JobChange | BaseException] = []
         self.log = b""
+        self.permitted = ["tiny:a"]
+        self.threads: list[rest.NoteThread] = []
         self.down = False
 
     def __enter__(self) -> FakeFarm:
@@ -171,6 +173,42 @@ class FakeFarm:
     def remove_resource(self, name: str) -> None:
         self.arranged.append(("remove", name))
 
+    def set_priority(self, ids: Sequence[int], priority: int) -> None:
+        self.arranged.append(("priority", list(ids), priority))
+
+    def set_permitted_nodes(self, number: int, nodes: Sequence[str] | None) -> None:
+        self.job(number)
+        self.permitted = ["tiny:a", "big"] if nodes is None else list(nodes)
+        self.arranged.append(("permit", number, nodes and list(nodes)))
+
+    def permitted_nodes(self, number: int) -> list[str]:
+        self.job(number)
+        return self.permitted
+
+    def notes(self, *, latest: bool = False, **about: int | None) -> list[rest.NoteThread]:
+        self.listed = {"latest": latest, **about}
+        return self.threads
+
+    def add_note(self, text: str, **about: int | None) -> int:
+        self.arranged.append(("note", text, {k: v for k, v in about.items() if v is not None}))
+        return 9
+
+    def remove_note(self, number: int) -> None:
+        self.arranged.append(("remove note", number))
+
+    def remove_thread(self, number: int) -> None:
+        self.arranged.append(("remove thread", number))
+
+    def errors(self) -> rest.FarmErrors:
+        return rest.FarmErrors(1, [rest.FarmError(at=2_000, text="Oops.")])
+
+    def node_errors(self, node: int) -> rest.FarmErrors:
+        return rest.FarmErrors(1, [rest.FarmError(at=3_000, text="No folder.", node=node, job=4)])
+
+    def node_history(self, node: int, limit: int) -> list[rest.JobDetail]:
+        self.listed = {"node": node, "limit": limit}
+        return list(self.known.values())
+
     def nodes(self) -> list[rest.NodeDetail]:
         return list(self.machines.values())
 
@@ -200,7 +238,7 @@ def farm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeFarm:
         return fake
 
     monkeypatch.setattr(roost.remote, "Remote", connect)
-    for name in ("ROOST_SERVER", "ROOST_CONFIG"):
+    for name in ("ROOST_SERVER", "ROOST_CONFIG", "HQSERVER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return fake

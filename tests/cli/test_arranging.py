@@ -67,3 +67,23 @@ def test_setting_a_resource_leaves_what_is_not_given(farm: Any, run: Any) -> Non
         ("remove", "nuke"),
     ]
     assert run("resources", "set", "nuke", "--max", "1", "--no-limit")[0] == 2
+
+
+def test_the_priority_of_jobs_is_set_unless_one_is_unknown(farm: Any, run: Any, known: Any) -> None:
+    farm.known = {3: known(3), 4: known(4)}
+    assert run("priority", "7", "3-4") == (0, "", "Priority 7 for 2 jobs.\n")
+    assert run("priority", "7", "3", "9")[0] == 4
+    assert run("priority", "-1", "3")[0] == 2
+    assert farm.arranged == [("priority", [3, 4], 7)]
+
+
+def test_the_machines_that_may_run_a_job_are_listed_and_chosen(
+    farm: Any, run: Any, known: Any
+) -> None:
+    farm.known = {3: known(3)}
+    assert run("permit", "3") == (0, "NODE\ntiny:a\n", "")
+    assert run("permit", "3", "big")[1] == "NODE\nbig\n"
+    assert json.loads(run("permit", "3", "--any", "--json")[1]) == {"nodes": ["tiny:a", "big"]}
+    assert farm.arranged == [("permit", 3, ["big"]), ("permit", 3, None)]
+    assert run("permit", "3", "big", "--any")[0] == 2
+    assert run("permit", "9")[0] == 4

@@ -10,30 +10,16 @@ from typing import Any
 
 import pytest
 
-from roost.cli.submitting import apply_options, command_spec, frame_spec
+from roost.cli.submitting import apply_options
 
 
-def test_words_are_quoted_and_a_single_one_is_a_line_for_the_shell() -> None:
-    assert command_spec(["echo", "a b", "$HOME"], "/w")["command"] == "echo 'a b' '$HOME'"
-    assert command_spec(["echo $FRAME | cat"], "/w")["command"] == "echo $FRAME | cat"
-
-
-def test_a_command_names_its_job_in_short() -> None:
-    spec = command_spec(["x" * 200], "/w")
-    assert spec["name"] == "x" * 59 + "…"
-    assert spec["cwd"] == "/w"
-
-
-def test_frames_become_children_with_their_number_in_the_environment() -> None:
-    spec = {"name": "film", "command": "r", "cpus": 2, "priority": 5, "environment": {"A": "1"}}
-    assert frame_spec(spec, [1, 3]) == {
-        "name": "film",
-        "priority": 5,
-        "children": [
-            {**spec, "name": "film [1]", "environment": {"A": "1", "FRAME": "1"}},
-            {**spec, "name": "film [3]", "environment": {"A": "1", "FRAME": "3"}},
-        ],
-    }
+def test_words_are_quoted_and_a_single_one_is_a_line_for_the_shell(farm: Any, run: Any) -> None:
+    run("submit", "--", "echo", "a b", "$HOME")
+    run("submit", "--", "echo $FRAME | cat")
+    assert [spec["command"] for spec, _ in farm.submitted] == [
+        "echo 'a b' '$HOME'",
+        "echo $FRAME | cat",
+    ]
 
 
 def test_options_that_were_given_say_what_the_job_is_like() -> None:

@@ -231,6 +231,7 @@ class FakeGateway:
             and (not which.statuses or view.job.status in which.statuses)
             and which.name_contains in view.job.spec.name
             and (not which.roots_only or not view.parents)
+            and (which.parent is None or which.parent in view.parents)
         ]
         return [self._reduced(view, parts) for view in found[: which.limit]]
 

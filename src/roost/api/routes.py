@@ -13,6 +13,7 @@ without being asked first by the browser, so it cannot forge one. Streams wait f
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -30,8 +31,9 @@ from starlette.routing import Route
 from roost import __version__
 from roost.api import metrics
 from roost.api.openapi import Operation, Query, description
-from roost.core import availability, jobspec, lifecycle
+from roost.core import availability, jobspec, lifecycle, matching
 from roost.core.messages import (
+    AddNote,
     AddToGroup,
     CancelJobs,
     Command,
@@ -42,17 +44,32 @@ from roost.core.messages import (
     PauseJobs,
     RemoveFromGroup,
     RemoveNode,
+    RemoveNotes,
     RemoveResource,
+    RemoveThreads,
     RescheduleJobs,
     ResumeJobs,
     SetAvailability,
+    SetBlockedWarning,
+    SetConditions,
     SetNodeDescription,
     SetNodeDisabled,
+    SetPriority,
     SetResource,
 )
-from roost.core.records import PROGRESS_UNIT, Attempt, GroupId, JobId, JobStatus, NodeId, Reason
-from roost.errors import Invalid, NotFound, Refused, TooLarge
-from roost.gateway import ALL_PARTS, Gateway, JobFilter, JobView, NodeView, Part
+from roost.core.records import (
+    PROGRESS_UNIT,
+    Attempt,
+    GroupId,
+    JobId,
+    JobStatus,
+    NodeId,
+    NoteId,
+    Reason,
+    ThreadId,
+)
+from roost.errors import Conflict, Invalid, NotFound, Refused, TooLarge
+from roost.gateway import ALL_PARTS, Gateway, JobFilter, JobView, NodeView, Part, ThreadView
 from roost.wire import rest
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
@@ -62,6 +79,9 @@ PAGE_JOBS = 50
 PAGE_JOBS_MAX = 1_000
 OUTPUT_PART_BYTES_MAX = 4 * 1024 * 1024
 FOLLOWED_JOBS_MAX = 1_000
+HISTORY_JOBS = 50
+HISTORY_JOBS_MAX = 1_000
+ERRORS_MAX = 100
 
 ACTIONS: dict[str, Callable[[tuple[JobId, ...]], Command]] = {
     "cancel": CancelJobs,
@@ -328,6 +348,39 @@ def _action(name: str, command: Callable[[tuple[JobId, ...]], Command]) -> Opera
     return Operation("POST", f"{rest.PREFIX}/jobs/{name}", act, rest.Done, rest.Ids)
 
 
+async def set_priority(gateway: Gateway, request: Request) -> rest.Done:
+    """Set the priority of jobs; unknown ids are skipped."""
+    wish = await _decoded(request, rest.Priority)
+    await gateway.ask(SetPriority(tuple(dict.fromkeys(map(JobId, wish.ids))), wish.priority))
+    return rest.Done()
+
+
+async def get_permitted_nodes(gateway: Gateway, request: Request) -> rest.PermittedNodes:
+    """The labels of those nodes that pass a job's conditions."""
+    view = await _view(gateway, _id(request), frozenset({Part.CONDITIONS}))
+    nodes = [each.node for each in await gateway.nodes()]
+    found = matching.permitted(view.conditions, nodes, await gateway.groups())
+    return rest.PermittedNodes([node.facts.label for node in found])
+
+
+async def set_permitted_nodes(gateway: Gateway, request: Request) -> rest.Done:
+    """Let only these nodes run a job, or any; all its own conditions are replaced.
+
+    What runs already goes on. An empty list permits none.
+    """
+    nodes = (await _decoded(request, rest.PermittedNodes)).nodes
+    conditions = () if nodes is None else (jobspec.permitted(nodes),)
+    await gateway.ask(SetConditions(JobId(_id(request)), conditions))
+    return rest.Done()
+
+
+async def set_blocked_warning(gateway: Gateway, request: Request) -> rest.Done:
+    """Show or hide the warning that some nodes get no more of a job's tree."""
+    shown = (await _decoded(request, rest.BlockedWarning)).shown
+    await gateway.ask(SetBlockedWarning(JobId(_id(request)), shown))
+    return rest.Done()
+
+
 async def get_output(gateway: Gateway, request: Request) -> Response:
     """A part of a job's output log, as stored.
 
@@ -394,8 +447,12 @@ async def follow_jobs(gateway: Gateway, request: Request) -> Response:
     """Server-sent events: a snapshot of each job that changes, until all are finished.
 
     `job` events carry a JobChange, beginning with the present state of all; an `end` event tells
-    that all are finished. Changes are merged while the reader is slow.
+    that all are finished. Changes are merged while the reader is slow. With `seconds` it ends
+    after that time, without an `end` event.
     """
+    seconds = _query(request, "seconds", float, math.inf)
+    if not seconds >= 0:
+        raise Invalid("seconds must be 0 or more.")
     try:
         ids = list(dict.fromkeys(jobspec.job_id(word) for word in _words(request, "ids")))
     except Invalid as error:
@@ -408,8 +465,16 @@ async def follow_jobs(gateway: Gateway, request: Request) -> Response:
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         unfinished = set(ids)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
         async with aclosing(cast("Any", gateway.follow(ids))) as changes:
-            async for changed in changes:
+            left: float | None = None  # the present state comes in any case
+            while True:
+                try:
+                    changed = await asyncio.wait_for(anext(changes), left)
+                except (StopAsyncIteration, TimeoutError):
+                    return
+                left = None if end == math.inf else max(end - loop.time(), 0)
                 views = await gateway.job_views(changed, frozenset())
                 for view in views:
                     data = msgspec.json.encode(rest.JobChange(**_standing(view))).decode()
@@ -481,6 +546,114 @@ async def enable_node(gateway: Gateway, request: Request) -> rest.Done:
 async def remove_node(gateway: Gateway, request: Request) -> rest.Done:
     """Take a node out of the farm; what it runs is abandoned."""
     await gateway.ask(RemoveNode(NodeId(_id(request))))
+    return rest.Done()
+
+
+async def get_node_history(gateway: Gateway, request: Request) -> rest.JobPage:
+    """The jobs that most recently ended on a node, the latest first."""
+    limit = _query(request, "limit", int, HISTORY_JOBS)
+    if not 1 <= limit <= HISTORY_JOBS_MAX:
+        raise Invalid(f"limit: must be between 1 and {HISTORY_JOBS_MAX}.")
+    node = (await _node_view(gateway, _id(request))).node.id
+    ids = await gateway.job_history(node, limit)
+    views = await gateway.job_views(ids, frozenset({Part.SPEC}))
+    return rest.JobPage([rest.JobSummary(**_row(view)) for view in views])
+
+
+async def get_node_errors(gateway: Gateway, request: Request) -> rest.FarmErrors:
+    """The runs that could not be started on a node, the latest first."""
+    node = (await _node_view(gateway, _id(request))).node.id
+    total, failures = await gateway.start_failures(node, ERRORS_MAX)
+    errors = [
+        rest.FarmError(
+            at=attempt.ended_at or attempt.assigned_at,
+            text=f"Job {attempt.job} could not be started: {attempt.text}",
+            node=node,
+            job=attempt.job,
+        )
+        for attempt in failures
+    ]
+    return rest.FarmErrors(total, errors)
+
+
+async def _node_view(gateway: Gateway, number: int) -> NodeView:
+    for view in await gateway.nodes(with_former=True):
+        if view.node.id == number:
+            return view
+    raise NotFound(f"There is no node {number}.")
+
+
+# --- notes ---------------------------------------------------------------------------------------
+
+
+async def list_notes(gateway: Gateway, request: Request) -> rest.NoteThreads:
+    """Threads of notes: all, that of a job or node, or one by its id.
+
+    A job or node without notes has no thread, so the list is empty.
+    """
+    job, node = _query(request, "job", int, 0), _query(request, "node", int, 0)
+    thread, latest_only = _query(request, "thread", int, 0), _query(request, "latest", bool, False)
+    if sum(map(bool, (job, node, thread))) > 1:
+        raise Invalid("Give one of job, node and thread.")
+    ids: Sequence[ThreadId] | None = None
+    if job or node:
+        view = (
+            await _view(gateway, job, frozenset({Part.NOTES}))
+            if job
+            else await _node_view(gateway, node)
+        )
+        ids = [view.latest_note.thread] if view.latest_note else []
+    elif thread:
+        ids = [ThreadId(thread)]
+    threads = await gateway.threads(ids, latest_only=latest_only)
+    if thread and not threads:
+        raise NotFound(f"There is no thread {thread}.")
+    return rest.NoteThreads([_thread(each) for each in threads])
+
+
+def _thread(thread: ThreadView) -> rest.NoteThread:
+    notes = [rest.NoteDetail(note.id, note.at, note.text) for note in thread.notes]
+    return rest.NoteThread(thread.id, thread.job, thread.node, notes)
+
+
+async def add_note(gateway: Gateway, request: Request) -> rest.NewId:
+    """Add a note to the thread of a job or node, to a thread, or to a new one."""
+    note = await _decoded(request, rest.NewNote)
+    if sum(each is not None for each in (note.job, note.node, note.thread)) > 1:
+        raise Invalid("A note is about one of job, node and thread.")
+    # The farm puts a note about what it does not know into a new thread, as HQueue's callers
+    # expect; whoever names one thing here wants it there or not at all.
+    if note.job is not None:
+        await _view(gateway, note.job, frozenset())
+    elif note.node is not None:
+        await _node_view(gateway, note.node)
+    elif note.thread is not None and not await gateway.threads([ThreadId(note.thread)]):
+        raise NotFound(f"There is no thread {note.thread}.")
+    command = AddNote(
+        note.text,
+        thread=ThreadId(note.thread) if note.thread else None,
+        job=JobId(note.job) if note.job else None,
+        node=NodeId(note.node) if note.node else None,
+    )
+    return rest.NewId(cast("int", await gateway.ask(command)))
+
+
+async def remove_note(gateway: Gateway, request: Request) -> rest.Done:
+    """Remove a note. The first of a thread stays while it has replies."""
+    note = NoteId(_id(request))
+    if await gateway.ask(RemoveNotes((note,))):
+        threads = await gateway.threads()
+        if any(each.id == note for thread in threads for each in thread.notes):
+            raise Conflict(f"Note {note} has replies: remove these first, or the whole thread.")
+        raise NotFound(f"There is no note {note}.")
+    return rest.Done()
+
+
+async def remove_thread(gateway: Gateway, request: Request) -> rest.Done:
+    """Remove a thread with all of its notes."""
+    thread = ThreadId(_id(request))
+    if await gateway.ask(RemoveThreads((thread,))):
+        raise NotFound(f"There is no thread {thread}.")
     return rest.Done()
 
 
@@ -557,6 +730,14 @@ async def get_config(gateway: Gateway, request: Request) -> rest.ConfigValue:
     return rest.ConfigValue(key, gateway.config(key))
 
 
+async def get_server_errors(gateway: Gateway, request: Request) -> rest.FarmErrors:
+    """What went wrong inside the server since it started, the latest first."""
+    found = gateway.server_errors()
+    return rest.FarmErrors(
+        found.total, [rest.FarmError(at=each.at, text=each.text) for each in found.errors]
+    )
+
+
 async def get_health(gateway: Gateway, request: Request) -> Response:
     """Whether the server takes work, and the numbers of the farm; 503 when it does not."""
     try:
@@ -582,6 +763,7 @@ async def get_openapi(gateway: Gateway, request: Request) -> Response:
 
 _JOBS, _NODES = f"{rest.PREFIX}/jobs", f"{rest.PREFIX}/nodes"
 _GROUPS, _RESOURCES = f"{rest.PREFIX}/groups", f"{rest.PREFIX}/resources"
+_NOTES = f"{rest.PREFIX}/notes"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -609,15 +791,30 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
     ),
     *(_action(name, command) for name, command in ACTIONS.items()),
+    Operation("POST", f"{_JOBS}/priority", set_priority, rest.Done, rest.Priority),
     Operation(
         "GET",
         f"{_JOBS}/events",
         follow_jobs,
         "text/event-stream",
-        queries=(Query("ids", list[int], "The jobs to follow."),),
+        queries=(
+            Query("ids", list[int], "The jobs to follow."),
+            Query("seconds", float, "End after so long, whatever the jobs do."),
+        ),
     ),
     Operation("GET", f"{_JOBS}/{{id:int}}", get_job, rest.JobDetail),
     Operation("GET", f"{_JOBS}/{{id:int}}/reasons", get_reasons, rest.Reasons),
+    Operation("GET", f"{_JOBS}/{{id:int}}/permitted", get_permitted_nodes, rest.PermittedNodes),
+    Operation(
+        "PUT", f"{_JOBS}/{{id:int}}/permitted", set_permitted_nodes, rest.Done, rest.PermittedNodes
+    ),
+    Operation(
+        "PUT",
+        f"{_JOBS}/{{id:int}}/blocked-warning",
+        set_blocked_warning,
+        rest.Done,
+        rest.BlockedWarning,
+    ),
     Operation(
         "GET",
         f"{_JOBS}/{{id:int}}/output",
@@ -647,6 +844,31 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", f"{_NODES}/{{id:int}}/disable", disable_node, rest.Done),
     Operation("POST", f"{_NODES}/{{id:int}}/enable", enable_node, rest.Done),
     Operation("DELETE", f"{_NODES}/{{id:int}}", remove_node, rest.Done),
+    Operation(
+        "GET",
+        f"{_NODES}/{{id:int}}/history",
+        get_node_history,
+        rest.JobPage,
+        queries=(
+            Query("limit", int, f"Jobs at most, {HISTORY_JOBS} unless told, {HISTORY_JOBS_MAX}."),
+        ),
+    ),
+    Operation("GET", f"{_NODES}/{{id:int}}/errors", get_node_errors, rest.FarmErrors),
+    Operation(
+        "GET",
+        _NOTES,
+        list_notes,
+        rest.NoteThreads,
+        queries=(
+            Query("job", int, "Only the thread of this job."),
+            Query("node", int, "Only the thread of this node."),
+            Query("thread", int, "Only this thread."),
+            Query("latest", bool, "Of each thread only the latest note."),
+        ),
+    ),
+    Operation("POST", _NOTES, add_note, rest.NewId, rest.NewNote, (), 201),
+    Operation("DELETE", f"{_NOTES}/{{id:int}}", remove_note, rest.Done),
+    Operation("DELETE", f"{rest.PREFIX}/threads/{{id:int}}", remove_thread, rest.Done),
     Operation("GET", _GROUPS, list_groups, rest.Groups),
     Operation("POST", _GROUPS, create_group, rest.NewId, rest.NewGroup, (), 201),
     Operation("DELETE", f"{_GROUPS}/{{id:int}}", delete_group, rest.Done),
@@ -658,6 +880,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("PUT", f"{_RESOURCES}/{{name:path}}", set_resource, rest.NewId, rest.ResourceLimit),
     Operation("DELETE", f"{_RESOURCES}/{{name:path}}", remove_resource, rest.Done),
     Operation("GET", f"{rest.PREFIX}/config/{{key}}", get_config, rest.ConfigValue),
+    Operation("GET", f"{rest.PREFIX}/errors", get_server_errors, rest.FarmErrors),
     Operation("GET", f"{rest.PREFIX}/openapi.json", get_openapi, dict[str, Any]),
     Operation("GET", "/healthz", get_health, rest.Health),
     Operation("GET", "/metrics", get_metrics, "text/plain"),

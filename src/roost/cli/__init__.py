@@ -1,13 +1,13 @@
 """The `roost` command.
 
-    ranges      1-100x2: frames and job ids as people write them
     options     options that several commands share, and the settings they fill in
     running     roost up, server, agent: the farm itself
     upkeep      what `roost up` does while it is up
     submitting  roost submit: from a command line or a file to a job specification
     asking      roost jobs, job, output, why, cancel, doctor …: a running farm, asked
-    arranging   roost groups, resources: what an administrator arranges for all jobs
     machines    roost nodes: the machines, and what people say of them
+    arranging   roost groups, resources, priority, permit: which job goes where, and when
+    noting      roost notes, errors, history: what people wrote, what the farm remembers
     watching    --wait: a job's progress as it happens, and its fate as an exit code
     tables      records as aligned text, or as one JSON document
     checkup     what the doctor looks at
@@ -30,7 +30,7 @@ from pathlib import Path
 import click
 
 import roost
-from roost.cli import arranging, asking, completion, machines, running
+from roost.cli import arranging, asking, completion, machines, noting, running
 from roost.errors import RoostError
 
 INTERRUPTED = 130
@@ -62,6 +62,7 @@ for command in (
     *asking.COMMANDS,
     *arranging.COMMANDS,
     *machines.COMMANDS,
+    *noting.COMMANDS,
     completion.completion,
 ):
     cli.add_command(command)

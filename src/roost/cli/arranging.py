@@ -1,7 +1,7 @@
-"""`roost groups` and `roost resources`: what an administrator arranges for all jobs.
+"""`roost groups`, `resources`, `priority`, `permit`: which job goes where, and which goes first.
 
-Each is a group of commands that lists when it is given nothing to do. Nodes and groups are named
-as people name them, by name or by id; the farm knows them by id.
+The first two are groups of commands that list when they are given nothing to do. Nodes and groups
+are named as people name them, by name or by id; the farm knows them by id.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from roost.cli import options, tables
-from roost.cli.asking import farm
+from roost.cli.asking import LOOKED_UP_MAX, farm, job_id
 from roost.errors import NotFound
+from roost.scripting import ranges
 
 if TYPE_CHECKING:
     from roost.remote import Remote
@@ -102,15 +103,9 @@ def find_group(remote: Remote, text: str) -> int:
 
 def find_nodes(remote: Remote, texts: Sequence[str]) -> list[int]:
     """Nodes by label (`hostname` or `hostname:name`) or else id. Raises `NotFound`."""
-    if not texts:
-        return []
-    found = remote.nodes()
-    by_text = {str(node.id): node.id for node in found}
-    by_text.update((node.label.casefold(), node.id) for node in found)
-    for text in texts:
-        if text.casefold() not in by_text:
-            raise NotFound(f"There is no node {text!r}; roost nodes lists them.")
-    return [by_text[text.casefold()] for text in texts]
+    from roost.scripting import nodes
+
+    return [node.id for node in nodes.find(remote.nodes(), texts)] if texts else []
 
 
 @click.group(invoke_without_command=True)
@@ -186,4 +181,47 @@ def remove_resource(name: str, **_: object) -> None:
     click.echo(f"Removed {name}.", err=True)
 
 
-COMMANDS: tuple[click.Command, ...] = (groups, resources)
+@click.command()
+@click.argument("level", metavar="N", type=click.IntRange(min=0))
+@click.argument("texts", metavar="JOBS…", nargs=-1, required=True)
+@options.server_url
+def priority(level: int, texts: tuple[str, ...], **_: object) -> None:
+    """Set the priority of jobs: N for JOBS, which are ids and ranges. Higher goes first."""
+    ids = ranges.parse_ids(texts)
+    with farm() as remote:
+        if len(ids) <= LOOKED_UP_MAX:
+            for number in ids:
+                # The farm skips what it does not know; a person wants to hear of a slip.
+                remote.job(number)
+        remote.set_priority(ids, level)
+    what = f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} jobs"
+    click.echo(f"Priority {level} for {what}.", err=True)
+
+
+@click.command()
+@job_id
+@click.argument("nodes", metavar="[NODES…]", nargs=-1)
+@click.option("--any", "anywhere", is_flag=True, help="Drop all conditions of the job.")
+@options.server_url
+@options.as_json
+def permit(number: int, nodes: tuple[str, ...], anywhere: bool, as_json: bool, **_: object) -> None:
+    """List the machines that may run a job, or let only NODES run it.
+
+    NODES are hostname for all that run there, hostname:name, or hostname: for the one without a
+    name. They take the place of all conditions of the job; what it runs already goes on.
+    """
+    if nodes and anywhere:
+        raise click.UsageError("NODES and --any exclude each other.")
+    with farm() as remote:
+        if nodes or anywhere:
+            remote.set_permitted_nodes(number, None if anywhere else nodes)
+        found = remote.permitted_nodes(number)
+    if as_json:
+        tables.document({"nodes": found})
+    else:
+        tables.table(("NODE",), [(label,) for label in found])
+    if nodes and not found:
+        click.echo(f"No machine of the farm may run job {number} now.", err=True)
+
+
+COMMANDS: tuple[click.Command, ...] = (groups, resources, priority, permit)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from roost.cli import options, ranges, tables, watching
+from roost.cli import options, tables, watching
 from roost.cli.submitting import submit
+from roost.scripting import ranges
 
 if TYPE_CHECKING:
     from roost.remote import Remote

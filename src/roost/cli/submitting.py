@@ -8,20 +8,18 @@ server's business; here it is only assembled.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
-from roost.cli import options, ranges, watching
+from roost.cli import options, watching
 from roost.errors import Invalid
-
-Spec = dict[str, Any]
+from roost.scripting import ranges
+from roost.scripting.submission import Spec, command_spec, frame_spec, line_of
 
 _COMMAND = "roost.submit.command"
-NAME_LENGTH_MAX = 60
 
 
 class WithCommand(click.Command):
@@ -45,7 +43,8 @@ class WithCommand(click.Command):
 @click.option(
     "--frames",
     metavar="RANGES",
-    help="One child for each number of 1-100, 1-100x2 or 1-10,20,30-50x5, with it in $FRAME.",
+    help="One child for each number of 1-100, 1-100x2 or 1-10,20,30-50x5, with it in $FRAME and "
+    "for {frame} in COMMAND.",
 )
 @click.option("--cpus", type=click.IntRange(min=1), metavar="N", help="CPUs the command needs.")
 @click.option("--priority", type=click.IntRange(min=0), metavar="N", help="Higher goes first.")
@@ -95,7 +94,8 @@ def submit(
         spec = read_spec(file)
     else:
         assert command
-        spec = command_spec(command, cwd=str(Path.cwd()))
+        line = command[0] if len(command) == 1 else line_of(command)
+        spec = {**command_spec(line), "cwd": str(Path.cwd())}
     settings = options.load()
     for top in spec if isinstance(spec, list) else [spec]:
         apply_options(top, **given)
@@ -132,12 +132,6 @@ def read_spec(file: IO[bytes]) -> Spec | list[Spec]:
     return document  # type: ignore[no-any-return]
 
 
-def command_spec(arguments: Sequence[str], cwd: str) -> Spec:
-    line = arguments[0] if len(arguments) == 1 else shlex.join(arguments)
-    short = line if len(line) <= NAME_LENGTH_MAX else line[: NAME_LENGTH_MAX - 1] + "…"
-    return {"name": short, "command": line, "cwd": cwd}
-
-
 def apply_options(
     spec: Spec,
     *,
@@ -170,21 +164,6 @@ def apply_options(
         spec["environment"] = {**(spec.get("environment") or {}), key: value}
     if tags:
         spec["tags"] = list(tags)
-
-
-def frame_spec(spec: Spec, frames: Sequence[int]) -> Spec:
-    """A parent without command, and beneath it the given job once for each frame."""
-    environment = spec.get("environment") or {}
-    children = [
-        {
-            **spec,
-            "name": f"{spec['name']} [{frame}]",
-            "environment": {**environment, "FRAME": str(frame)},
-        }
-        for frame in frames
-    ]
-    top: Spec = {key: spec[key] for key in ("name", "priority") if key in spec}
-    return {**top, "children": children}
 
 
 def sentence(spec: Spec | list[Spec], ids: Sequence[int], wait: bool) -> str:

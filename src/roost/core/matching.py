@@ -249,6 +249,15 @@ def obstacle(candidate: Candidate, tests: Iterable[Test]) -> str | None:
     return None
 
 
+def permitted(
+    conditions: Iterable[Condition], nodes: Iterable[Node], groups: Iterable[Group]
+) -> list[Node]:
+    """Those of the nodes that pass all of a job's conditions, whatever else keeps it from them."""
+    by_name = {group.name: group for group in groups}
+    rules = tuple(conditions)
+    return [node for node in nodes if all(condition_holds(c, node, by_name) for c in rules)]
+
+
 def condition_holds(condition: Condition, node: Node, groups: Mapping[str, Group]) -> bool:
     """Decision 11: names ignore case, a short hostname equals its full one, an empty value
     matches nothing for `==`/`in` and everything for `!=`/`not_in`."""

@@ -368,12 +368,9 @@ async def get_permitted_clients_list(gateway: Gateway, job_id: JobId) -> object:
     views = await gateway.job_views((job_id,), frozenset({Part.CONDITIONS}))
     if not views:
         raise _no_job(job_id)
-    groups = {group.name: group for group in await gateway.groups()}
-    return [
-        each.node.facts.label
-        for each in await gateway.nodes()
-        if all(matching.condition_holds(c, each.node, groups) for c in views[0].conditions)
-    ]
+    nodes = [each.node for each in await gateway.nodes()]
+    found = matching.permitted(views[0].conditions, nodes, await gateway.groups())
+    return [node.facts.label for node in found]
 
 
 async def save_permitted_clients_list(

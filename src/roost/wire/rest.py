@@ -44,6 +44,28 @@ class Ids(Struct, frozen=True):
     ids: list[Annotated[int, Meta(ge=1, le=2**53 - 1)]]
 
 
+class Priority(Ids, frozen=True):
+    """A priority for jobs; higher goes first."""
+
+    priority: Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+
+class PermittedNodes(Struct, frozen=True):
+    """Which nodes may run a job.
+
+    To be set as `hostname` for all nodes there, `hostname:name`, or `hostname:` for the one
+    without a name; null permits any. Read as the labels of the nodes that may run it now.
+    """
+
+    nodes: list[str] | None
+
+
+class BlockedWarning(Struct, frozen=True):
+    """Whether people are shown that some nodes get no more of a job's tree."""
+
+    shown: bool
+
+
 class Done(Struct, frozen=True):
     """The wish is stored. What it changes shows in the jobs and nodes themselves."""
 
@@ -63,7 +85,7 @@ class JobChange(Struct, frozen=True, kw_only=True):
     tasks_failed: int
     clients_assigned: int
     finished: bool
-    """As callers count: succeeded, failed, cancelled or abandoned."""
+    """Succeeded, failed or cancelled. An abandoned job is not: it may go on or run again."""
 
 
 class JobSummary(JobChange, frozen=True, kw_only=True):
@@ -191,6 +213,50 @@ class NodeDetail(Struct, frozen=True, kw_only=True):
 
 class Nodes(Struct, frozen=True):
     nodes: list[NodeDetail]
+
+
+class FarmError(Struct, frozen=True, kw_only=True):
+    """Something that went wrong; `node` and `job` tell where, when it was not the server."""
+
+    at: int
+    text: str
+    node: int | None = None
+    job: int | None = None
+
+
+class FarmErrors(Struct, frozen=True):
+    """The latest errors, newest first, and how many there were."""
+
+    total: int
+    errors: list[FarmError]
+
+
+class NewNote(Struct, frozen=True, kw_only=True):
+    """A note about a job, about a node, in a thread, or, with none of them, in a new thread."""
+
+    text: str
+    job: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
+    node: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
+    thread: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
+
+
+class NoteDetail(Struct, frozen=True):
+    id: int
+    at: int
+    text: str
+
+
+class NoteThread(Struct, frozen=True):
+    """Notes that belong together, oldest first; about a job, a node, or neither."""
+
+    id: int
+    job: int | None
+    node: int | None
+    notes: list[NoteDetail]
+
+
+class NoteThreads(Struct, frozen=True):
+    threads: list[NoteThread]
 
 
 class NewGroup(Struct, frozen=True):

@@ -1,0 +1,129 @@
+"""The progress of jobs, shown as it happens: in a notebook, on a terminal, or line by line.
+
+Knows three ways of showing and where each is right. Must not know where the changes come from, nor
+what is done when they end. Everything goes to standard error, as standard output belongs to
+results; in a notebook it goes beneath the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from roost.wire.rest import JobChange
+
+LINE_EVERY = 0.1
+"""Without a terminal, progress is told in steps of this size."""
+ROWS_MAX = 20
+"""More jobs than this are shown as one."""
+
+Row = tuple[str, float, str]
+"""What it is, how much of it is done (0 to 1), and where it stands."""
+
+
+def watch(
+    changes: Iterable[JobChange], ids: Sequence[int], progress: bool | None = True
+) -> dict[int, JobChange]:
+    """Show the changes of these jobs until there are no more; the last change of each.
+
+    `progress` None shows them where somebody looks: on a terminal and in a notebook.
+    """
+    if progress is False:
+        return {change.id: change for change in changes}
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if console.is_jupyter:
+        return _draw_in_notebook(changes, ids)
+    if console.is_terminal:
+        return _draw(changes, ids, console)
+    return watch(changes, ids, False) if progress is None else _tell(changes, console)
+
+
+def rows(last: dict[int, JobChange], ids: Sequence[int]) -> list[Row]:
+    """One for each job, or one for all when they are many."""
+    if len(ids) <= ROWS_MAX:
+        return [
+            (f"job {number}", last[number].overall_progress, standing(last[number]))
+            if number in last
+            else (f"job {number}", 0.0, "")
+            for number in ids
+        ]
+    done = sum(change.finished for change in last.values())
+    failed = sum(change.status == "failed" for change in last.values())
+    text = f"{done}/{len(ids)} done" + (f", {failed} failed" if failed else "")
+    share = sum(change.overall_progress for change in last.values()) / len(ids)
+    return [(f"{len(ids)} jobs", share, text)]
+
+
+def standing(change: JobChange) -> str:
+    """Status and tasks in a few words."""
+    text = change.ui_status
+    if change.tasks_total > 1:
+        text += f", {change.tasks_done}/{change.tasks_total} tasks done"
+    if change.tasks_failed:
+        text += f", {change.tasks_failed} failed"
+    return text
+
+
+def _draw(
+    changes: Iterable[JobChange], ids: Sequence[int], console: Console
+) -> dict[int, JobChange]:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    last: dict[int, JobChange] = {}
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(30),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[standing]}"),
+        console=console,
+    ) as bars:
+        tasks = [bars.add_task(name, total=1.0, standing="") for name, _, _ in rows(last, ids)]
+        for change in changes:
+            last[change.id] = change
+            for task, (_, share, text) in zip(tasks, rows(last, ids), strict=True):
+                bars.update(task, completed=share, standing=text)
+    return last
+
+
+def _draw_in_notebook(changes: Iterable[JobChange], ids: Sequence[int]) -> dict[int, JobChange]:
+    # rich would need ipywidgets for this, which a notebook may lack. Only a notebook gets here,
+    # so there is an IPython, which Roost itself does not depend on.
+    ipython: Any = import_module("IPython.display")
+    last: dict[int, JobChange] = {}
+    shown = ipython.display(ipython.HTML(as_html(rows(last, ids))), display_id=True)
+    for change in changes:
+        last[change.id] = change
+        shown.update(ipython.HTML(as_html(rows(last, ids))))
+    return last
+
+
+def as_html(shown: Sequence[Row]) -> str:
+    """A table with a bar in each row."""
+    cells = "".join(
+        f"<tr><td>{escape(name)}</td>"
+        f'<td><progress max="1" value="{share:.4f}"></progress></td>'
+        f"<td>{share:.0%}</td><td>{escape(text)}</td></tr>"
+        for name, share, text in shown
+    )
+    return f"<table>{cells}</table>"
+
+
+def _tell(changes: Iterable[JobChange], console: Console) -> dict[int, JobChange]:
+    last: dict[int, JobChange] = {}
+    told: dict[int, tuple[str, int, int]] = {}
+    for change in changes:
+        last[change.id] = change
+        worth = (change.ui_status, change.tasks_failed, int(change.overall_progress / LINE_EVERY))
+        if told.get(change.id) != worth:
+            told[change.id] = worth
+            line = f"job {change.id}: {change.overall_progress:4.0%}  {standing(change)}"
+            console.print(line, markup=False, soft_wrap=True)
+    return last
