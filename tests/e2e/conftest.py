@@ -193,6 +193,12 @@ class Farm:
                     return
         assert reached(), f"job {job} is {self.status(job)}: {self.job(job)}"
 
+    def wait_for_exit(self, pidfd: int) -> None:
+        """Until the process behind a descriptor of `os.pidfd_open` is gone."""
+        ready, _, _ = select.select([pidfd], [], [], PATIENCE_S)
+        assert ready, "a process that should be gone lives on"
+        os.close(pidfd)
+
     def node(self, name: str) -> dict[str, Any]:
         with self.rpc as rpc:
             return next(client for client in rpc.getClients() if client["name"] == name)
