@@ -135,6 +135,9 @@ def test_a_job_for_two_hosts_gets_both_and_knows_them(farm: Any) -> None:
     assert farm.wait(job) == "succeeded"
     assert len(farm.output(job).strip().split(",")) == 2
     assert {client["name"] for client in farm.job(job, "clients")["clients"]} == {"a", "b"}
+    with farm.rpc as rpc:
+        for name in ("a", "b"):
+            assert rpc.getJobHistory(farm.node(name)["id"]) == [job]
 
 
 def test_several_agents_of_one_machine_have_names_folders_and_ports_of_their_own(farm: Any) -> None:
