@@ -2,12 +2,15 @@
 
     python bench/readers.py URL ROOT_ID
 
-Prints, as JSON, how many milliseconds each call took, by method. A fault, or an answer of another
-type than HQueue's API page promises, ends it with a traceback.
+Prints, as JSON, how many milliseconds each call took, by method: from the first byte sent to the
+last one received. What the caller's own library needs to read the answer is not part of it; a list
+of 5,000 ids costs Python's ten times what it costs the server to write. A fault, or an answer of
+another type than HQueue's API page promises, ends it with a traceback.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import select
@@ -15,6 +18,7 @@ import sys
 import time
 import xmlrpc.client
 from typing import Any
+from urllib.parse import urlsplit
 
 STATUSES = ["running", "runnable", "queued", "succeeded"]
 JOB = {
@@ -80,14 +84,17 @@ def main(url: str, root: int) -> None:
     client = server.getClients()[0]
     asked = calls(root, jobs, client["id"], client["label"])
     took: dict[str, list[float]] = {method: [] for method in asked}
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
     print("ready", flush=True)
     while not select.select([sys.stdin], [], [], 0)[0]:
         method = random.choice(list(asked))
         kind, arguments = asked[method]
-        chosen = arguments()
+        body = xmlrpc.client.dumps(arguments(), method).encode()
         before = time.perf_counter()
-        answer = getattr(server, method)(*chosen)
+        connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
+        received = connection.getresponse().read()
         took[method].append((time.perf_counter() - before) * 1e3)
+        (answer,), _ = xmlrpc.client.loads(received)  # raises when it is a fault
         check(method, answer, kind)
     print(json.dumps(took))
 

@@ -1034,3 +1034,10 @@ def test_terminate(house: Any, hq: Any) -> None:
     assert agent.popen.wait(60) == 0
     assert hq.getClient(leaver) == {}
     assert leaver not in [client["id"] for client in hq.getClients()]
+
+
+def test_a_client_has_no_other_method(house: Any) -> None:
+    with house.client("gpu") as client, pytest.raises(xmlrpc.client.Fault) as refused:
+        getattr(client, "x" * 1000)()
+    assert refused.value.faultCode == 0
+    assert refused.value.faultString.endswith('x…" on a node; it has wakeup and terminate.')
