@@ -7,7 +7,10 @@ asserts nothing about time; that all jobs succeeded it does check.
 from __future__ import annotations
 
 import http.client
+import json
 import statistics
+import subprocess
+import sys
 import time
 import xmlrpc.client
 from collections.abc import Callable
@@ -22,6 +25,8 @@ from report import Row
 PERCENTILE = 0.99
 SHELLS = {"a": "/bin/sh", "b": "/bin/bash"}
 TELL_TIME = "date +%s.%N"
+READER = Path(__file__).with_name("readers.py")
+READERS = 8
 
 
 class Sizes(NamedTuple):
@@ -32,6 +37,7 @@ class Sizes(NamedTuple):
     children: int = 10_000
     newjobs: int = 10
     readings: int = 200
+    idle_s: int = 10
 
 
 def throughput(folder: Path, sizes: Sizes, repetitions: int, measure: str) -> list[Row]:
@@ -156,11 +162,80 @@ def _time(call: Callable[[], object]) -> float:
     return (time.perf_counter() - before) * 1e3
 
 
+def reading_under_load(folder: Path, sizes: Sizes, repetitions: int) -> list[Row]:
+    """What readers wait while a tree of jobs runs, beside the same readers and the same tree before
+    any of it may run. Every answer is checked; one that is wrong ends the bench."""
+    with farm(folder) as up:
+        client = up.server.getClients()[0]["label"]
+        up.server.setdisabled(client, True)
+        root = up.newjob(_tree(sizes.jobs))[0]
+        idle = _Readers(up.url, root)
+        time.sleep(sizes.idle_s)
+        before = idle.stop()
+        busy = _Readers(up.url, root)
+        started = time.perf_counter()
+        up.server.setdisabled(client, False)
+        up.wait(root, look_s=0.5)
+        took = time.perf_counter() - started
+        during = busy.stop()
+    _print_slowest(during)
+    loaded, unloaded = _all(during), _all(before)
+    name = f"a call of {READERS} readers while {sizes.jobs:,} jobs run"
+    rows = [
+        Row("g", f"{name}, {which}", "ms", [pick(loaded)], [pick(unloaded)], False)
+        for which, pick in (("median", statistics.median), ("99th percentile", _late))
+    ]
+    return [
+        *rows,
+        Row("g", f"jobs meanwhile, and {len(loaded):,} calls", "jobs/s", [sizes.jobs / took]),
+    ]
+
+
+class _Readers:
+    """Processes that ask everything, over and over."""
+
+    def __init__(self, url: str, root: int) -> None:
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, READER, url, str(root)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(READERS)
+        ]
+        for process in self._processes:
+            assert process.stdout
+            process.stdout.readline()  # it is about to begin
+
+    def stop(self) -> dict[str, list[float]]:
+        """Milliseconds by method. Raises `RuntimeError` when one met a fault or a wrong type."""
+        took: dict[str, list[float]] = {}
+        told = [process.communicate("")[0] for process in self._processes]
+        if any(process.returncode for process in self._processes):
+            raise RuntimeError("a reader got a wrong answer; see above")
+        for line in told:
+            for method, values in json.loads(line).items():
+                took.setdefault(method, []).extend(values)
+        return took
+
+
+def _all(took: dict[str, list[float]]) -> list[float]:
+    return [value for values in took.values() for value in values]
+
+
+def _print_slowest(took: dict[str, list[float]]) -> None:
+    lates = sorted(((_late(v), max(v), method) for method, v in took.items() if v), reverse=True)
+    for late, worst, method in lates[:5]:
+        print(f"  {method}: 99th percentile {late:.1f} ms, worst {worst:.1f} ms", file=sys.stderr)
+
+
 MEASURES: dict[str, Callable[[Path, Sizes, int], list[Row]]] = {
     "a": lambda folder, sizes, repetitions: throughput(folder, sizes, repetitions, "a"),
     "b": lambda folder, sizes, repetitions: throughput(folder, sizes, repetitions, "b"),
     "c": latency,
     "d": submission,
     "e": reading,
+    "g": reading_under_load,
 }
 """`e` measures memory, `f`, on the way."""

@@ -18,7 +18,7 @@ from measures import MEASURES, Sizes
 from report import Row, page, settings, table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-QUICK = Sizes(jobs=500, latencies=20, children=1_000, newjobs=3, readings=50)
+QUICK = Sizes(jobs=500, latencies=20, children=1_000, newjobs=3, readings=50, idle_s=3)
 
 
 def main(arguments: list[str]) -> int:
@@ -51,7 +51,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         help=f"of {', '.join(MEASURES)}; memory (f) comes with e",
     )
     parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="[default: 5]")
-    parser.add_argument("--jobs", type=int, metavar="N", help="so many jobs in a and b")
+    parser.add_argument("--jobs", type=int, metavar="N", help="so many jobs in a, b and g")
     parser.add_argument(
         "--folder", type=Path, metavar="DIR", help="where the farm's data is  [default: temporary]"
     )

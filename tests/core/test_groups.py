@@ -11,10 +11,12 @@ from roost.errors import Conflict, Invalid, NotFound
 
 def test_a_group_has_a_name_of_its_own_that_is_not_blank(play: Play) -> None:
     assert play.groups("  fast ") == 1
-    with pytest.raises(Conflict, match="named 'fast' already"):
+    with pytest.raises(Conflict, match='named "fast" already'):
         play.groups("fast")
     with pytest.raises(Invalid, match="not blank"):
         play.groups(" ")
+    with pytest.raises(Invalid, match="at most 200 characters"):
+        play.groups("x" * 201)
     assert play.groups("slow") == 2
     assert list(play.farm.groups) == ["fast", "slow"]
 

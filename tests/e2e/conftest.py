@@ -7,6 +7,7 @@ included.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -84,7 +85,9 @@ class Farm:
 
     # --- processes ------------------------------------------------------------------------
 
-    def start_server(self, *options: str, data: Path | None = None) -> Process:
+    def start_server(
+        self, *options: str, data: Path | None = None, environment: dict[str, str] | None = None
+    ) -> Process:
         """On the same port as before, so that agents and callers find it again."""
         self.server = self._start(
             "server",
@@ -93,6 +96,7 @@ class Farm:
             "--data",
             str(data or self.folder / "server"),
             *options,
+            environment=environment,
         )
         self.port = int(self.server.url.rpartition(":")[2])
         return self.server
@@ -124,8 +128,8 @@ class Farm:
         self.port = int(up.url.rpartition(":")[2])
         return up
 
-    def _start(self, *arguments: str) -> Process:
-        process = Process(*arguments, log=self.folder / "log")
+    def _start(self, *arguments: str, environment: dict[str, str] | None = None) -> Process:
+        process = Process(*arguments, log=self.folder / "log", environment=environment)
         self._all.append(process)
         return process
 
@@ -142,6 +146,10 @@ class Farm:
     @property
     def rpc(self) -> Any:
         return xmlrpc.client.ServerProxy(self.url, allow_none=True)
+
+    def client(self, name: str = "") -> Any:
+        """The methods of an agent itself."""
+        return xmlrpc.client.ServerProxy(self.agents[name].announced["agent_url"], allow_none=True)
 
     def submit(self, command: str = "true", **spec: Any) -> int:
         """Submit one job; returns its id."""
@@ -185,6 +193,12 @@ class Farm:
                     return
         assert reached(), f"job {job} is {self.status(job)}: {self.job(job)}"
 
+    def wait_for_exit(self, pidfd: int) -> None:
+        """Until the process behind a descriptor of `os.pidfd_open` is gone."""
+        ready, _, _ = select.select([pidfd], [], [], PATIENCE_S)
+        assert ready, "a process that should be gone lives on"
+        os.close(pidfd)
+
     def node(self, name: str) -> dict[str, Any]:
         with self.rpc as rpc:
             return next(client for client in rpc.getClients() if client["name"] == name)
@@ -204,16 +218,29 @@ class Farm:
                 continue
 
 
-@pytest.fixture
-def farm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Farm]:
+@contextlib.contextmanager
+def _new_farm() -> Iterator[Farm]:
     with tempfile.TemporaryDirectory(prefix="roost-") as folder:
-        # Jobs inherit this, so that what a failed test leaves behind can be found.
-        monkeypatch.setenv("ROOST_TEST_FOLDER", folder)
         farm = Farm(Path(folder))
         try:
-            yield farm
+            # Jobs inherit this, so that what a failed test leaves behind can be found.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("ROOST_TEST_FOLDER", folder)
+                yield farm
         finally:
             farm.close()
+
+
+@pytest.fixture
+def farm() -> Iterator[Farm]:
+    with _new_farm() as farm:
+        yield farm
+
+
+@pytest.fixture(scope="session")
+def new_farm() -> Callable[[], contextlib.AbstractContextManager[Farm]]:
+    """For farms that several tests share: `with new_farm() as farm`."""
+    return _new_farm
 
 
 class Signpost:
@@ -260,11 +287,7 @@ def gate(tmp_path: Path) -> Iterator[Signpost]:
 @pytest.fixture(scope="module")
 def farm_with_one() -> Iterator[Farm]:
     """A server without agents and with one job, for tests that must not change it."""
-    with tempfile.TemporaryDirectory(prefix="roost-") as folder:
-        farm = Farm(Path(folder))
-        try:
-            farm.start_server()
-            farm.submit(name="one")
-            yield farm
-        finally:
-            farm.close()
+    with _new_farm() as farm:
+        farm.start_server()
+        farm.submit(name="one")
+        yield farm

@@ -1,82 +1,14 @@
-"""What a studio's scripts do: the API page's examples, big trees, and mistakes."""
+"""What a studio's scripts do: big trees, and mistakes."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import json
-import subprocess
-import sys
 import xmlrpc.client
 from typing import Any
 
 import pytest
-
-EXAMPLE_PING = """
-import xmlrpc.client
-hq_server = xmlrpc.client.ServerProxy("http://localhost:5000")
-try:
-    hq_server.ping()
-except:
-    print("HQueue server is down.")
-"""
-
-EXAMPLE_SUBMIT = """
-import time
-import xmlrpc.client
-
-# Connect to the HQueue server.
-hq_server = xmlrpc.client.ServerProxy("http://hq_server_hostname:5000")
-
-# Define a job which renders an image from an IFD using Mantra.
-job_spec = {
-    "name" : "Render My Image",
-    "shell" : "bash",
-    "command": "echo PROGRESS: 1/2;"
-               + " echo rendering;"
-               + " echo PROGRESS: 2/2"
-}
-
-# Submit the job to the server.
-# newjob() returns a list of job ids (in case multiple jobs are passed in at once).
-job_ids = hq_server.newjob(job_spec)
-
-# Periodically check the job progress and status.
-while True:
-    # Get the job status.
-    job_details = hq_server.getJob(job_ids[0], ["progress", "status"])
-    status = job_details["status"]
-
-    # Check if the job is finished.
-    if status in ("succeeded", "failed", "cancelled", "abandoned"):
-        break
-
-    # Job is not finished.  Output its progress.
-    progress = job_details["progress"]
-    print("Progress: %.2f" % (progress * 100))
-
-# Output final status.
-print("Status: ", job_details["status"])
-"""
-"""The two examples of the API page, changed for Python 3 and for a command that exists."""
-
-
-def run_example(text: str, url: str) -> str:
-    text = text.replace("http://localhost:5000", url)
-    text = text.replace("http://hq_server_hostname:5000", url)
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_examples_of_the_api_page_run_as_they_are(farm: Any) -> None:
-    farm.start_up("--cpus", "1")
-    assert run_example(EXAMPLE_PING, farm.url) == ""
-    assert run_example(EXAMPLE_PING, "http://127.0.0.1:9") == "HQueue server is down.\n"
-    printed = run_example(EXAMPLE_SUBMIT, farm.url)
-    assert printed.splitlines()[-1] == "Status:  succeeded"
-    assert farm.output(1) == "PROGRESS: 1/2\nrendering\nPROGRESS: 2/2\n"
-    assert farm.job(1, "progress") == {"progress": 1.0}
 
 
 def big_tree(children: int) -> dict[str, Any]:
@@ -187,16 +119,6 @@ def test_a_body_of_65_mib_is_refused_and_others_are_served_meanwhile(farm_with_o
 def test_a_foreign_content_type_is_refused(farm_with_one: Any, kind: str) -> None:
     status, _ = post(farm_with_one, call("ping"), "/xmlrpc", kind)
     assert status == 415
-
-
-@pytest.mark.parametrize("path", ["", "/", "/RPC2", "/xmlrpc"])
-def test_every_address_callers_use_answers(farm_with_one: Any, path: str) -> None:
-    with xmlrpc.client.ServerProxy(farm_with_one.url + path) as rpc:
-        assert rpc.ping() is True
-        multi = xmlrpc.client.MultiCall(rpc)
-        multi.ping()
-        multi.getJob(1, ["name"])
-        assert list(multi()) == [True, {"name": "one"}]
 
 
 def test_two_root_jobs_that_would_be_each_others_descendants_are_refused(farm: Any) -> None:

@@ -296,7 +296,7 @@ async def test_newjob_takes_every_documented_form(farm: Any, call: Caller) -> No
 async def test_a_bad_specification_creates_nothing(farm: Any, call: Caller) -> None:
     code, text = await fault(call, "newjob", {"name": "a", "cpus": "many"})
     assert code == 400
-    assert text == 'job "a": cpus must be a whole number, not "many"'
+    assert text == 'job "a": cpus must be a whole number, not "many".'
     assert farm.asked == []
 
 

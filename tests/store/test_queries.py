@@ -33,6 +33,7 @@ S = JobStatus
 def connection(file: Path) -> Iterator[Connection]:
     engine = create_engine(f"sqlite:///{file}")
     with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
         yield connection
     engine.dispose()
 
@@ -268,7 +269,7 @@ def test_only_waiting_jobs_are_looked_at_to_count_them(shop: Connection) -> None
 
 def test_only_the_end_of_a_node_s_history_is_read(shop: Connection) -> None:
     for step in plans(shop, queries.job_history, 1, 5):
-        assert "attempts_by_node" in step
+        assert "attempts_by_node" in step or "secondary_nodes_by_node" in step
     for step in plans(shop, queries.start_failures, 1, 5):
         assert "attempts_not_started" in step
 
@@ -300,6 +301,25 @@ def test_the_history_of_a_node_has_each_job_once_the_last_to_end_first(
     assert queries.job_history(connection, NodeId(1), 0) == []
     assert queries.job_history(connection, NodeId(2), 5) == [3]
     assert queries.job_history(connection, NodeId(9), 5) == []
+
+
+def test_a_run_on_several_nodes_is_in_the_history_of_each_of_them(
+    connection: Connection, make: Any
+) -> None:
+    together = Attempt(
+        JobId(2), 1, (NodeId(1), NodeId(2), NodeId(3)), Moment(1), ended_at=Moment(20),
+        cause=AttemptCause("exited"),
+    )  # fmt: skip
+    running = Attempt(JobId(4), 1, (NodeId(1), NodeId(2)), Moment(1))
+    attempts = [ended(1, 1, node=2, at=10), together, ended(3, 1, node=2, at=30), running]
+    save_changes(connection, make.submitted(*map(make.job, (1, 2, 3, 4)), attempts=attempts))
+    save_changes(connection, make.changed(attempts=[together]))
+    assert queries.job_history(connection, NodeId(1), 5) == [2]
+    assert queries.job_history(connection, NodeId(2), 5) == [3, 2, 1]
+    assert queries.job_history(connection, NodeId(3), 5) == [2]
+    save_changes(connection, make.changed(deleted=[JobId(2)]))
+    assert queries.job_history(connection, NodeId(2), 5) == [3, 1]
+    assert queries.job_history(connection, NodeId(3), 5) == []
 
 
 def test_what_could_not_be_started_is_found_by_node(connection: Connection, make: Any) -> None:

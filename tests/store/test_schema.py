@@ -131,8 +131,16 @@ def test_a_farm_of_the_first_form_is_brought_along() -> None:
             values = ", ".join(f":{name}" for name in LEGAL[table])
             row = LEGAL[table] | ({"nodes": "[7, 8]"} if table == "attempts" else {})
             connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), row)
+        connection.execute(
+            text(
+                "INSERT INTO attempts (job, number, nodes, assigned_at, purpose, stopping, text,"
+                " ended_at, cause) VALUES (1, 2, '[7, 9, 8]', 1, 'command', 0, '', 5, 'exited')"
+            )
+        )
         command.upgrade(config, "head")
-        assert connection.scalar(text("SELECT node FROM attempts")) == 7
+        assert connection.scalars(text("SELECT node FROM attempts")).all() == [7, 7]
+        others = connection.execute(text("SELECT job, number, node, ended_at FROM secondary_nodes"))
+        assert sorted(others) == [(1, 2, 8, 5), (1, 2, 9, 5)]
         assert connection.execute(text("SELECT failures, blocked_warning FROM jobs")).one() == (
             "[]",
             0,

@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from roost.core.jobspec import show
 from roost.errors import Conflict, ProtocolError
 from roost.folder import lock_folder
 from roost.wire import xmlrpc
@@ -131,7 +132,11 @@ def _call(calls: dict[str, Callable[[], None]], body: bytes) -> bytes:
         return xmlrpc.encode_fault(xmlrpc.Fault(400, str(error)))
     call = calls.get(method)
     if call is None:
-        return xmlrpc.encode_fault(xmlrpc.Fault(0, f"There is no method {method!r} on a node."))
+        return xmlrpc.encode_fault(
+            xmlrpc.Fault(
+                0, f"There is no method {show(method)} on a node; it has {' and '.join(calls)}."
+            )
+        )
     call()
     return xmlrpc.encode_answer(None)
 

@@ -14,19 +14,25 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from roost.core.jobspec import show
 from roost.core.messages import AddToGroup, CreateGroup, DeleteGroup, RemoveFromGroup
 from roost.core.records import Group, GroupId, NodeId
 from roost.core.state import State
 from roost.errors import Conflict, Invalid, NotFound
 
+NAME_CHARS_MAX = 200
+
 
 def on_create_group(farm: State, command: CreateGroup) -> GroupId:
-    """Raises `Invalid` for a blank name, `Conflict` for one that is taken."""
+    """Raises `Invalid` for a blank name or one above `NAME_CHARS_MAX`, `Conflict` for one that is
+    taken."""
     name = command.name.strip()
     if not name:
         raise Invalid("A client group needs a name that is not blank.")
+    if len(name) > NAME_CHARS_MAX:
+        raise Invalid(f"The name of a client group has at most {NAME_CHARS_MAX} characters.")
     if name in farm.groups:
-        raise Conflict(f"There is a client group named {name!r} already; choose another name.")
+        raise Conflict(f"There is a client group named {show(name)} already; choose another name.")
     group = Group(GroupId(farm.next_group_id), name)
     farm.next_group_id += 1
     farm.set_group(group)

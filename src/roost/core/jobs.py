@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from roost.core.jobspec import show
 from roost.core.lifecycle import FAILED, FINAL
 from roost.core.messages import (
     CancelJobs,
@@ -33,6 +34,9 @@ from roost.core.tree import find_cycle
 from roost.errors import Conflict, Invalid, NotFound
 
 S = JobStatus
+
+CYCLE_SHOWN_MAX = 3
+"""How many jobs of a cycle a refusal names."""
 
 
 def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
@@ -121,10 +125,14 @@ def _refuse_cycles(farm: State, new_jobs: tuple[NewJob, ...]) -> None:
     cycle = find_cycle([-1 - index for index in range(len(new_jobs))], merged)
     if cycle is not None:
         first = max((-1 - member for member in cycle if member < 0), default=0)
-        names = " -> ".join(
-            new_jobs[-1 - member].spec.name if member < 0 else f"job {member}" for member in cycle
-        )
-        raise Invalid(f"{new_jobs[first].where} would be its own descendant: {names}.")
+        names = [
+            show(new_jobs[-1 - member].spec.name) if member < 0 else f"job {member}"
+            for member in cycle
+        ]
+        if len(names) > CYCLE_SHOWN_MAX:
+            names[CYCLE_SHOWN_MAX - 1 : -1] = ["…"]
+        way = " -> ".join(names)
+        raise Invalid(f"{new_jobs[first].where} would be its own descendant: {way}.")
 
 
 class _Merged(dict[int, list[int]]):

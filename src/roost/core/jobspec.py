@@ -29,7 +29,7 @@ DEPTH_MAX = 200
 """Levels of `children` within `children`."""
 WHOLE_MAX = 2**53 - 1
 """Largest number taken: JSON readers keep it exactly, and as milliseconds it fits 64 bits."""
-SHOWN_CHARS_MAX = 60
+SHOWN_CHARS_MAX = 40
 """How much of a name or value a refusal repeats."""
 
 CONDITION_NAMES = ("hostname", "hostname:name", "group", "os")
@@ -56,7 +56,7 @@ def parse(
         raw = _json(raw)
     submitted = raw if isinstance(raw, list | tuple) else [raw]
     if not submitted:
-        raise Invalid("the submission holds no job: give one specification, or a list of them")
+        raise Invalid("the submission holds no job: give one specification, or a list of them.")
     drafts = _walk(submitted)
     _join_stubs(drafts)
     _inherit_submitters(drafts)
@@ -69,9 +69,9 @@ def anonymous(command: object) -> SubmitJobs:
     try:
         read = _command(command)
     except Invalid as error:
-        raise Invalid(f"the command {error}") from None
+        raise Invalid(f"the command {error}.") from None
     if not read:
-        raise Invalid("the command must not be empty")
+        raise Invalid("the command must not be empty.")
     return SubmitJobs((NewJob(JobSpec(name="", command=read), where="the anonymous job"),))
 
 
@@ -160,9 +160,11 @@ def show(value: object) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, str):
-        shown = value if len(value) <= SHOWN_CHARS_MAX else value[:SHOWN_CHARS_MAX] + "…"
-        # ASCII quoting, so that control characters and lone surrogates are visible.
-        return ascii(shown) if not shown.isprintable() else f'"{shown}"'
+        shown = value[: SHOWN_CHARS_MAX + 1]
+        if not shown.isprintable():
+            # Escaped, so that control characters and lone surrogates are visible.
+            shown = ascii(shown)[1:-1]
+        return f'"{shown}"' if len(shown) <= SHOWN_CHARS_MAX else f'"{shown[:SHOWN_CHARS_MAX]}…"'
     if isinstance(value, bool | float):
         return repr(value)
     if isinstance(value, int):
@@ -399,9 +401,9 @@ def _json(text: str | bytes | bytearray) -> object:
     try:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise Invalid(f"the specification is not valid JSON: {error}") from None
+        raise Invalid(f"the specification is not valid JSON: {error}.") from None
     except RecursionError:
-        raise Invalid("the specification is nested too deeply") from None
+        raise Invalid("the specification is nested too deeply.") from None
 
 
 def _walk(submitted: Sequence[object]) -> list[_Draft]:
@@ -412,9 +414,9 @@ def _walk(submitted: Sequence[object]) -> list[_Draft]:
     depth = 0
     while level:
         if len(drafts) + len(level) > JOBS_PER_SUBMISSION_MAX:
-            raise Invalid(f"a submission can hold at most {JOBS_PER_SUBMISSION_MAX} jobs")
+            raise Invalid(f"a submission can hold at most {JOBS_PER_SUBMISSION_MAX} jobs.")
         if depth > DEPTH_MAX:
-            raise Invalid(f"children can be nested at most {DEPTH_MAX} levels deep")
+            raise Invalid(f"children can be nested at most {DEPTH_MAX} levels deep.")
         below: list[tuple[object, int, int]] = []
         for raw, place, parent in level:
             name = raw.get("name") if isinstance(raw, dict) else None
@@ -443,7 +445,7 @@ def _where(noun: str, place: int | None, name: object) -> str:
 
 def _read(raw: object, where: str, kept: dict[object, Any]) -> tuple[_Draft, Sequence[object]]:
     if not isinstance(raw, dict):
-        raise Invalid(f"{where} must be an object, not {show(raw)}")
+        raise Invalid(f"{where} must be an object, not {show(raw)}.")
     fields: dict[str, Any] = {}
     for key, value in raw.items():
         # Nothing, and the blank text of an unfilled form, leave the default (decision 5).
@@ -451,9 +453,9 @@ def _read(raw: object, where: str, kept: dict[object, Any]) -> tuple[_Draft, Seq
             try:
                 fields[entry[0]] = entry[1](value)
             except Invalid as error:
-                raise Invalid(f"{where}: {key} {error}") from None
+                raise Invalid(f"{where}: {key} {error}.") from None
     if not fields.get("name"):
-        raise Invalid(f"{where}: name must be given and not be empty")
+        raise Invalid(f"{where}: name must be given and not be empty.")
     for field, condition in (("host", "hostname"), ("hostgroup", "group")):
         if names := fields.pop(field, ""):
             own = fields.get("conditions", ())
@@ -485,13 +487,13 @@ def _join_stubs(drafts: list[_Draft]) -> None:
     for index, draft in enumerate(drafts):
         if draft.stub and places.setdefault(draft.stub, index) != index:
             other = drafts[places[draft.stub]].where
-            raise Invalid(f"{draft.where}: stubId {show(draft.stub)} is already that of {other}")
+            raise Invalid(f"{draft.where}: stubId {show(draft.stub)} is already that of {other}.")
     for index, draft in enumerate(drafts):
         for stub in draft.child_stubs:
             if stub not in places:
                 raise Invalid(
                     f"{draft.where}: childStubIds names {show(stub)}, "
-                    "which is no stubId of this submission"
+                    "which is no stubId of this submission."
                 )
             parents = drafts[places[stub]].parents
             if index not in parents:

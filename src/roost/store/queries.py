@@ -13,6 +13,7 @@ therefore asked for one by one and merged.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from heapq import merge
 from typing import Any, TypeVar
 
 import msgspec
@@ -52,6 +53,7 @@ _attempts = schema.attempts.c
 _events = schema.job_events.c
 _threads = schema.threads.c
 _notes = schema.notes.c
+_secondary = schema.secondary_nodes.c
 
 _BARE = select(*JOB_COLUMNS)
 _WITH_SPEC = select(*JOB_COLUMNS, _specs.spec).join_from(schema.jobs, schema.job_specs)
@@ -80,9 +82,14 @@ _ATTEMPTS = (
     select(schema.attempts).where(_attempts.job.in_(_IDS)).order_by(_attempts.job, _attempts.number)
 )
 _HISTORY = (
-    select(_attempts.job)
+    select(_attempts.ended_at, _attempts.job)
     .where(_attempts.node == _ID, schema.HAS_ENDED)
     .order_by(_attempts.ended_at.desc())
+)
+_HISTORY_AS_SECONDARY = (
+    select(_secondary.ended_at, _secondary.job)
+    .where(_secondary.node == _ID)
+    .order_by(_secondary.ended_at.desc())
 )
 _START_FAILURES = (
     select(schema.attempts)
@@ -213,7 +220,9 @@ def job_history(connection: Connection, node: NodeId, limit: int) -> list[JobId]
     """The jobs that most recently ended on this node, the latest first; each once."""
     found: dict[JobId, None] = {}
     if limit > 0:
-        for job in connection.scalars(_HISTORY, {"id": node}):
+        alone = connection.execute(_HISTORY, {"id": node})
+        with_others = connection.execute(_HISTORY_AS_SECONDARY, {"id": node})
+        for _, job in merge(alone, with_others, key=lambda row: row[0], reverse=True):
             found[job] = None
             if len(found) >= limit:
                 break

@@ -151,6 +151,7 @@ _INSERT_EVENT = _insert(schema.job_events, ("job", "at", "status", "message"))
 _INSERT_THREAD = _insert(schema.threads, ("id", "job", "node"))
 _INSERT_NOTE = _insert(schema.notes, ("id", "thread", "at", "text"))
 _UPSERT_ATTEMPT = _upsert(schema.attempts)
+_UPSERT_SECONDARY_NODE = _upsert(schema.secondary_nodes)
 _UPSERT_NODE = _upsert(schema.nodes)
 _UPSERT_GROUP = _upsert(schema.groups)
 _UPSERT_RESOURCE = _upsert(schema.resources)
@@ -448,8 +449,17 @@ def _save_attempts(connection: Connection, changed: list[Attempt]) -> None:
         known.update(
             connection.scalars(select(schema.jobs.c.id).where(schema.jobs.c.id.in_(chunk)))
         )
-    lost = doubtful - known
-    _UPSERT_ATTEMPT.run(connection, [attempt_row(one) for one in changed if one.job not in lost])
+    kept = [one for one in changed if one.job not in doubtful or one.job in known]
+    _UPSERT_ATTEMPT.run(connection, [attempt_row(one) for one in kept])
+    _UPSERT_SECONDARY_NODE.run(
+        connection,
+        [
+            (one.job, one.number, node, one.ended_at)
+            for one in kept
+            if len(one.nodes) > 1 and one.ended_at is not None
+            for node in one.nodes[1:]
+        ],
+    )
 
 
 def _children_of(connection: Connection, parents: Iterable[JobId]) -> Iterator[JobId]:

@@ -209,6 +209,20 @@ Index(
     postgresql_where=NOT_STARTED,
 )
 
+# The rest of the nodes of the few attempts that had several, once they have ended: a list cannot be
+# looked into by an index, and a table with a row for every node of every attempt would double
+# what the end of a job writes.
+secondary_nodes = Table(
+    "secondary_nodes",
+    metadata,
+    _of_job(primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("node", Big, primary_key=True, autoincrement=False),
+    Column("ended_at", Big, nullable=False),
+    sqlite_strict=True,
+)
+Index("secondary_nodes_by_node", secondary_nodes.c.node, secondary_nodes.c.ended_at)
+
 nodes = Table(
     "nodes",
     metadata,
