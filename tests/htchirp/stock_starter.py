@@ -10,8 +10,6 @@ kills, hangs or severs a starter does so here (`dead`, `hung`, `severed`).
 `new`: with the limits that came with 25.11. Without, as 10 to 25.10 answer.
 """
 
-# ruff: noqa: PTH  (names are bytes here, which pathlib cannot hold)
-
 from __future__ import annotations
 
 import contextlib
