@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from roost.core.classad import Expression, canonical, format_value, is_name, parse_value
 from roost.core.messages import Gates
-from roost.core.records import Attribute, AttributePoint, JobId, JobSpec, Moment
+from roost.core.records import Attribute, AttributePoint, JobId, Moment
 from roost.errors import Forbidden, Invalid, TooLarge
 
 NAMES_MAX = 1_000
@@ -66,8 +66,8 @@ def check_name(name: str) -> None:
     if not is_name(name) or len(name) > NAME_CHARACTERS_MAX:
         shown = ascii(name[:40])[1:-1]
         raise Invalid(
-            f'"{shown}" is no name of an attribute: it has letters, digits and _, '
-            f"{NAME_CHARACTERS_MAX} at most, and does not begin with a digit."
+            f'"{shown}" cannot be the name of an attribute: give letters, digits and _, at most '
+            f"{NAME_CHARACTERS_MAX}, not a digit first, and no word of ClassAds such as true."
         )
     if fold(name) in _PROTECTED:
         raise Forbidden(f"The attribute {name} tells about the job itself and cannot be set.")
@@ -145,14 +145,12 @@ def find(attributes: Mapping[str, str], name: str) -> str | None:
 
 
 def own(
-    job: JobId, spec: JobSpec, at: Moment, changed: Mapping[str, Attribute]
+    job: JobId, submitted: Mapping[str, str], at: Moment, changed: Mapping[str, Attribute]
 ) -> dict[str, Attribute]:
     """All of a job's own attributes by folded name: those it was submitted with, at that moment,
     and what became of them."""
-    submitted = {
-        fold(name): Attribute(job, name, text, at) for name, text in spec.attributes.items()
-    }
-    return {**submitted, **changed}
+    first = {fold(name): Attribute(job, name, text, at) for name, text in submitted.items()}
+    return {**first, **changed}
 
 
 # --- history ----------------------------------------------------------------------------------

@@ -389,7 +389,7 @@ class State:
     def own_attributes(self, job: Job) -> dict[str, Attribute]:
         """Those it was submitted with and those set since, by folded name."""
         changed = self.attributes.get(job.id, {})
-        return attributes.own(job.id, job.spec, job.queued_at, changed)
+        return attributes.own(job.id, job.spec.attributes, job.queued_at, changed)
 
     def set_attribute(self, job: Job, name: str, text: str) -> None:
         """Write the text down as it is, and a point of its history if it is a number."""
