@@ -16,6 +16,8 @@ from msgspec import Struct
 from roost.core.messages import Command
 from roost.core.records import (
     Attempt,
+    Attribute,
+    AttributePoint,
     Condition,
     Event,
     Group,
@@ -45,6 +47,7 @@ class Part(Enum):
     REASONS = "reasons"
     HOLDS = "holds"
     NOTES = "notes"
+    ATTRIBUTES = "attributes"
 
 
 ALL_PARTS = frozenset(Part)
@@ -67,6 +70,8 @@ class JobView(Struct, frozen=True):
     """Nodes kept for it until it has `minHosts` of them."""
     latest_note: Note | None = None
     """The newest of its thread; None when there is no thread."""
+    attributes: tuple[Attribute, ...] = ()
+    """All of its own: those it was submitted with, and what was set since."""
 
     @property
     def waiting_for(self) -> str:
@@ -168,6 +173,10 @@ class Gateway(Protocol):
 
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
         """In the order of `ids`; unknown ids are left out."""
+        ...
+
+    async def attribute_points(self, job: JobId) -> dict[str, list[AttributePoint]]:
+        """What is kept of the history of a job's numeric attributes, by folded name."""
         ...
 
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]: ...

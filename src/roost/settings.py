@@ -29,6 +29,17 @@ SECRETS = frozenset({"database_url"})
 """Settings whose value is shown to nobody."""
 
 
+class ChirpSwitches(Struct, frozen=True, kw_only=True):
+    """What jobs may use of Chirp at all; HTCondor's settings of the same names."""
+
+    enable_chirp: bool = True
+    enable_chirp_io: bool = True
+    enable_chirp_updates: bool = True
+    enable_chirp_delayed: bool = True
+    chirp_delayed_prefix: str = "Chirp*"
+    """Names that may be set with delay."""
+
+
 class ServerOptions(Struct, frozen=True, kw_only=True):
     """All that `roost.server.app.run_server` has to know."""
 
@@ -46,6 +57,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     """A node where more runs of one job tree failed gets no more of it; 0 means never."""
     time_zone: str = ""
     """IANA name of the zone by whose clocks availability rules go; empty means the machine's."""
+    chirp: ChirpSwitches = ChirpSwitches()
     heartbeat_ms: int = 10_000
     body_bytes_max: int = 64 * 1024 * 1024
     config: dict[str, str] = {}
@@ -75,6 +87,13 @@ class Values(Struct, frozen=True, kw_only=True):
     max_failures_per_client: int = 0
     time_zone: str = ""
     """By whose clocks availability rules go; empty means those of the server's machine."""
+    enable_chirp: bool = True
+    enable_chirp_io: bool = True
+    enable_chirp_updates: bool = True
+    enable_chirp_delayed: bool = True
+    """What jobs may use of Chirp: anything, files, attributes at once, attributes with delay."""
+    chirp_delayed_prefix: str = "Chirp*"
+    """Names of attributes that may be set with delay, with commas between; `*` is anything."""
     heartbeat: float = 10.0
     body_bytes_max: int = 64 * 1024 * 1024
     agent_name: str = ""
@@ -121,6 +140,9 @@ class Settings(Struct, frozen=True):
             requeue_after_gone_ms=round(values.requeue_after * 1000),
             max_failures_per_client=values.max_failures_per_client,
             time_zone=values.time_zone,
+            chirp=ChirpSwitches(
+                **{name: getattr(values, name) for name in ChirpSwitches.__struct_fields__}
+            ),
             heartbeat_ms=round(values.heartbeat * 1000),
             body_bytes_max=values.body_bytes_max,
             config=values.hqueue,

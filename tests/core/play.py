@@ -11,6 +11,7 @@ from typing import Any
 
 from roost.core import availability
 from roost.core import messages as m
+from roost.core.attributes import fold
 from roost.core.explanation import explain
 from roost.core.farm import Farm
 from roost.core.invariants import check
@@ -19,6 +20,8 @@ from roost.core.records import (
     Attempt,
     AttemptCause,
     AttemptKey,
+    Attribute,
+    AttributePoint,
     Event,
     GroupId,
     Job,
@@ -46,6 +49,8 @@ class Play:
         self.records: dict[JobId, tuple[Job, Rollup]] = {}
         self.edges: list[tuple[JobId, JobId]] = []
         self.attempts: dict[AttemptKey, Attempt] = {}
+        self.attributes: dict[tuple[JobId, str], Attribute] = {}
+        self.points: dict[tuple[JobId, str], list[AttributePoint]] = {}
 
     # --- when -----------------------------------------------------------------------------
 
@@ -61,11 +66,19 @@ class Play:
         for job, rollup in (*changes.submitted, *changes.jobs):
             self.records[job.id] = (job, rollup)
         self.attempts.update((attempt.key, attempt) for attempt in changes.attempts)
+        for attribute in changes.attributes:
+            self.attributes[attribute.job, fold(attribute.name)] = attribute
+        for point in changes.points:
+            self.points.setdefault((point.job, point.name), []).append(point)
+        for owner, key, step in changes.strides:
+            kept = self.points[owner, key]
+            kept[:] = [point for point in kept if point.number % step == 0]
         self.edges.extend(changes.edges)
         for edge in changes.edges_removed:
             self.edges.remove(edge)
         for job_id in changes.deleted:
             del self.records[job_id]
+            self.attributes = {k: one for k, one in self.attributes.items() if k[0] != job_id}
         self.effects = [*outcome.effects, *placed.effects]
         names = {node: name for name, node in self.node_ids.items()}
         for effect in self.effects:
@@ -120,6 +133,12 @@ class Play:
     def eject(self, *ids: int) -> None:
         self.send(m.EjectJobs(tuple(map(JobId, ids))))
 
+    def sets(self, job: JobId, name: str, text: str, node: str = "") -> None:
+        """The latest attempt sets an attribute of its job."""
+        node = node or self.nodes_of(job)[-1]
+        number = self._number(job)
+        self.send(m.SetAttribute(self.node_ids[node], job, number, name, text))
+
     def set_priority(self, job: int, priority: int) -> None:
         self.revive(job)
         self.send(m.SetPriority((JobId(job),), priority))
@@ -150,7 +169,8 @@ class Play:
                 members[job] = None
                 waiting.extend(linked.get(job, ()))
         jobs = [self.records[job][0] for job in sorted(members)]
-        self.farm.admit(m.LiveRecords(jobs, [edge for edge in self.edges if edge[0] in members]))
+        edges = [edge for edge in self.edges if edge[0] in members]
+        self.farm.admit(m.LiveRecords(jobs, edges, attributes=list(self.attributes.values())))
 
     def reports(self, node: str, report: m.AttemptReport) -> None:
         self.send(m.NodeReported(self.node_ids[node], report))
@@ -215,6 +235,7 @@ class Play:
                 old.next_group_id,
                 list(old.floor.stock.resources.values()),
                 old.next_resource_id,
+                attributes=[one for one in self.attributes.values() if one.job in ids],
             )
         )
         self.send(m.Restarted())

@@ -252,6 +252,7 @@ def test_a_listing_walks_an_index_and_sorts_nothing(
         (queries.job_history, (1, 5)),
         (queries.start_failures, (1, 5)),
         (queries.job_exists, (1,)),
+        (queries.attribute_points, (1,)),
         (rows.load_component, ([4, 5, 999],)),
     ],
 )

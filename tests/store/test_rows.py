@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy import Connection, create_engine, event, func, select
 from sqlalchemy.exc import IntegrityError
 
 from roost.core.farm import Farm
@@ -22,6 +22,8 @@ from roost.core.messages import AddNote, Changes, Message, NodeJoined, RemoveNot
 from roost.core.records import (
     Attempt,
     AttemptCause,
+    Attribute,
+    AttributePoint,
     AvailabilityRule,
     Condition,
     Event,
@@ -68,6 +70,8 @@ specs = st.builds(
     cpus=counts,
     max_time_ms=st.none() | counts,
     resources=st.dictionaries(texts, counts, max_size=2),
+    attributes=st.dictionaries(texts, texts, max_size=2),
+    submit_dir=texts,
 )
 
 
@@ -356,6 +360,79 @@ def test_a_changed_spec_replaces_the_old_one(connection: Connection, make: Any) 
     )
     (job,) = load_live(connection).jobs
     assert job.spec == spec
+
+
+# --- attributes -------------------------------------------------------------------------------
+
+
+def attribute(job: int, name: str, text: str, at: int = 5, count: int = 0) -> Attribute:
+    return Attribute(JobId(job), name, text, Moment(at), count)
+
+
+def points(job: int, name: str, *numbers: int) -> list[AttributePoint]:
+    return [AttributePoint(JobId(job), name, n, Moment(n), n / 2) for n in numbers]
+
+
+def test_attributes_are_loaded_with_their_job_and_read_with_those_of_its_spec(
+    connection: Connection, make: Any
+) -> None:
+    spec = replace(make.job(1).spec, attributes={"Scene": '"a"', "LOSS": "9"})
+    loss, note = attribute(1, "Loss", "0.5", count=3), attribute(1, "Note", '"é漢"')
+    other = attribute(3, "X", "1")
+    save_changes(
+        connection,
+        make.submitted(
+            make.job(1, spec=spec), make.job(2), make.job(3, "failed"),
+            attributes=[note, loss, other],
+        ),
+    )  # fmt: skip
+    assert load_live(connection).attributes == [loss, note]
+    assert load_component(connection, [JobId(3)]).attributes == [other]
+    one, two, three = queries.job_views(connection, [1, 2, 3], {Part.ATTRIBUTES})
+    assert one.attributes == (attribute(1, "Scene", '"a"', 1), loss, note)
+    assert (two.attributes, three.attributes) == ((), (other,))
+    [view] = queries.job_views(connection, [JobId(1)])
+    assert view.attributes == ()
+
+
+def test_setting_an_attribute_writes_its_row_and_nothing_else(
+    connection: Connection, make: Any
+) -> None:
+    save_changes(connection, make.submitted(make.job(1)))
+    written: list[str] = []
+    event.listen(connection, "before_cursor_execute", lambda *args: written.append(args[2]))
+    save_changes(connection, Changes(attributes=[attribute(1, "A", "1", count=1)]))
+    save_changes(connection, Changes(attributes=[attribute(1, "a", "2", count=2)]))
+    assert len(written) == 2
+    assert all(statement.startswith("INSERT INTO job_attributes") for statement in written)
+    assert load_component(connection, [JobId(1)]).attributes == [attribute(1, "a", "2", count=2)]
+
+
+def test_a_history_is_thinned_by_its_stride(connection: Connection, make: Any) -> None:
+    save_changes(connection, make.submitted(make.job(1), make.job(2)))
+    kept = [*points(1, "a", 0, 1, 2, 3), *points(1, "b", 0, 1), *points(2, "a", 0, 1)]
+    save_changes(connection, Changes(points=kept))
+    save_changes(
+        connection, Changes(points=points(1, "a", 4, 5), strides=[(1, "a", 2), (1, "c", 8)])
+    )
+    assert queries.attribute_points(connection, JobId(1)) == {
+        "a": points(1, "a", 0, 2, 4),
+        "b": points(1, "b", 0, 1),
+    }
+    assert queries.attribute_points(connection, JobId(2)) == {"a": points(2, "a", 0, 1)}
+
+
+def test_attributes_and_points_go_with_their_job(connection: Connection, make: Any) -> None:
+    save_changes(
+        connection,
+        make.submitted(
+            make.job(1, "failed"), attributes=[attribute(1, "a", "1")], points=points(1, "a", 0)
+        ),
+    )
+    late = {"attributes": [attribute(1, "b", "1")], "points": points(1, "b", 0)}
+    save_changes(connection, Changes(deleted=[JobId(1)], **late))
+    assert count(connection, schema.job_attributes) == count(connection, schema.attribute_points)
+    assert count(connection, schema.job_attributes) == 0
 
 
 # --- notes ------------------------------------------------------------------------------------

@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from roost.core import groups, jobs, nodes, notes, resources
+from roost.core import blackboard, groups, jobs, nodes, notes, resources
 from roost.core import messages as m
+from roost.core.attributes import fold
 from roost.core.lifecycle import FINAL
 from roost.core.matching import NodeUse, rank_of
 from roost.core.messages import Changes, LiveRecords, Message, Outcome
@@ -84,11 +85,13 @@ class Farm(State):
         if self.next_resource_id != self._saved_next_resource_id:
             changes.next_resource_id = self._saved_next_resource_id = self.next_resource_id
         self.board.hand_out(changes)
+        changes.attributes.extend(self._changed_attributes.values())
         self._new_jobs = {}
         self._changed_specs = {}
         self._changed_groups = {}
         self._changed_resources = {}
         self._changed_attempts = {}
+        self._changed_attributes = {}
         self._changed_nodes = {}
         self._evict_finished()
         return changes
@@ -118,6 +121,10 @@ class Farm(State):
         for parent, child in records.edges:
             if parent in known and child in known:
                 self.tree.link(parent, child)
+        for attribute in records.attributes:
+            if attribute.job in known:
+                own = self.attributes.setdefault(attribute.job, {})
+                own[fold(attribute.name)] = attribute
         for attempt in records.attempts:
             job = self.jobs[attempt.job]
             self.attempts[attempt.key] = attempt
@@ -162,6 +169,7 @@ class Farm(State):
             self.tree.remove(members)
             for job in members:
                 del self.jobs[job]
+                self.attributes.pop(job, None)
         self.tree.touched.clear()
 
 
@@ -189,6 +197,10 @@ HANDLERS: dict[type, Callable[[State, Any], object]] = {
     m.AddNote: notes.on_add_note,
     m.RemoveNotes: notes.on_remove_notes,
     m.RemoveThreads: notes.on_remove_threads,
+    m.SetAttributes: blackboard.on_set_attributes,
+    m.SetAttribute: blackboard.on_set_attribute,
+    m.LogEntry: blackboard.on_log_entry,
+    m.EnterPhase: blackboard.on_enter_phase,
     m.NodeJoined: nodes.on_node_joined,
     m.NodeDisconnected: nodes.on_node_disconnected,
     m.NodeBeat: nodes.on_node_beat,

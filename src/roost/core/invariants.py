@@ -6,6 +6,8 @@ that both agree. On in tests and after every step of the simulator.
 
 from __future__ import annotations
 
+from roost.core import attributes
+from roost.core.attributes import fold
 from roost.core.lifecycle import FINAL, ON_NODE
 from roost.core.matching import NodeUse, rank_of
 from roost.core.records import JobStatus
@@ -29,6 +31,7 @@ def check(farm: State) -> None:
     _only_rules_keep_nodes_off_duty(farm)
     _stock_equals_a_recount(farm)
     _threads_fit_what_they_are_about(farm)
+    _attributes_belong_to_jobs(farm)
 
 
 def _edges_are_symmetric_and_acyclic(farm: State) -> None:
@@ -169,3 +172,17 @@ def _threads_fit_what_they_are_about(farm: State) -> None:
     assert sum(len(thread.notes) for thread in threads) == len(by_note), "a note in two threads"
     assert all(note < board.next_note_id for note in by_note)
     assert all(list(thread.notes) == sorted(thread.notes) for thread in threads)
+
+
+def _attributes_belong_to_jobs(farm: State) -> None:
+    for job_id, known in farm.attributes.items():
+        assert job_id in farm.jobs, f"attributes of job {job_id}, which is not there"
+        assert known, f"job {job_id} has an empty set of attributes"
+        own = farm.own_attributes(farm.jobs[job_id])
+        assert len(own) <= attributes.NAMES_MAX, f"job {job_id} has too many attributes"
+        for key, one in known.items():
+            assert (one.job, fold(one.name)) == (job_id, key)
+            attributes.check_name(one.name)
+            text = attributes.checked_text(one.name, one.text)
+            assert text == one.text, f"{one.name} of job {job_id} would not be taken so again"
+            assert one.count or attributes.number_of(one.text) is None

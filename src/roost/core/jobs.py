@@ -284,9 +284,14 @@ def on_set_priority(farm: State, command: SetPriority) -> None:
     for job_id in dict.fromkeys(command.ids):
         job = farm.jobs.get(job_id)
         if job is not None:
-            changed = farm.update_job(job, priority=max(command.priority, 0))
-            farm.log(job_id, "priority changed", f"from {job.priority} to {changed.priority}")
-            farm.requeue(changed)
+            change_priority(farm, job, command.priority)
+
+
+def change_priority(farm: State, job: Job, priority: int) -> None:
+    """Below 0 means 0."""
+    changed = farm.update_job(job, priority=max(priority, 0))
+    farm.log(job.id, "priority changed", f"from {job.priority} to {changed.priority}")
+    farm.requeue(changed)
 
 
 def on_set_conditions(farm: State, command: SetConditions) -> None:

@@ -20,9 +20,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from roost.core import attributes
 from roost.core.messages import NewJob, SubmitJobs
 from roost.core.records import Condition, Job, JobId, JobSpec
-from roost.errors import Invalid
+from roost.errors import Invalid, Refused
 
 JOBS_PER_SUBMISSION_MAX = 200_000
 DEPTH_MAX = 200
@@ -104,6 +105,8 @@ def unparse(job: Job, conditions: Iterable[Condition]) -> dict[str, Any]:
         "cleanup": spec.cleanup,
         "emailTo": spec.email_to,
         "emailReasons": spec.email_reasons,
+        "attributes": {name: attributes.as_data(text) for name, text in spec.attributes.items()},
+        "submitDir": spec.submit_dir,
         "priority": job.priority,
         "triesLeft": job.tries_left,
     }
@@ -278,6 +281,32 @@ def _resources(value: object) -> dict[str, int]:
     return amounts
 
 
+def _attributes(value: object) -> dict[str, str]:
+    """Name to ClassAd text; values are plain, or `{"expr": "an expression"}`."""
+    texts: dict[str, str] = {}
+    try:
+        for key, item in _dict(value).items():
+            name = _text(key)
+            attributes.check_name(name)
+            if attributes.fold(name) == attributes.fold(attributes.PRIORITY):
+                raise Invalid(f"{name} has a key of its own, priority.")
+            if attributes.find(texts, name) is not None:
+                raise Invalid(f"{name} is there twice; case does not matter.")
+            texts[name] = attributes.text_of(name, item)
+            attributes.check_count(len(texts))
+    except Refused as error:
+        raise Invalid(f"cannot be taken: {str(error).rstrip('.')}") from None
+    return texts
+
+
+def _folder(value: object) -> str:
+    """An absolute folder, without doubled slashes or dots in it."""
+    parts = _text(value).strip().split("/")
+    if parts[0] or ".." in parts:
+        raise Invalid(f"must be an absolute path without .., not {show(value)}")
+    return "/" + "/".join(part for part in parts if part not in ("", "."))
+
+
 def _tags(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         tags: Iterable[str] = _TAG_SEPARATORS.split(_text(value))
@@ -367,6 +396,8 @@ _KEYS: dict[str, tuple[str, _Reader]] = {
     "cleanup": ("cleanup", _text),
     "emailTo": ("email_to", _addresses),
     "emailReasons": ("email_reasons", _addresses),
+    "attributes": ("attributes", _attributes),
+    "submitDir": ("submit_dir", _folder),
     "priority": ("priority", whole),
     "triesLeft": ("tries_left", _at_least_zero),
     "children": ("children", _list),
@@ -377,7 +408,7 @@ _KEYS: dict[str, tuple[str, _Reader]] = {
 }
 """Whatever a reader is not called for keeps the default of the record it goes into."""
 
-_SHARED_FIELDS = ("environment", "tags", "conditions", "resources", "command")
+_SHARED_FIELDS = ("environment", "tags", "conditions", "resources", "command", "attributes")
 """Mostly the same for all frames of a job: equal ones are kept once."""
 
 

@@ -15,6 +15,8 @@ from msgspec import Struct, field
 from roost.core.records import (
     Attempt,
     AttemptCause,
+    Attribute,
+    AttributePoint,
     AvailabilityRule,
     Condition,
     Event,
@@ -195,6 +197,47 @@ class RemoveThreads(Struct, frozen=True, tag=True):
     ids: tuple[ThreadId, ...]
 
 
+class SetAttributes(Struct, frozen=True, tag=True):
+    """Somebody outside sets attributes of a job, running or not: all of these or none."""
+
+    id: JobId
+    attributes: dict[str, str]
+    """Name to ClassAd text."""
+
+
+class SetAttribute(Struct, frozen=True, tag=True):
+    """A running attempt sets an attribute of its job (Chirp's `set_job_attr`).
+
+    Refused with `Conflict` when the attempt does not run on that node (any more), `Forbidden` for
+    a protected name, `Invalid` for a bad name or text, `TooLarge` for one too long or too many.
+    """
+
+    node: NodeId
+    job: JobId
+    number: int
+    name: str
+    text: str
+
+
+class LogEntry(Struct, frozen=True, tag=True):
+    """A running attempt writes into its job's story (Chirp's `ulog`). Refused with `Conflict`."""
+
+    node: NodeId
+    job: JobId
+    number: int
+    text: str
+
+
+class EnterPhase(Struct, frozen=True, tag=True):
+    """A running attempt says what it is about to do; `output` is told from the attributes
+    (Chirp's `phase`, decision 2). Refused with `Conflict`."""
+
+    node: NodeId
+    job: JobId
+    number: int
+    phase: str
+
+
 Command = (
     SubmitJobs
     | CancelJobs
@@ -219,6 +262,10 @@ Command = (
     | AddNote
     | RemoveNotes
     | RemoveThreads
+    | SetAttributes
+    | SetAttribute
+    | LogEntry
+    | EnterPhase
 )
 
 # --- reports ----------------------------------------------------------------------------------
@@ -283,13 +330,21 @@ class AttemptEnded(Struct, frozen=True, tag=True):
     progress: int = 0
 
 
+class AttributesReported(Struct, frozen=True, tag=True):
+    """What an attempt set with delay, each name with its latest text; bad ones are ignored."""
+
+    job: JobId
+    number: int
+    attributes: tuple[tuple[str, str], ...]
+
+
 class NodeLeft(Struct, frozen=True, tag=True):
     """`terminate()`: it takes no new jobs, finishes what runs, and is not listed any more."""
 
     node: NodeId
 
 
-AttemptReport = AttemptStarted | AttemptPaused | AttemptResumed | AttemptEnded
+AttemptReport = AttemptStarted | AttemptPaused | AttemptResumed | AttemptEnded | AttributesReported
 
 
 class NodeReported(Struct, frozen=True, tag=True):
@@ -320,6 +375,35 @@ SignalAction = Literal["cancel", "eject", "pause", "resume", "kill", "recall"]
 `recall` ejects an attempt that still waits for a free CPU of its node, and no other."""
 
 
+class Gates(Struct, frozen=True, array_like=True):
+    """Which commands of Chirp a job may use (Chirp spec §1.1)."""
+
+    io: bool
+    """Files."""
+    updates: bool
+    """Attributes at once, ulog, phase, version."""
+    delayed: bool
+    """Attributes with delay."""
+
+    def __bool__(self) -> bool:
+        return self.io or self.updates or self.delayed
+
+
+class ChirpOrder(Struct, frozen=True, array_like=True):
+    """What an agent has to know to offer Chirp to an attempt."""
+
+    gates: Gates
+    owner: str
+    """Who submitted the job; may be empty."""
+    submit_dir: str
+    """Absolute, or empty for the root job's own folder on the server."""
+    root: JobId
+    prefix: str
+    """Names that may be set with delay: `attributes.matches_prefix`."""
+    virtual_root: bool = False
+    """Absolute paths begin at the folder (attribute `WantVirtualRoot`, decision 10)."""
+
+
 class AttemptOrder(Struct, frozen=True):
     """All that an agent needs to run an attempt, and nothing it would have to ask for."""
 
@@ -342,6 +426,8 @@ class AttemptOrder(Struct, frozen=True):
     cleanup: str = ""
     last_try: bool = True
     """False while a failure would be retried: then onError does not run (decision 29)."""
+    chirp: ChirpOrder | None = None
+    """None when the job may use nothing of it."""
 
 
 class StartAttempt(Struct, frozen=True, tag=True):
@@ -418,6 +504,12 @@ class Changes(Struct):
     """New ones, in order."""
     notes_deleted: list[NoteId] = field(default_factory=list)
     next_note_id: int | None = None
+    attributes: list[Attribute] = field(default_factory=list)
+    """New or changed ones."""
+    points: list[AttributePoint] = field(default_factory=list)
+    """New ones, in order."""
+    strides: list[tuple[JobId, str, int]] = field(default_factory=list)
+    """(job, folded name, stride): points with other numbers than its multiples are forgotten."""
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__struct_fields__)
@@ -441,3 +533,5 @@ class LiveRecords(Struct):
     threads: list[Thread] = field(default_factory=list)
     next_thread_id: int = 1
     next_note_id: int = 1
+    attributes: list[Attribute] = field(default_factory=list)
+    """Of the jobs given, as far as they were set after submission."""

@@ -16,7 +16,7 @@ the machine, and on the clock. `_review_duty` is asked whenever one of these may
 
 from __future__ import annotations
 
-from roost.core import availability
+from roost.core import availability, blackboard
 from roost.core.jobs import cancel
 from roost.core.lifecycle import FINAL
 from roost.core.matching import NodeUse
@@ -25,6 +25,7 @@ from roost.core.messages import (
     AttemptPaused,
     AttemptResumed,
     AttemptStarted,
+    AttributesReported,
     DropNode,
     HeldAttempt,
     NodeBeat,
@@ -265,16 +266,19 @@ def on_node_beat(farm: State, report: NodeBeat) -> None:
         _review_duty(farm, node.id)
     for job_id, number, progress in report.progress:
         job = farm.jobs.get(job_id)
-        is_current = job is not None and job.attempt == number and (job_id, number) in farm.attempts
-        if job is not None and is_current and job.status not in FINAL:
-            if job.spec.has_command and progress > job.progress:
-                farm.update_job(job, progress=min(progress, 1_000_000))
+        if job is not None and job.attempt == number and (job_id, number) in farm.attempts:
+            farm.advance(job, progress)
 
 
 def on_node_reported(farm: State, message: NodeReported) -> None:
     report = message.report
     attempt = farm.attempts.get((report.job, report.number))
-    if attempt is None or attempt.nodes[0] != message.node:
+    if attempt is None or message.node not in attempt.nodes:
+        return
+    if isinstance(report, AttributesReported):
+        blackboard.take_delayed(farm, attempt, report.attributes)
+        return
+    if attempt.nodes[0] != message.node:
         return
     match report:
         case AttemptStarted():

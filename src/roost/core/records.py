@@ -1,4 +1,4 @@
-"""What a farm consists of: jobs, attempts, nodes, groups, resources, notes, events.
+"""What a farm consists of: jobs, attributes, attempts, nodes, groups, resources, notes, events.
 
 Records are frozen; a change replaces the record. They know nothing of each other beyond ids:
 who is whose child lives in `tree`, who runs where in `farm`. Moments are integer milliseconds
@@ -84,6 +84,10 @@ class JobSpec(Struct, frozen=True, omit_defaults=True):
     cleanup: str = ""
     email_to: str = ""
     email_reasons: str = ""
+    attributes: dict[str, str] = {}
+    """ClassAd attributes it begins with: name, as it was spelled, and expression."""
+    submit_dir: str = ""
+    """Absolute folder that its Chirp files are relative to; empty means one of its root job."""
 
     @property
     def has_command(self) -> bool:
@@ -288,6 +292,32 @@ class Event(Struct, frozen=True):
     at: Moment
     status: str
     message: str = ""
+
+
+class Attribute(Struct, frozen=True):
+    """What a job's attribute became after it was submitted; see `attributes`."""
+
+    job: JobId
+    name: str
+    """As it was first spelled; case does not matter."""
+    text: str
+    """A ClassAd expression."""
+    at: Moment
+    """When it was last set."""
+    count: int = 0
+    """How many numbers it has been set to: points of its history, most of them forgotten."""
+
+
+class AttributePoint(Struct, frozen=True):
+    """A number that an attribute was set to."""
+
+    job: JobId
+    name: str
+    """Folded: see `attributes.fold`."""
+    number: int
+    """Counts from 0 through all points that there ever were."""
+    at: Moment
+    value: float
 
 
 class Reason(Struct, frozen=True):

@@ -18,12 +18,15 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roost.core import attributes
+from roost.core.attributes import ChirpRules
 from roost.core.board import Board
 from roost.core.lifecycle import FINAL, INITIAL, ON_NODE, TRANSITIONS
 from roost.core.matching import Need, need_of, rank_of
 from roost.core.messages import (
     AttemptOrder,
     Changes,
+    ChirpOrder,
     Effect,
     SignalAction,
     SignalAttempt,
@@ -35,6 +38,8 @@ from roost.core.records import (
     Attempt,
     AttemptCause,
     AttemptKey,
+    Attribute,
+    AttributePoint,
     Condition,
     Event,
     Group,
@@ -71,6 +76,9 @@ class Rules(Struct, frozen=True):
     """A node where more runs of a tree failed gets no more of it; 0 never (decision 43)."""
     zone: tzinfo = UTC
     """By whose clocks availability rules go."""
+    chirp: ChirpRules = ChirpRules()
+    submit_folder: str = ""
+    """Where the server keeps a folder per root job, for jobs without a `submitDir`."""
 
 
 class State:
@@ -90,6 +98,8 @@ class State:
         self.floor = Floor(self.groups)
         self.nodes = self.floor.nodes
         self.board = Board()
+        self.attributes: dict[JobId, dict[str, Attribute]] = {}
+        """By folded name: what was set since the job was submitted. Most jobs have no entry."""
         self.node_names: dict[tuple[str, str], NodeId] = {}
         self.next_job_id = 1
         self.next_node_id = 1
@@ -112,6 +122,7 @@ class State:
         self._changed_attempts: dict[AttemptKey, Attempt] = {}
         self._changed_groups: dict[GroupId, Group] = {}
         self._changed_resources: dict[ResourceId, Resource] = {}
+        self._changed_attributes: dict[tuple[JobId, str], Attribute] = {}
         self._finished_roots: dict[JobId, None] = {}
 
     # --- what handlers share --------------------------------------------------------------
@@ -141,6 +152,11 @@ class State:
         self.jobs[job.id] = new
         self.tree.job_changed(job, new)
         return new
+
+    def advance(self, job: Job, progress: int) -> None:
+        """Its command says how far it is, in millionths; it never goes back while it runs."""
+        if job.status not in FINAL and job.spec.has_command and progress > job.progress:
+            self.update_job(job, progress=min(progress, PROGRESS_UNIT))
 
     def update_spec(self, job: Job, spec: JobSpec) -> Job:
         """Replace a job's specification; `requeue_below` it when its need may have changed."""
@@ -183,6 +199,7 @@ class State:
         for job in gone:
             del self.jobs[job]
             self._finished_roots.pop(job, None)
+            self.attributes.pop(job, None)
             self._changes.deleted.append(job)
             self.board.forget_job(job)
         for parent in sorted(parents.difference(gone)):
@@ -361,11 +378,50 @@ class State:
             cwd=spec.cwd,
             cpus=spec.cpus,
             max_time_ms=spec.max_time_ms,
+            chirp=self._chirp_order(job),
             on_cancel=spec.on_cancel,
             on_error=spec.on_error,
             on_success=spec.on_success,
             cleanup=spec.cleanup,
             last_try=job.tries_left == 0,
+        )
+
+    def own_attributes(self, job: Job) -> dict[str, Attribute]:
+        """Those it was submitted with and those set since, by folded name."""
+        changed = self.attributes.get(job.id, {})
+        return attributes.own(job.id, job.spec.attributes, job.queued_at, changed)
+
+    def set_attribute(self, job: Job, name: str, text: str) -> None:
+        """Write the text down as it is, and a point of its history if it is a number."""
+        key = attributes.fold(name)
+        known = self.attributes.setdefault(job.id, {})
+        before = known.get(key)
+        count = before.count if before else 0
+        number = attributes.number_of(text)
+        if number is not None:
+            count += 1
+            step = attributes.stride(count)
+            if step != attributes.stride(count - 1):
+                self._changes.strides.append((job.id, key, step))
+            if (count - 1) % step == 0:
+                point = AttributePoint(job.id, key, count - 1, self.now, float(number))
+                self._changes.points.append(point)
+        attribute = Attribute(job.id, before.name if before else name, text, self.now, count)
+        known[key] = self._changed_attributes[job.id, key] = attribute
+
+    def _chirp_order(self, job: Job) -> ChirpOrder | None:
+        rules = self.rules.chirp
+        own = self.own_attributes(job) if job.spec.attributes or job.id in self.attributes else {}
+        gates = attributes.gates(own, rules)
+        if not gates:
+            return None
+        return ChirpOrder(
+            gates,
+            job.spec.submitted_by,
+            job.spec.submit_dir,
+            self.tree.root_of(job.id),
+            rules.delayed_prefix,
+            attributes.wish(own, "WantVirtualRoot", False),
         )
 
     def update_attempt(self, attempt: Attempt, **fields: Any) -> Attempt:

@@ -19,6 +19,7 @@ from roost.core.lifecycle import FINAL
 from roost.core.messages import Changes, Command
 from roost.core.records import (
     Attempt,
+    AttributePoint,
     Group,
     GroupId,
     JobId,
@@ -79,6 +80,9 @@ class Access:
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
         views = await self._database.read(queries.job_views, ids, parts)
         return self._with_reasons(views, parts)
+
+    async def attribute_points(self, job: JobId) -> dict[str, list[AttributePoint]]:
+        return await self._database.read(queries.attribute_points, job)
 
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]:
         views = await self._database.read(queries.list_jobs, which, parts)
@@ -235,6 +239,8 @@ class Access:
                 self.job_changed(job.id)
             for job_id in changes.deleted:
                 self.job_changed(job_id)
+            for attribute in changes.attributes:
+                self.job_changed(attribute.job)
 
     def job_changed(self, job: JobId) -> None:
         for follower in self._followers.get(job, ()):

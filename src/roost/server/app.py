@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 import uvicorn
 from starlette.applications import Starlette
@@ -25,6 +26,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from roost import __version__, timezone
 from roost.api import routes as api
+from roost.core.attributes import ChirpRules
 from roost.core.state import Rules
 from roost.errors import Conflict, Invalid
 from roost.folder import lock_folder
@@ -69,6 +71,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             options.requeue_after_gone_ms,
             options.max_failures_per_client,
             zone,
+            ChirpRules(*msgspec.structs.astuple(options.chirp)),
         )
         agents = Agents(
             lambda: engine, output, options.heartbeat_ms, lambda job: access.job_changed(job)

@@ -31,6 +31,7 @@ from roost.core.messages import (
     Message,
     RescheduleJobs,
     Restarted,
+    SetAttributes,
     SetBlockedWarning,
     SetConditions,
     SetPriority,
@@ -231,7 +232,7 @@ def _linked_ids(message: Message) -> tuple[JobId, ...]:
     match message:
         case RescheduleJobs() | DeleteJobs() | SetPriority():
             return message.ids
-        case SetConditions() | SetBlockedWarning():
+        case SetConditions() | SetBlockedWarning() | SetAttributes():
             return (message.id,)
         case AddNote(job=job) if job is not None:
             return (job,)

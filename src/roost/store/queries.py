@@ -19,8 +19,11 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 
+from roost.core import attributes
 from roost.core.records import (
     Attempt,
+    Attribute,
+    AttributePoint,
     Condition,
     JobId,
     JobSpec,
@@ -36,10 +39,12 @@ from roost.store.rows import (
     JOB_COLUMNS,
     Row,
     attempt_of,
+    attribute_of,
     chunks,
     event_of,
     job_of,
     note_of,
+    point_of,
     rollup_of,
     spec_of,
 )
@@ -111,6 +116,16 @@ _NODE_NOTES = (
     .join_from(schema.threads, schema.notes)
     .where(_threads.node.is_not(None), _IS_LATEST)
 )
+_ATTRIBUTES = (
+    select(schema.job_attributes)
+    .where(schema.job_attributes.c.job.in_(_IDS))
+    .order_by(schema.job_attributes.c.job, schema.job_attributes.c.key)
+)
+_POINTS = (
+    select(schema.attribute_points)
+    .where(schema.attribute_points.c.job == _ID)
+    .order_by(schema.attribute_points.c.key, schema.attribute_points.c.number)
+)
 _EXISTS = select(_jobs.id).where(_jobs.id == _ID)
 
 
@@ -128,6 +143,15 @@ def job_views(
     for chunk in chunks(dict.fromkeys(ids)):
         found.update((row[0], row) for row in connection.execute(many, {"ids": chunk}))
     return _views(connection, [found[job] for job in ids if job in found], parts)
+
+
+def attribute_points(connection: Connection, job: JobId) -> dict[str, list[AttributePoint]]:
+    """What is kept of the history of its numeric attributes, by folded name, oldest first."""
+    found: dict[str, list[AttributePoint]] = {}
+    for row in connection.execute(_POINTS, {"id": job}):
+        point = point_of(row)
+        found.setdefault(point.name, []).append(point)
+    return found
 
 
 def list_jobs(
@@ -277,8 +301,11 @@ def latest_notes_of_nodes(connection: Connection) -> dict[NodeId, Note]:
 # --- views ------------------------------------------------------------------------------------
 
 
+_ON_THE_SPEC = {Part.SPEC, Part.CONDITIONS, Part.ATTRIBUTES}
+
+
 def _needs_spec(parts: Collection[Part]) -> bool:
-    return Part.SPEC in parts or Part.CONDITIONS in parts
+    return not _ON_THE_SPEC.isdisjoint(parts)
 
 
 def _views(connection: Connection, rows: Sequence[Row], parts: Collection[Part]) -> list[JobView]:
@@ -295,6 +322,7 @@ def _views(connection: Connection, rows: Sequence[Row], parts: Collection[Part])
     events = asked(Part.EVENTS, _EVENTS)
     attempts = asked(Part.ATTEMPTS, _ATTEMPTS)
     notes = asked(Part.NOTES, _JOB_NOTES)
+    changed = asked(Part.ATTRIBUTES, _ATTRIBUTES)
     conditions: dict[JobId, tuple[Condition, ...]] = {}
     if Part.CONDITIONS in parts:
         conditions = _conditions_in_force(connection, {row[0]: row[-1] for row in rows})
@@ -312,6 +340,9 @@ def _views(connection: Connection, rows: Sequence[Row], parts: Collection[Part])
                 attempts=tuple(map(attempt_of, attempts.get(job, ()))),
                 conditions=conditions.get(job, ()),
                 latest_note=note_of(notes[job][0][1:]) if job in notes else None,
+                attributes=_own_attributes(row, changed.get(job, ()))
+                if Part.ATTRIBUTES in parts
+                else (),
             )
         )
     return views
@@ -334,7 +365,21 @@ class _Conditions(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
 
+class _Submitted(msgspec.Struct, frozen=True):
+    """The attributes in a spec; the decoder skips the rest."""
+
+    attributes: dict[str, str] = {}
+
+
 _CONDITIONS = msgspec.json.Decoder(_Conditions)
+_SUBMITTED = msgspec.json.Decoder(_Submitted)
+
+
+def _own_attributes(row: Row, changed: Iterable[Row]) -> tuple[Attribute, ...]:
+    job, queued_at = row[0], row[3]
+    since = {attributes.fold(one.name): one for one in map(attribute_of, changed)}
+    submitted = _SUBMITTED.decode(row[-1]).attributes
+    return tuple(attributes.own(job, submitted, queued_at, since).values())
 
 
 def _conditions_in_force(

@@ -27,6 +27,7 @@ from sqlalchemy import (
     delete,
     exists,
     insert,
+    literal_column,
     not_,
     select,
     update,
@@ -34,11 +35,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import UpdateBase
 
+from roost.core.attributes import fold
 from roost.core.lifecycle import FINAL
 from roost.core.messages import Changes, LiveRecords
 from roost.core.records import (
     Attempt,
     AttemptCause,
+    Attribute,
+    AttributePoint,
     AvailabilityRule,
     Event,
     Group,
@@ -156,6 +160,17 @@ _UPSERT_NODE = _upsert(schema.nodes)
 _UPSERT_GROUP = _upsert(schema.groups)
 _UPSERT_RESOURCE = _upsert(schema.resources)
 _UPSERT_COUNTER = _upsert(schema.counters)
+_UPSERT_ATTRIBUTE = _upsert(schema.job_attributes)
+_INSERT_POINT = _insert(schema.attribute_points, ("job", "key", "number", "at", "value"))
+_THIN_POINTS = Bulk(
+    ("of", "called", "stride"),
+    lambda dialect: delete(schema.attribute_points).where(
+        schema.attribute_points.c.job == bindparam("of"),
+        schema.attribute_points.c.key == bindparam("called"),
+        schema.attribute_points.c.number % bindparam("stride", type_=schema.Big)
+        != literal_column("0"),
+    ),
+)
 _UPDATE_JOB = Bulk(
     (*JOB_STATE, "this"),
     lambda dialect: update(schema.jobs).where(schema.jobs.c.id == bindparam("this")),
@@ -362,6 +377,26 @@ def event_of(row: Row) -> Event:
     return Event(*row)
 
 
+def attribute_row(attribute: Attribute) -> tuple[Any, ...]:
+    key = fold(attribute.name)
+    return (attribute.job, key, attribute.name, attribute.text, attribute.at, attribute.count)
+
+
+def attribute_of(row: Row) -> Attribute:
+    """The attribute of a whole row of `job_attributes`."""
+    job, _, name, text, at, count = row
+    return Attribute(job, name, text, at, count)
+
+
+def point_row(point: AttributePoint) -> tuple[Any, ...]:
+    return (point.job, point.name, point.number, point.at, point.value)
+
+
+def point_of(row: Row) -> AttributePoint:
+    """The point of a whole row of `attribute_points`."""
+    return AttributePoint(*row)
+
+
 # --- saving -----------------------------------------------------------------------------------
 
 
@@ -376,6 +411,7 @@ def save_changes(connection: Connection, changes: Changes) -> None:
     _INSERT_EVENT.run(
         connection, [event_row(event) for event in changes.events if event.job not in gone]
     )
+    _save_attributes(connection, changes, gone)
     # Whose place among the roots may have changed; the new ones were put in theirs already.
     moved = {child for _, child in edges}.difference(job.id for job, _ in changes.submitted)
     moved.update(child for _, child in changes.edges_removed)
@@ -462,6 +498,13 @@ def _save_attempts(connection: Connection, changed: list[Attempt]) -> None:
     )
 
 
+def _save_attributes(connection: Connection, changes: Changes, gone: set[JobId]) -> None:
+    kept = [attribute_row(one) for one in changes.attributes if one.job not in gone]
+    _UPSERT_ATTRIBUTE.run(connection, kept)
+    _INSERT_POINT.run(connection, [point_row(p) for p in changes.points if p.job not in gone])
+    _THIN_POINTS.run(connection, list(changes.strides))
+
+
 def _children_of(connection: Connection, parents: Iterable[JobId]) -> Iterator[JobId]:
     edges = schema.job_edges.c
     for chunk in chunks(parents):
@@ -484,12 +527,14 @@ _JOBS = (
     .join_from(schema.jobs, schema.job_specs)
     .order_by(schema.jobs.c.id)
 )
+_ATTRIBUTES = select(schema.job_attributes)
 _EDGES = select(schema.job_edges.c.position, schema.job_edges.c.parent, schema.job_edges.c.child)
 
 
 def load_live(connection: Connection) -> LiveRecords:
     """The unfinished trees: each job that is not final or still has a running attempt, and all
-    jobs linked with one through edges; all nodes, groups, resources and threads; the counters."""
+    jobs linked with one through edges, with their attributes; all nodes, groups, resources and
+    threads; the counters."""
     seeds = {*connection.scalars(_UNFINISHED), *connection.scalars(_STILL_RUNNING)}
     live = load_component(connection, seeds)
     live.nodes = [
@@ -523,7 +568,13 @@ def load_component(connection: Connection, ids: Iterable[JobId]) -> LiveRecords:
         rows = connection.execute(_JOBS.where(_around(schema.jobs.c.id, chunk))).all()
         jobs.extend(job_of(row, spec_of(row[-1])) for row in rows if row[0] in members)
     running = connection.execute(_OPEN_ATTEMPTS)
-    return LiveRecords(jobs, edges, [attempt_of(row) for row in running if row[0] in members])
+    attempts = [attempt_of(row) for row in running if row[0] in members]
+    attributes: list[Attribute] = []
+    for chunk in chunks(sorted(members)):
+        around = _around(schema.job_attributes.c.job, chunk)
+        found = connection.execute(_ATTRIBUTES.where(around))
+        attributes.extend(attribute_of(row) for row in found if row[0] in members)
+    return LiveRecords(jobs, edges, attempts, attributes=attributes)
 
 
 def _linked(

@@ -304,6 +304,33 @@ job_events = Table(
 )
 Index("events_by_job", job_events.c.job, job_events.c.id)
 
+# What attributes became after the submission; those of the specification stay there. Setting one
+# writes its row and, if it is a number, perhaps a point.
+job_attributes = Table(
+    "job_attributes",
+    metadata,
+    _of_job(primary_key=True),
+    # Folded: what makes two names the same. The spelling is in `name`.
+    Column("key", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("at", Big, nullable=False),
+    Column("count", Big, nullable=False),
+    CheckConstraint("count >= 0", name="count"),
+    sqlite_strict=True,
+)
+
+attribute_points = Table(
+    "attribute_points",
+    metadata,
+    _of_job(primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("number", Big, primary_key=True, autoincrement=False),
+    Column("at", Big, nullable=False),
+    Column("value", Real, nullable=False),
+    sqlite_strict=True,
+)
+
 counters = Table(
     "counters",
     metadata,
