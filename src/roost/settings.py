@@ -38,6 +38,8 @@ class ChirpSwitches(Struct, frozen=True, kw_only=True):
     enable_chirp_delayed: bool = True
     chirp_delayed_prefix: str = "Chirp*"
     """Names that may be set with delay."""
+    chirp_read_only: bool = False
+    chirp_umask: int = 0o022
 
 
 class ServerOptions(Struct, frozen=True, kw_only=True):
@@ -58,6 +60,10 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     time_zone: str = ""
     """IANA name of the zone by whose clocks availability rules go; empty means the machine's."""
     chirp: ChirpSwitches = ChirpSwitches()
+    submit_roots: tuple[Path, ...] = ()
+    """Folders that jobs may name as their submit folder, with all beneath them."""
+    chirp_folder_bytes_max: int = 0
+    """What a root job's own submit folder may hold; 0 is no limit."""
     heartbeat_ms: int = 10_000
     body_bytes_max: int = 64 * 1024 * 1024
     config: dict[str, str] = {}
@@ -94,6 +100,16 @@ class Values(Struct, frozen=True, kw_only=True):
     """What jobs may use of Chirp: anything, files, attributes at once, attributes with delay."""
     chirp_delayed_prefix: str = "Chirp*"
     """Names of attributes that may be set with delay, with commas between; `*` is anything."""
+    submit_roots: tuple[Path, ...] = ()
+    """Folders on the server in which jobs may have their submit folder (`submitDir`)."""
+    chirp_read_only: bool = False
+    """Jobs read the files of their submit folder and change none."""
+    chirp_umask: int = 0o022
+    """Rights that files made by jobs through Chirp do not get."""
+    chirp_folder_bytes_max: int = 0
+    """What a submit folder that the server made for a job may hold; 0 is no limit."""
+    shared_roots: tuple[Path, ...] = ()
+    """Folders that this machine sees as the server does: jobs' files there need no detour."""
     heartbeat: float = 10.0
     body_bytes_max: int = 64 * 1024 * 1024
     agent_name: str = ""
@@ -143,6 +159,8 @@ class Settings(Struct, frozen=True):
             chirp=ChirpSwitches(
                 **{name: getattr(values, name) for name in ChirpSwitches.__struct_fields__}
             ),
+            submit_roots=values.submit_roots,
+            chirp_folder_bytes_max=values.chirp_folder_bytes_max,
             heartbeat_ms=round(values.heartbeat * 1000),
             body_bytes_max=values.body_bytes_max,
             config=values.hqueue,
@@ -204,6 +222,8 @@ def _read(file: Path, *, required: bool) -> dict[str, object]:
 
 def _convert(name: str, value: object, source: str) -> Any:
     """As its type; text is read as a number where one is wanted (the environment has only text)."""
+    if TYPES[name] == tuple[Path, ...] and isinstance(value, str):
+        value = [part for part in value.split(os.pathsep) if part]
     try:
         converted = msgspec.convert(value, TYPES[name], strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:

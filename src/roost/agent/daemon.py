@@ -27,9 +27,11 @@ from msgspec import Struct
 
 from roost import package
 from roost.agent import hqnode, plan, probe
+from roost.agent.calls import Calls
 from roost.agent.idleness import Idleness
 from roost.agent.link import Link, Waits
 from roost.agent.plan import Action, Event, Limits, Plan, RunEnded, RunKey, SignalName
+from roost.agent.proxy import Proxy
 from roost.agent.starter import Starter
 from roost.agent.tailer import FolderWatch, Tailer
 from roost.agent.tether import Tether
@@ -40,6 +42,7 @@ from roost.wire.link import (
     FRAME_BYTES_SOFT,
     PROTOCOL,
     Beat,
+    ChirpAnswer,
     Farewell,
     FromAgent,
     FromServer,
@@ -97,6 +100,8 @@ class AgentOptions(Struct, frozen=True):
     job_environment: dict[str, str] = {}
     root: str = ""
     """The farm's shared folder as this machine sees it: HQROOT."""
+    shared_roots: tuple[Path, ...] = ()
+    """Folders that this machine sees as the server does: files of jobs there are used directly."""
     exit_with_stdin: bool = False
     """Stop when standard input ends, as it does when whoever started us is gone."""
     limits: Limits = Limits()
@@ -140,6 +145,8 @@ class Agent:
             folder.path, self._installation, self._starter.common, self._on_keeper_events
         )
         self._tether.lost = self._on_keeper_lost
+        self._calls = Calls(options.shared_roots, lambda: self._link.wake())
+        self._proxy = Proxy(folder.path, self._calls)
         self._link = Link(
             options.server,
             hello=self._hello,
@@ -152,6 +159,7 @@ class Agent:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Until `stop`, or until it has left the farm. Raises `RoostError` or `OSError`."""
+        await self._proxy.start()
         stopped = asyncio.create_task(self._stopped.wait())
         tasks = [asyncio.create_task(self._tether.join())]
         try:
@@ -177,6 +185,8 @@ class Agent:
             for timer in (self._deadline, self._next_beat):
                 if timer is not None:
                     timer.cancel()
+            self._proxy.close()
+            self._calls.close()
             self._tether.close()
             self._tailer.close()
         for result in [self._failure, *results]:
@@ -229,7 +239,7 @@ class Agent:
                     _run_name(run),
                     mark,
                     self._starter.argv(order, run[2]),
-                    order.environment,
+                    {**self._proxy.admit(order), **order.environment},
                     self._starter.cwd(order),
                     output,
                     note,
@@ -247,6 +257,7 @@ class Agent:
                 for run in runs:
                     self._tether.request("forget", _run_name(run))
                 self._tailer.forget(key)
+                self._proxy.dismiss(key)
             case _:
                 assert_never(action)
 
@@ -294,6 +305,9 @@ class Agent:
             key = kept.run[:2]
             self._tailer.follow(key, self._starter.output(_mark(key)))
         self._tell(plan.KeeperJoined(runs))
+        for course in self._plan.courses.values():
+            if not course.over:
+                self._proxy.admit(course.order)
 
     def _on_keeper_lost(self, error: BaseException) -> None:
         self._failure = error
@@ -325,6 +339,8 @@ class Agent:
                     self._tell(plan.SignalReceived(job, number, action))
                 case ReportsSaved(through):
                     self._tell(plan.ReportsSaved(through))
+                case ChirpAnswer():
+                    self._calls.answered(message)
                 case OutputSaved(job, number, size):
                     self._tailer.acknowledge((job, number), size)
                 case Welcome():
@@ -353,6 +369,7 @@ class Agent:
 
     def _on_link_down(self) -> None:
         self._folder.log("The connection to the server has ended")
+        self._calls.link_down()
         self._settle()
 
     def _fill(self) -> list[FromAgent]:
@@ -364,9 +381,13 @@ class Agent:
         if self._beat_due:
             self._beat_due = False
             messages.append(self._make_beat())
+            for key in self._proxy.delaying():
+                self._send_delayed(key)
+        messages.extend(self._calls.pull(FRAME_BYTES_SOFT))
         outputs, drained = self._tailer.pull(FRAME_BYTES_SOFT)
         messages.extend(outputs)
         for key, progress in drained:
+            self._send_delayed(key)
             self._tell(plan.OutputSent(key, progress))
         messages.extend(self._take_reports())
         if not messages:
@@ -374,6 +395,10 @@ class Agent:
             if self._plan.leaving and self._plan.idle:
                 self.stop()
         return messages
+
+    def _send_delayed(self, key: AttemptKey) -> None:
+        if attributes := self._proxy.take_delayed(key):
+            self._tell(plan.AttributesSet(key, attributes))
 
     def _take_reports(self) -> list[FromAgent]:
         """Grouped, as only consecutive numbers travel together."""

@@ -28,6 +28,7 @@ from roost.core.messages import (
     AttemptReport,
     AttemptResumed,
     AttemptStarted,
+    AttributesReported,
     HeldAttempt,
     SignalAction,
 )
@@ -92,6 +93,13 @@ class OutputSent(Struct, frozen=True):
     """The last progress it showed, in millionths."""
 
 
+class AttributesSet(Struct, frozen=True):
+    """What an attempt has set with delay since the last time."""
+
+    key: AttemptKey
+    attributes: tuple[tuple[str, str], ...]
+
+
 class ReportsSaved(Struct, frozen=True):
     through: int
 
@@ -136,6 +144,7 @@ Event = (
     | RunEnded
     | RunSignalled
     | OutputSent
+    | AttributesSet
     | ReportsSaved
     | Welcomed
     | Unwanted
@@ -287,6 +296,9 @@ class Plan(Struct):
                 self._on_run_signalled(run, signal)
             case OutputSent(key, progress):
                 self._on_output_sent(key, progress)
+            case AttributesSet(key, attributes):
+                if key in self.courses and not self.courses[key].unwanted:
+                    self._report(AttributesReported(*key, attributes))
             case ReportsSaved(through):
                 self._on_reports_saved(through)
             case Welcomed(wanted):

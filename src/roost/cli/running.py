@@ -106,6 +106,7 @@ def agent(announce: bool, exit_with_stdin: bool, **_: object) -> int:
         cpus=values.cpus,
         job_environment=values.job_environment,
         root=values.shared_folder,
+        shared_roots=values.shared_roots,
         exit_with_stdin=exit_with_stdin,
     )
     return upkeep.run(run_agent(agent_options, ready))

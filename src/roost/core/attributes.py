@@ -193,6 +193,10 @@ class ChirpRules(Struct, frozen=True):
     delayed: bool = True
     delayed_prefix: str = "Chirp*"
     """CHIRP_DELAYED_UPDATE_PREFIX: names that may be set with delay; see `matches_prefix`."""
+    read_only: bool = False
+    """Jobs change no files."""
+    umask: int = 0o022
+    """Rights that files made through Chirp do not get."""
 
 
 NO_GATES = Gates(False, False, False)

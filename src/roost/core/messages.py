@@ -402,6 +402,9 @@ class ChirpOrder(Struct, frozen=True, array_like=True):
     """Names that may be set with delay: `attributes.matches_prefix`."""
     virtual_root: bool = False
     """Absolute paths begin at the folder (attribute `WantVirtualRoot`, decision 10)."""
+    read_only: bool = False
+    umask: int = 0o022
+    """Rights that files it makes do not get."""
 
 
 class AttemptOrder(Struct, frozen=True):

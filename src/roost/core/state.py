@@ -378,7 +378,7 @@ class State:
             cwd=spec.cwd,
             cpus=spec.cpus,
             max_time_ms=spec.max_time_ms,
-            chirp=self._chirp_order(job),
+            chirp=self.chirp_order(job),
             on_cancel=spec.on_cancel,
             on_error=spec.on_error,
             on_success=spec.on_success,
@@ -409,7 +409,7 @@ class State:
         attribute = Attribute(job.id, before.name if before else name, text, self.now, count)
         known[key] = self._changed_attributes[job.id, key] = attribute
 
-    def _chirp_order(self, job: Job) -> ChirpOrder | None:
+    def chirp_order(self, job: Job) -> ChirpOrder | None:
         rules = self.rules.chirp
         own = self.own_attributes(job) if job.spec.attributes or job.id in self.attributes else {}
         gates = attributes.gates(own, rules)
@@ -422,6 +422,8 @@ class State:
             self.tree.root_of(job.id),
             rules.delayed_prefix,
             attributes.wish(own, "WantVirtualRoot", False),
+            rules.read_only,
+            rules.umask,
         )
 
     def update_attempt(self, attempt: Attempt, **fields: Any) -> Attempt:

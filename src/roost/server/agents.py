@@ -30,12 +30,12 @@ from roost.core.messages import (
 )
 from roost.core.records import JobId, NodeId
 from roost.errors import Conflict, ProtocolError, Refused, StoreFailure
+from roost.server.chirp import Desk
 from roost.server.engine import Engine
 from roost.store.output import OutputStore
 from roost.wire import link
 
 HELLO_SECONDS_MAX = 10.0
-MESSAGES_PER_FRAME_MAX = 256
 
 log = structlog.get_logger(__name__)
 _numbers = itertools.count(1)
@@ -50,11 +50,13 @@ class Agents:
         output: OutputStore,
         beat_ms: int,
         output_grew: Callable[[JobId], None],
+        desk: Desk,
     ) -> None:
         self.engine = engine
         self.output = output
         self.beat_ms = beat_ms
         self.output_grew = output_grew
+        self.desk = desk
         self.sessions: dict[NodeId, Session] = {}
         self._open: set[Session] = set()
 
@@ -75,6 +77,8 @@ class Agents:
         """This connection of the node has ended; another one may have taken its place."""
         if self.sessions.get(node) is session:
             del self.sessions[node]
+        for caller in session.callers:
+            self.desk.gone(session.number, caller)
         self.engine().tell(NodeDisconnected(node, session.number))
 
     def act(self, effects: Sequence[Effect]) -> None:
@@ -90,6 +94,7 @@ class Agents:
                         session.close()
                 case DeleteOutput():
                     self.output.delete(effect.job)
+                    self.desk.forget(effect.job)
 
     def _say(self, node: NodeId, message: link.FromServer) -> None:
         session = self.sessions.get(node)
@@ -115,6 +120,8 @@ class Session:
         self._filled = asyncio.Event()
         self._closed = asyncio.Event()
         self._refused = False
+        self.callers: set[int] = set()
+        """Connections of jobs that may have descriptors open."""
 
     def say(self, message: link.FromServer) -> None:
         self._outbox.append(message)
@@ -145,8 +152,7 @@ class Session:
             self._filled.clear()
             messages, self._outbox = self._outbox, []
             try:
-                for start in range(0, len(messages), MESSAGES_PER_FRAME_MAX):
-                    frame = messages[start : start + MESSAGES_PER_FRAME_MAX]
+                for frame in link.frames(messages):
                     await self._websocket.send_bytes(link.encode(frame))
             except (WebSocketDisconnect, RuntimeError, OSError):
                 return
@@ -242,6 +248,12 @@ class Session:
                 engine.tell(
                     NodeBeat(node, message.load, message.idle_minutes, tuple(message.progress))
                 )
+            case link.ChirpCall():
+                self.callers.add(message.caller)
+                self.agents.desk.take(node, self.number, message, self.say)
+            case link.ChirpCallerGone():
+                self.callers.discard(message.caller)
+                self.agents.desk.gone(self.number, message.caller)
             case link.Farewell():
                 engine.tell(NodeLeft(node))
             case link.Hello():

@@ -33,6 +33,7 @@ from roost.folder import lock_folder
 from roost.hqueue import dispatch as hqueue
 from roost.server.access import Access
 from roost.server.agents import Agents
+from roost.server.chirp import Desk, SubmitFolders
 from roost.server.engine import Engine
 from roost.settings import ServerOptions, ServerReady
 from roost.store.database import Database
@@ -41,6 +42,8 @@ from roost.wire import link
 
 STOP_SECONDS_MAX = 1
 OUTPUT_FOLDER = "output"
+JOBS_FOLDER = "jobs"
+"""Submit folders of root jobs that name none."""
 DATABASE_FILE = "roost.db"
 
 log = structlog.get_logger(__name__)
@@ -73,8 +76,14 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             zone,
             ChirpRules(*msgspec.structs.astuple(options.chirp)),
         )
+        folders = SubmitFolders(
+            options.data.resolve() / JOBS_FOLDER,
+            options.submit_roots,
+            options.chirp_folder_bytes_max,
+        )
+        desk = Desk(lambda: engine, folders)
         agents = Agents(
-            lambda: engine, output, options.heartbeat_ms, lambda job: access.job_changed(job)
+            lambda: engine, output, options.heartbeat_ms, lambda job: access.job_changed(job), desk
         )
         engine = Engine(
             database, rules, agents.act, lambda changes: access.publish(changes), agents.cut_off
@@ -97,6 +106,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             await running
             agents.cut_off()
             await serving
+            desk.close()
         return 0
     finally:
         listener.close()

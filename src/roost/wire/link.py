@@ -15,6 +15,7 @@ Pure: bytes in, messages out.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
@@ -28,6 +29,7 @@ PROTOCOL = 1
 PATH = "/api/v1/agent"
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 FRAME_BYTES_SOFT = 256 * 1024
+MESSAGES_PER_FRAME_MAX = 256
 OUTPUT_CHUNK_BYTES_MAX = 256 * 1024
 OUTPUT_WINDOW_BYTES = 4 * 1024 * 1024
 """An agent has at most this many unacknowledged bytes of output under way."""
@@ -61,6 +63,27 @@ class Output(Struct, frozen=True, tag="output"):
     number: int
     offset: int
     data: bytes
+
+
+class ChirpCall(Struct, frozen=True, tag="chirp"):
+    """A request that a running job made of its Chirp proxy; answered once, never sent again."""
+
+    call: int
+    """Numbers the calls of this connection of the agent."""
+    job: JobId
+    number: int
+    caller: int
+    """The job's connection to the proxy: descriptors are its own, its calls run in order."""
+    command: str
+    words: tuple[bytes, ...] = ()
+    numbers: tuple[int, ...] = ()
+    data: bytes = b""
+
+
+class ChirpCallerGone(Struct, frozen=True, tag="chirp gone"):
+    """Its descriptors can be closed."""
+
+    caller: int
 
 
 class Farewell(Struct, frozen=True, tag="farewell"):
@@ -110,14 +133,37 @@ class OutputSaved(Struct, frozen=True, tag="output saved"):
     size: int
 
 
-FromAgent = Hello | Beat | Reports | Output | Farewell
-FromServer = Welcome | Refusal | Start | Signal | ReportsSaved | OutputSaved
+class ChirpAnswer(Struct, frozen=True, tag="chirp answer"):
+    """See `submitfolder.Answer`."""
+
+    call: int
+    result: int
+    data: bytes = b""
+    descriptor: int = -1
+
+
+FromAgent = Hello | Beat | Reports | Output | ChirpCall | ChirpCallerGone | Farewell
+FromServer = Welcome | Refusal | Start | Signal | ReportsSaved | OutputSaved | ChirpAnswer
 
 Sent = TypeVar("Sent")
 
 _encoder = msgspec.msgpack.Encoder()
 _from_agent = msgspec.msgpack.Decoder(list[FromAgent])
 _from_server = msgspec.msgpack.Decoder(list[FromServer])
+
+
+def frames(messages: list[FromServer]) -> Iterator[list[FromServer]]:
+    """Many messages as frames of a bounded size, in their order."""
+    frame: list[FromServer] = []
+    size = 0
+    for message in messages:
+        frame.append(message)
+        size += len(message.data) if isinstance(message, ChirpAnswer) else 0
+        if len(frame) == MESSAGES_PER_FRAME_MAX or size >= FRAME_BYTES_SOFT:
+            yield frame
+            frame, size = [], 0
+    if frame:
+        yield frame
 
 
 def encode(messages: list[FromAgent] | list[FromServer]) -> bytes:

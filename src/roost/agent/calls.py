@@ -1,0 +1,165 @@
+"""What the Chirp proxy cannot answer itself, on its way to who can.
+
+Most goes over the agent link to the server. Files in a folder that this machine was told to see
+as well (`shared_roots`) are worked on here, in threads, by the code that the server uses.
+
+A call is sent once. If the link breaks before its answer has come, the answer is `OFFLINE`: it may
+have happened, and an append must not happen twice. A call that has not left waits for the link
+for a while, as a server that is started anew is back in a moment. Descriptors of before a break
+are gone with it: `epoch` counts the breaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from roost.beneath import Beneath
+from roost.core.messages import ChirpOrder
+from roost.core.records import AttemptKey
+from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
+from roost.wire.chirp import COMMANDS, Code, Gate
+from roost.wire.link import ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent
+
+LINK_S_MAX = 5.0
+"""A call waits so long for a link that is down; clients give up after 10 seconds."""
+
+
+class Calls:
+    def __init__(self, shared_roots: Sequence[Path], wake: Callable[[], None]) -> None:
+        """`wake` is called when there is something to `pull`."""
+        self.epoch = 0
+        self._shared_roots = shared_roots
+        self._wake = wake
+        self._lanes = FileLanes()
+        self._callers = itertools.count(1)
+        self._numbers = itertools.count(1)
+        self._waiting: deque[tuple[FromAgent, int, asyncio.Future[Answer] | None]] = deque()
+        self._under_way: dict[int, asyncio.Future[Answer]] = {}
+        self._here: set[int] = set()
+        self._there: set[int] = set()
+
+    def close(self) -> None:
+        self._lanes.close()
+
+    # --- for the proxy ------------------------------------------------------------------------
+
+    def new_caller(self) -> int:
+        return next(self._callers)
+
+    def begin(
+        self,
+        order: ChirpOrder,
+        key: AttemptKey,
+        caller: int,
+        command: str,
+        words: tuple[bytes, ...],
+        numbers: tuple[int, ...],
+        data: bytes = b"",
+    ) -> asyncio.Future[Answer]:
+        """Calls of one caller are done in the order in which they were begun."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        root = self._shared_root(order) if COMMANDS[command].gate is Gate.IO else None
+        if root is not None:
+            self._here.add(caller)
+            self._lanes.run(
+                caller,
+                lambda: _open(root, order),
+                command,
+                words,
+                numbers,
+                data,
+                lambda answer: _settle_on(loop, future, answer),
+            )
+            return future
+        number = next(self._numbers)
+        call = ChirpCall(number, *key, caller, command, words, numbers, data)
+        self._there.add(caller)
+        self._waiting.append((call, len(data), future))
+        loop.call_later(LINK_S_MAX, self._give_up, number, future)
+        self._wake()
+        return future
+
+    def gone(self, caller: int) -> None:
+        """This connection has ended: nobody waits for its answers, its descriptors can close."""
+        if caller in self._here:
+            self._here.discard(caller)
+            self._lanes.close_lane(caller)
+        if caller in self._there:
+            self._there.discard(caller)
+            self._waiting.append((ChirpCallerGone(caller), 0, None))
+            self._wake()
+
+    def is_here(self, order: ChirpOrder) -> bool:
+        """Whether this attempt's files are worked on here."""
+        return self._shared_root(order) is not None
+
+    def remove_folder(self, folder: Path) -> None:
+        self._lanes.do(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+    def _shared_root(self, order: ChirpOrder) -> Path | None:
+        if not order.submit_dir or not self._shared_roots:
+            return None
+        folder = Path(order.submit_dir)
+        return next((root for root in self._shared_roots if folder.is_relative_to(root)), None)
+
+    def _give_up(self, number: int, future: asyncio.Future[Answer]) -> None:
+        """If it has not left yet, it never will."""
+        if number not in self._under_way and not future.done():
+            future.set_result(Answer(Code.OFFLINE))
+
+    # --- for the daemon -----------------------------------------------------------------------
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._waiting)
+
+    def pull(self, bytes_max: int) -> list[FromAgent]:
+        """What to send next, in order; one more than `bytes_max` allows, at most."""
+        messages: list[FromAgent] = []
+        size = 0
+        while self._waiting and size < bytes_max:
+            message, length, future = self._waiting.popleft()
+            if isinstance(message, ChirpCall):
+                assert future is not None
+                if future.done():
+                    continue
+                self._under_way[message.call] = future
+            messages.append(message)
+            size += length
+        return messages
+
+    def answered(self, answer: ChirpAnswer) -> None:
+        future = self._under_way.pop(answer.call, None)
+        if future is not None and not future.done():
+            future.set_result(Answer(answer.result, answer.data, answer.descriptor))
+
+    def link_down(self) -> None:
+        self.epoch += 1
+        under_way, self._under_way = self._under_way, {}
+        for future in under_way.values():
+            if not future.done():
+                future.set_result(Answer(Code.OFFLINE))
+
+
+def _open(root: Path, order: ChirpOrder) -> JobFiles:
+    with Beneath.at(root) as allowed:
+        folder = allowed.below(bytes(Path(order.submit_dir).relative_to(root)))
+    folder.virtual_root = order.virtual_root
+    return JobFiles(folder, FileRules(order.read_only, order.umask), Space(0))
+
+
+def _settle_on(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Answer], answer: Answer
+) -> None:
+    def settle() -> None:
+        if not future.done():
+            future.set_result(answer)
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(settle)

@@ -1,0 +1,589 @@
+"""The Chirp proxy of an agent: the starter's side of Chirp for every attempt that may use it.
+
+One listener on loopback serves all attempts; the cookie, which only the attempt's contact file
+has, tells whose connection it is. Cookies are made from a secret of the agent's folder, and the
+port is kept there too, so that a job's contact is still good when the agent was started anew.
+
+A request is answered once and in order. What the agent cannot answer itself goes through `Calls`:
+to the server over the agent link, or, for files in a folder that this machine sees as well, to
+threads here. Bulk data passes in pieces, a few under way at a time, so memory stays flat whatever
+the sizes are. What always holds (Chirp spec §9): no request is made of half a line; a payload is
+taken in full before it is answered; a connection with a request outstanding is reset, never ended
+quietly, since clients take an end for silence and wait for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from roost.agent.calls import Calls
+from roost.core import attributes
+from roost.core.classad import canonical, is_name
+from roost.core.messages import AttemptOrder, ChirpOrder
+from roost.core.records import AttemptKey
+from roost.errors import Invalid
+from roost.submitfolder import PIECE_BYTES, WRITE_BYTES_MAX, Answer
+from roost.wire.chirp import (
+    COMMANDS,
+    PROTOCOL_VERSION,
+    Blank,
+    Code,
+    Ended,
+    Event,
+    Gate,
+    Payload,
+    Request,
+    RequestReader,
+    TooLong,
+    format_code,
+    format_counted,
+)
+from roost.wire.chirp import (
+    Invalid as Misspelled,
+)
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+CONTACT = ".chirp.config"
+COOKIE_LETTERS = 31
+CONNECTIONS_MAX = 512
+"""Of one attempt; and of those that have not said whose they are."""
+COOKIES_WRONG_MAX = 5
+COOKIE_WRONG_S = 1.0
+"""Before a wrong cookie is answered; nobody else waits."""
+COOKIE_S_MAX = 60.0
+"""A connection that has not said by then whose it is is reset."""
+PAYLOAD_S_MAX = 300.0
+"""So long the next bytes of an announced payload may take."""
+WINDOW = 4
+"""Pieces under way at a time in one transfer."""
+RECEIVE_BYTES = 64 * 1024
+DRAIN_BYTES_MAX = 1024 * 1024
+"""Read of an over-long line before the connection is reset, so that its answer arrives."""
+WHOAMI = b"CONDOR"
+WHOAREYOU = b"UNKNOWN"
+"""What users of HTCondor expect to be told (decision 9)."""
+
+
+class Contact(Struct):
+    """An attempt that may use Chirp."""
+
+    order: ChirpOrder
+    key: AttemptKey
+    scratch: Path
+    delayed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What was set with delay in this attempt: folded name → name and text."""
+    unsent: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Of that, what the server was not told yet."""
+    connections: set[Connection] = field(default_factory=set)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a job finds (Chirp spec §1.2)."""
+        return {
+            "_CONDOR_CHIRP_CONFIG": str(self.scratch / CONTACT),
+            "_CONDOR_SCRATCH_DIR": str(self.scratch),
+            "_CHIRP_DELAYED_UPDATE_PREFIX": self.order.prefix,
+        }
+
+
+class Proxy:
+    def __init__(self, folder: Path, calls: Calls) -> None:
+        """`folder` is the agent's own. Raises `OSError`."""
+        self._scratch = folder / "scratch"
+        self._scratch.mkdir(mode=0o700, exist_ok=True)
+        self._state = folder / "chirp"
+        self._secret, self._wanted_port = _restore(self._state)
+        self._calls = calls
+        self._contacts: dict[AttemptKey, Contact] = {}
+        self._by_cookie: dict[bytes, Contact] = {}
+        self._strangers: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._port = 0
+
+    async def start(self) -> None:
+        """Listen, on the port of last time if it is free. Raises `OSError`."""
+        try:
+            listener = socket.create_server((HOST, self._wanted_port), backlog=1024)
+        except OSError:
+            listener = socket.create_server((HOST, 0), backlog=1024)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = listener.getsockname()[1]
+        if self._port != self._wanted_port:
+            _keep(self._state, self._secret, self._port)
+        self._server = await asyncio.start_server(self._serve, sock=listener, limit=RECEIVE_BYTES)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections():
+            connection.reset()
+
+    def _connections(self) -> Iterator[Connection]:
+        yield from tuple(self._strangers)
+        for contact in self._contacts.values():
+            yield from tuple(contact.connections)
+
+    # --- attempts -----------------------------------------------------------------------------
+
+    def admit(self, order: AttemptOrder) -> dict[str, str]:
+        """Offer Chirp to an attempt that is about to start, or that an earlier agent started;
+        gives its environment. Nothing happens when it may not use Chirp, or is known already."""
+        if order.chirp is None or self._server is None:
+            return {}
+        key = (order.job, order.number)
+        contact = self._contacts.get(key)
+        if contact is None:
+            scratch = self._scratch / f"{key[0]}.{key[1]}"
+            cookie = _cookie(self._secret, key)
+            try:
+                self._write_contact(scratch, cookie)
+            except OSError as error:
+                log.warning("No Chirp for attempt %s.%s: %s", *key, error)
+                return {}
+            contact = Contact(order.chirp, key, scratch)
+            self._contacts[key] = self._by_cookie[_digest(cookie)] = contact
+        return contact.environment
+
+    def _write_contact(self, scratch: Path, cookie: str) -> None:
+        """Whole before it has its name, and nobody else's."""
+        with contextlib.suppress(FileExistsError):
+            scratch.mkdir(0o700)
+        new = scratch / f"{CONTACT}.new"
+        new.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(new, flags, 0o600), "w") as file:
+            file.write(f"{HOST} {self._port} {cookie}\n")
+        new.rename(scratch / CONTACT)
+
+    def dismiss(self, key: AttemptKey) -> None:
+        """Nothing of the attempt lives any more."""
+        contact = self._contacts.pop(key, None)
+        if contact is None:
+            return
+        del self._by_cookie[_digest(_cookie(self._secret, key))]
+        for connection in tuple(contact.connections):
+            connection.reset()
+        self._calls.remove_folder(contact.scratch)
+
+    def take_delayed(self, key: AttemptKey) -> tuple[tuple[str, str], ...]:
+        """What the attempt has set with delay since the last time."""
+        contact = self._contacts.get(key)
+        if contact is None or not contact.unsent:
+            return ()
+        unsent, contact.unsent = contact.unsent, {}
+        return tuple(unsent.values())
+
+    def delaying(self) -> list[AttemptKey]:
+        """Attempts with something to take."""
+        return [key for key, contact in self._contacts.items() if contact.unsent]
+
+    # --- connections --------------------------------------------------------------------------
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(self, self._calls, reader, writer)
+        if len(self._strangers) >= CONNECTIONS_MAX:
+            connection.reset()
+            return
+        self._strangers.add(connection)
+        try:
+            await connection.serve()
+        except (OSError, _Gone):
+            connection.reset()
+        except asyncio.CancelledError:
+            connection.reset()
+        finally:
+            self._strangers.discard(connection)
+            if connection.contact is not None:
+                connection.contact.connections.discard(connection)
+            self._calls.gone(connection.caller)
+            writer.close()
+
+    def recognise(self, connection: Connection, cookie: bytes) -> Contact | None:
+        """Whose cookie it is. Looked up by its hash, so that time tells nothing of the cookie."""
+        contact = self._by_cookie.get(_digest(cookie.decode("latin-1")))
+        if contact is None or len(contact.connections) >= CONNECTIONS_MAX:
+            return None
+        self._strangers.discard(connection)
+        contact.connections.add(connection)
+        return contact
+
+
+class _Gone(Exception):
+    """The client has closed, or took too long, in the middle of something."""
+
+
+class Connection:
+    """One connection of a job."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        calls: Calls,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.contact: Contact | None = None
+        self.caller = calls.new_caller()
+        self._proxy = proxy
+        self._calls = calls
+        self._reader = reader
+        self._writer = writer
+        self._requests = RequestReader()
+        self._descriptors = _Descriptors()
+
+    def reset(self) -> None:
+        """End it so that the client notices at once."""
+        sock = self._writer.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+    async def serve(self) -> None:
+        if not await self._authenticate():
+            return
+        while True:
+            match await self._next_event():
+                case Request() as request:
+                    await self._answer(request)
+                case Ended():
+                    return
+                case TooLong():
+                    await self._refuse_line()
+                    return
+                case _:
+                    self._say(format_code(Code.INVALID_REQUEST))
+            await self._writer.drain()
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def _next_event(self, patience: float | None = None) -> Event:
+        while (event := self._requests.next_event()) is None:
+            try:
+                async with asyncio.timeout(patience):
+                    self._requests.receive(await self._reader.read(RECEIVE_BYTES))
+            except TimeoutError:
+                raise _Gone from None
+        return event
+
+    async def _payload(self, length: int) -> bytes:
+        """The next bytes of a payload: at least `length`, and little more if there is more."""
+        pieces: list[bytes] = []
+        while length > 0:
+            event = await self._next_event(PAYLOAD_S_MAX)
+            if not isinstance(event, Payload):
+                raise _Gone
+            pieces.append(event.chunk)
+            length -= len(event.chunk)
+        return b"".join(pieces)
+
+    async def _skip(self, request: Request) -> None:
+        """Take the payload of a request that is refused."""
+        left = request.payload
+        while left > 0:
+            left -= len(await self._payload(1))
+
+    async def _authenticate(self) -> bool:
+        wrong = 0
+        deadline = time.monotonic() + COOKIE_S_MAX
+        while self.contact is None:
+            match await self._next_event(max(0.0, deadline - time.monotonic())):
+                case Request("cookie", (cookie,)):
+                    self.contact = self._proxy.recognise(self, cookie)
+                    if self.contact is None:
+                        wrong += 1
+                        if wrong == COOKIES_WRONG_MAX:
+                            raise _Gone
+                        await asyncio.sleep(COOKIE_WRONG_S)
+                    self._say(format_code(Code.NOT_AUTHENTICATED if self.contact is None else 0))
+                case Ended():
+                    return False
+                case TooLong():
+                    await self._refuse_line()
+                    return False
+                case Payload():
+                    continue
+                case Request() | Misspelled() | Blank():
+                    self._say(format_code(Code.NOT_AUTHENTICATED))
+            await self._writer.drain()
+        return True
+
+    async def _refuse_line(self) -> None:
+        self._say(format_code(Code.TOO_BIG))
+        await self._writer.drain()
+        left = DRAIN_BYTES_MAX
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while left > 0 and (data := await self._reader.read(RECEIVE_BYTES)):
+                    left -= len(data)
+        if left <= 0:
+            self.reset()
+
+    def _say(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    # --- answering ----------------------------------------------------------------------------
+
+    async def _answer(self, request: Request) -> None:
+        contact = self.contact
+        assert contact is not None
+        if not _allowed(contact.order, request):
+            await self._skip(request)
+            self._say(format_code(Code.INVALID_REQUEST))
+            return
+        if _names_descriptor(request):
+            number = self._descriptors.get(request.numbers[0], self._epoch)
+            if number < 0:
+                await self._skip(request)
+                self._say(format_code(number))
+                return
+            request = request._replace(numbers=(number, *request.numbers[1:]))
+        match request.command:
+            case "version":
+                self._say(format_code(PROTOCOL_VERSION))
+            case "whoami" | "whoareyou":
+                name = WHOAMI if request.command == "whoami" else WHOAREYOU
+                short = request.numbers[0] < len(name)
+                self._say(format_code(Code.NO_SPACE) if short else format_counted(name))
+            case "set_job_attr_delayed":
+                self._say(format_code(_set_delayed(contact, *request.words)))
+            case "get_job_attr_delayed" if known := _delayed(contact, request.words[0]):
+                self._say(format_counted(known.encode()))
+            case "putfile":
+                await self._take_file(request)
+            case "write" | "pwrite" | "swrite":
+                await self._take_payload(request)
+            case "read" | "pread" | "sread" | "getfile" | "getdir" | "getlongdir":
+                await self._give(request)
+            case command:
+                answer = await self._begin(command, request.words, request.numbers)
+                result = answer.result
+                if command == "open" and result >= 0:
+                    result = self._descriptors.add(result, self._epoch)
+                elif command == "close" and result >= 0:
+                    self._descriptors.remove(request.numbers[0])
+                self._say(format_code(result) + answer.data)
+
+    @property
+    def _epoch(self) -> int:
+        assert self.contact is not None
+        return 0 if self._calls.is_here(self.contact.order) else self._calls.epoch
+
+    def _begin(
+        self,
+        command: str,
+        words: tuple[bytes, ...] = (),
+        numbers: tuple[int, ...] = (),
+        data: bytes = b"",
+    ) -> asyncio.Future[Answer]:
+        assert self.contact is not None
+        return self._calls.begin(
+            self.contact.order, self.contact.key, self.caller, command, words, numbers, data
+        )
+
+    # --- to the job ---------------------------------------------------------------------------
+
+    async def _give(self, request: Request) -> None:
+        """An answer that is bytes, the first piece at once and the others as they come."""
+        first = await self._begin(request.command, request.words, request.numbers)
+        total, done = first.result, len(first.data)
+        self._say(format_code(total) + first.data)
+        asked: deque[asyncio.Future[Answer]] = deque()
+        ahead = done
+        while done < total:
+            while ahead < total and len(asked) < WINDOW:
+                size = min(PIECE_BYTES, total - ahead)
+                asked.append(self._begin_rest(request, first.descriptor, ahead, size))
+                ahead += size
+            await self._writer.drain()
+            piece = (await asked.popleft()).data
+            done += len(piece)
+            if len(piece) != PIECE_BYTES and done != total:
+                raise _Gone  # the file has become shorter: what was promised cannot be kept
+            self._say(piece)
+        if first.descriptor >= 0:
+            await self._begin("close", numbers=(first.descriptor,))
+
+    def _begin_rest(
+        self, request: Request, descriptor: int, done: int, size: int
+    ) -> asyncio.Future[Answer]:
+        """Ask for the piece after the first `done` bytes of an answer."""
+        match request.command, request.numbers:
+            case "read", (number, _):
+                return self._begin("read", numbers=(number, size))
+            case "pread", (number, _, offset):
+                return self._begin("pread", numbers=(number, size, offset + done))
+            case "sread", numbers:
+                return self._begin("sread", numbers=(*numbers, done))
+        return self._begin("pread", numbers=(descriptor, size, done))
+
+    # --- from the job -------------------------------------------------------------------------
+
+    async def _take_payload(self, request: Request) -> None:
+        """Pieces are written one after the other, as each may be an append."""
+        done = failed = 0
+        while True:
+            data = await self._payload(min(request.payload - done, WRITE_BYTES_MAX))
+            if not failed:
+                answer = await self._begin(
+                    request.command, numbers=_numbers_of_part(request, done, len(data)), data=data
+                )
+                failed = min(0, answer.result)
+                if failed and done:
+                    failed = done  # what has been written, as write(2) says it
+            done += len(data)
+            if done >= request.payload:
+                break
+        self._say(format_code(failed or done))
+
+    async def _take_file(self, request: Request) -> None:
+        path, (mode, length) = request.words[0], request.numbers
+        if length < 0:
+            self._say(format_code(Code.INVALID_REQUEST))
+            return
+        opened = await self._begin("open", (path, b"wct"), (mode,))
+        if opened.result < 0:
+            self._say(format_code(opened.result))
+            return
+        self._requests.expect_payload(length)
+        self._say(format_code(0))
+        await self._writer.drain()
+        under_way: deque[asyncio.Future[Answer]] = deque()
+        done = failed = 0
+        while done < length or under_way:
+            if done < length and len(under_way) < WINDOW:
+                data = await self._payload(min(length - done, PIECE_BYTES))
+                if not failed:
+                    numbers = (opened.result, len(data), done)
+                    under_way.append(self._begin("pwrite", numbers=numbers, data=data))
+                done += len(data)
+            else:
+                failed = failed or min(0, (await under_way.popleft()).result)
+        closed = await self._begin("close", numbers=(opened.result,))
+        self._say(format_code(failed or min(0, closed.result) or length))
+
+
+class _Descriptors:
+    """The numbers that a job knows its open files by, and what they are to who has them open."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, tuple[int, int]] = {}
+
+    def add(self, number: int, epoch: int) -> int:
+        own = next(own for own in range(len(self._open) + 1) if own not in self._open)
+        self._open[own] = (number, epoch)
+        return own
+
+    def get(self, own: int, epoch: int) -> int:
+        """Below 0 it is a `Code`: `OFFLINE` for one of before the link broke."""
+        number, opened = self._open.get(own, (Code.BAD_FD, epoch))
+        return number if opened == epoch else Code.OFFLINE
+
+    def remove(self, number: int) -> None:
+        own = next(own for own, (open_, _) in self._open.items() if open_ == number)
+        del self._open[own]
+
+
+def _allowed(order: ChirpOrder, request: Request) -> bool:
+    gates = order.gates
+    match request.gate:
+        case Gate.IO:
+            return gates.io
+        case Gate.UPD:
+            return gates.updates
+        case Gate.DLY:
+            return gates.delayed
+    return request.command == "version"
+
+
+def _names_descriptor(request: Request) -> bool:
+    return COMMANDS[request.command].numbers[:1] == ("fd",)
+
+
+def _numbers_of_part(request: Request, done: int, length: int) -> tuple[int, ...]:
+    """What to say of a part of a payload that begins after `done` bytes."""
+    match request.command, request.numbers:
+        case "write", (number, _):
+            return (number, length)
+        case "pwrite", (number, _, offset):
+            return (number, length, offset + done)
+    return (*request.numbers, done)
+
+
+# --- attributes with delay --------------------------------------------------------------------
+
+
+def _set_delayed(contact: Contact, name_bytes: bytes, text_bytes: bytes) -> int:
+    """Taken, or refused by a code that every client notices (decisions 6 to 8)."""
+    if len(text_bytes) > attributes.DELAYED_BYTES_MAX:
+        return Code.TOO_BIG
+    try:
+        name, text = name_bytes.decode(), canonical(text_bytes.decode())
+    except (UnicodeDecodeError, Invalid):
+        return Code.INVALID_REQUEST
+    if not is_name(name):
+        return Code.INVALID_REQUEST
+    folded = attributes.fold(name)
+    known = contact.delayed
+    if not attributes.matches_prefix(name, contact.order.prefix) or (
+        folded not in known and len(known) >= attributes.DELAYED_NAMES_MAX
+    ):
+        return Code.NOT_AUTHORIZED
+    known[folded] = contact.unsent[folded] = (name, text)
+    return 0
+
+
+def _delayed(contact: Contact, name: bytes) -> str | None:
+    known = contact.delayed.get(attributes.fold(name.decode("utf-8", "replace")))
+    return known[1] if known else None
+
+
+# --- cookies ----------------------------------------------------------------------------------
+
+
+def _cookie(secret: bytes, key: AttemptKey) -> str:
+    """31 letters, as every client's scanner takes them."""
+    digest = hmac.digest(secret, b"%d.%d" % key, "sha256")
+    number = int.from_bytes(digest)
+    letters = []
+    for _ in range(COOKIE_LETTERS):
+        number, letter = divmod(number, 26)
+        letters.append(chr(ord("a") + letter))
+    return "".join(letters)
+
+
+def _digest(cookie: str) -> bytes:
+    return hashlib.sha256(cookie.encode()).digest()
+
+
+def _restore(file: Path) -> tuple[bytes, int]:
+    """Secret and port of an earlier agent; new ones if there are none, or none to be read."""
+    try:
+        secret, port = file.read_text().split()
+        return bytes.fromhex(secret), int(port)
+    except (OSError, ValueError):
+        return secrets.token_bytes(32), 0
+
+
+def _keep(file: Path, secret: bytes, port: int) -> None:
+    new = file.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as kept:
+        kept.write(f"{secret.hex()} {port}\n")
+    new.rename(file)

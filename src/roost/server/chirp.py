@@ -1,0 +1,186 @@
+"""What running jobs ask of their submit machine: files in threads, attributes by the core.
+
+A call comes from the Chirp proxy of an agent. It is granted only while the attempt runs on that
+node and its job's gates are open, whatever the agent thinks. Files are those of the job's submit
+folder: the one it names, if it lies beneath a folder that the administrator allows, else one of
+its root job's own, made when it is first used and removed with that job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from roost.beneath import Beneath
+from roost.core import blackboard
+from roost.core.messages import ChirpOrder, EnterPhase, LogEntry, SetAttribute
+from roost.core.records import JobId, NodeId
+from roost.errors import Forbidden, Invalid, Refused, TooLarge, Unavailable
+from roost.server.engine import Engine
+from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
+from roost.wire.chirp import COMMANDS, Code, Gate
+from roost.wire.link import ChirpAnswer, ChirpCall
+
+OUTSIDE = "is not beneath any of the server's submit_roots"
+
+log = structlog.get_logger(__name__)
+
+
+class SubmitFolders:
+    """Which folder is whose."""
+
+    def __init__(self, own: Path, roots: Sequence[Path], bytes_max: int = 0) -> None:
+        """`own` holds the folders of root jobs, each of which may hold `bytes_max` (0: any number);
+        it is made when the first of them is. `roots` are the ones that jobs may name."""
+        self._own = own
+        self._roots = roots
+        self._bytes_max = bytes_max
+        self._spaces: dict[JobId, Space] = {}
+
+    def open(self, order: ChirpOrder) -> JobFiles:
+        """Raises `OSError`."""
+        if order.submit_dir:
+            folder = self._beneath_a_root(order.submit_dir)
+            space = Space(0)
+        else:
+            place = self._own / str(order.root)
+            place.mkdir(0o700, parents=True, exist_ok=True)
+            folder = Beneath.at(place)
+            space = self._spaces.setdefault(order.root, Space(self._bytes_max))
+        folder.virtual_root = order.virtual_root
+        return JobFiles(folder, FileRules(order.read_only, order.umask), space)
+
+    def _beneath_a_root(self, path: str) -> Beneath:
+        for root in self._roots:
+            if Path(path).is_relative_to(root):
+                with Beneath.at(root) as allowed:
+                    relative = Path(path).relative_to(root)
+                    return allowed.below(bytes(relative))
+        log.warning("a job's submit folder " + OUTSIDE, folder=path)
+        raise PermissionError(13, OUTSIDE, path)
+
+    def remove(self, job: JobId) -> None:
+        """Of a deleted job; blocks on the disk."""
+        self._spaces.pop(job, None)
+        shutil.rmtree(self._own / str(job), ignore_errors=True)
+
+    def has(self, job: JobId) -> bool:
+        return job in self._spaces or (self._own / str(job)).exists()
+
+
+class Desk:
+    """Answers the calls of all agents."""
+
+    def __init__(self, engine: Callable[[], Engine], folders: SubmitFolders) -> None:
+        self._engine = engine
+        self._folders = folders
+        self._lanes = FileLanes()
+
+    def close(self) -> None:
+        self._lanes.close()
+
+    def take(
+        self, node: NodeId, session: int, call: ChirpCall, say: Callable[[ChirpAnswer], None]
+    ) -> None:
+        """`say` is called once, on this loop; for files in the order of the caller's calls."""
+
+        def reply(answer: Answer) -> None:
+            say(ChirpAnswer(call.call, answer.result, answer.data, answer.descriptor))
+
+        order = self._order(node, call)
+        form = COMMANDS.get(call.command)
+        if order is None:
+            reply(Answer(Code.NOT_AUTHORIZED))
+        elif form is None or not _open(order, form.gate):
+            reply(Answer(Code.INVALID_REQUEST))
+        elif form.gate is Gate.IO:
+            loop = asyncio.get_running_loop()
+            self._lanes.run(
+                (session, call.caller),
+                lambda: self._folders.open(order),
+                call.command,
+                call.words,
+                call.numbers,
+                call.data,
+                lambda answer: _on_loop(loop, reply, answer),
+            )
+        else:
+            self._take_attribute(node, call, reply)
+
+    def gone(self, session: int, caller: int) -> None:
+        self._lanes.close_lane((session, caller))
+
+    def forget(self, job: JobId) -> None:
+        """A job was deleted: its folder goes with it."""
+        if self._folders.has(job):
+            self._lanes.do(lambda: self._folders.remove(job))
+
+    def _order(self, node: NodeId, call: ChirpCall) -> ChirpOrder | None:
+        farm = self._engine().farm
+        attempt = farm.attempts.get((call.job, call.number))
+        if attempt is None or node not in attempt.nodes:
+            return None
+        return farm.chirp_order(farm.jobs[call.job])
+
+    def _take_attribute(
+        self, node: NodeId, call: ChirpCall, reply: Callable[[Answer], None]
+    ) -> None:
+        engine = self._engine()
+        try:
+            words = [word.decode() for word in call.words]
+        except UnicodeDecodeError:
+            reply(Answer(Code.INVALID_REQUEST))
+            return
+
+        def done(_: object, refusal: Refused | None) -> None:
+            reply(Answer(0 if refusal is None else _code(refusal)))
+
+        match call.command, words:
+            case "get_job_attr", [name]:
+                text = blackboard.value_of(engine.farm, call.job, name)
+                reply(_text("UNDEFINED" if text is None else text))
+            case "get_job_attr_delayed", [name]:
+                text = blackboard.value_of(engine.farm, call.job, name)
+                reply(Answer(Code.DOESNT_EXIST) if text is None else _text(text))
+            case "set_job_attr", [name, text]:
+                engine.tell(SetAttribute(node, call.job, call.number, name, text), done)
+            case "ulog", [text]:
+                engine.tell(LogEntry(node, call.job, call.number, text), done)
+            case "phase", [phase]:
+                engine.tell(EnterPhase(node, call.job, call.number, phase), done)
+            case _:  # `constrain`: a job's requirements are its conditions (decision 18)
+                reply(Answer(Code.INVALID_REQUEST))
+
+
+def _open(order: ChirpOrder, gate: Gate) -> bool:
+    gates = order.gates
+    return {Gate.IO: gates.io, Gate.UPD: gates.updates, Gate.DLY: gates.delayed}.get(gate, True)
+
+
+def _text(text: str) -> Answer:
+    data = text.encode()
+    return Answer(len(data), data)
+
+
+def _code(refusal: Refused) -> Code:
+    match refusal:
+        case Forbidden():
+            return Code.NOT_AUTHORIZED
+        case TooLarge():
+            return Code.TOO_BIG
+        case Invalid():
+            return Code.INVALID_REQUEST
+        case Unavailable():
+            return Code.OFFLINE
+    return Code.NOT_AUTHORIZED
+
+
+def _on_loop(
+    loop: asyncio.AbstractEventLoop, reply: Callable[[Answer], None], answer: Answer
+) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(reply, answer)

@@ -1,0 +1,530 @@
+"""What Chirp does with the files of a job: every operation, on one folder and its descriptors.
+
+`JobFiles` is one connection's view: it takes a command of `wire.chirp.COMMANDS` and gives an
+`Answer`, with Chirp's numbers for failures; it never raises what the disk does. `FileLanes` runs
+commands in threads, those of one connection one after the other. The server does this for jobs
+whose folder is with it, the agent for folders that it sees itself: the same code and confinement.
+
+No piece of data is larger than `PIECE_BYTES`: an answer that is longer says how long it will be
+(`Answer.result`), brings its first piece, and the asker goes on from there, by the same command
+with the bytes it has as a last number, or by `pread` on the descriptor that came with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from roost.beneath import Beneath, statfs_of
+from roost.wire.chirp import Code, code_of_errno, format_numbers
+
+PIECE_BYTES = 256 * 1024
+WRITE_BYTES_MAX = 1024 * 1024
+"""What is written at once, and so whole among other appends to the same file."""
+DESCRIPTORS_MAX = 256
+"""Of one connection."""
+THREADS = 4
+_FOLDER_BYTES_UNKNOWN = -1
+
+
+class FileRules(Struct, frozen=True):
+    """What the farm's administrator allows."""
+
+    read_only: bool = False
+    umask: int = 0o022
+    """Bits that no file or folder made here gets."""
+
+
+class Answer(NamedTuple):
+    """`result` below 0 is a `Code`. With data it is how many bytes the whole answer has."""
+
+    result: int
+    data: bytes = b""
+    descriptor: int = -1
+    """Where the rest of the data is, for `pread`; the asker closes it."""
+
+
+def stat_numbers(status: os.stat_result) -> bytes:
+    """The line of 13 numbers."""
+    return format_numbers(
+        (
+            status.st_dev, status.st_ino, status.st_mode, status.st_nlink, status.st_uid,
+            status.st_gid, status.st_rdev, status.st_size, status.st_blksize, status.st_blocks,
+            int(status.st_atime), int(status.st_mtime), int(status.st_ctime),
+        )
+    )  # fmt: skip
+
+
+def open_flags(letters: bytes) -> int:
+    """A bag of letters; unknown ones mean nothing, and without `w` it is read-only (Chirp §2.7)."""
+    if b"w" not in letters:
+        flags = os.O_RDONLY
+    else:
+        flags = os.O_RDWR if b"r" in letters else os.O_WRONLY
+    for letter, flag in (
+        (b"c", os.O_CREAT),
+        (b"t", os.O_TRUNC),
+        (b"x", os.O_EXCL),
+        (b"a", os.O_APPEND),
+    ):
+        if letter in letters:
+            flags |= flag
+    if flags & os.O_EXCL and not flags & os.O_CREAT:
+        raise OSError(errno.EINVAL, "x without c")
+    return flags
+
+
+class Space:
+    """How much a folder holds, counted while it is written to and measured when that seems full."""
+
+    def __init__(self, bytes_max: int) -> None:
+        """0 is no limit."""
+        self._bytes_max = bytes_max
+        self._used = _FOLDER_BYTES_UNKNOWN
+        self._lock = threading.Lock()
+
+    @property
+    def limited(self) -> bool:
+        return self._bytes_max > 0
+
+    def take(self, folder: Beneath, growth: int) -> None:
+        """Raises `OSError` with ENOSPC."""
+        if not self._bytes_max or growth <= 0:
+            return
+        with self._lock:
+            if self._used < 0 or self._used + growth > self._bytes_max:
+                self._used = _size_of(folder)
+            if self._used + growth > self._bytes_max:
+                raise OSError(errno.ENOSPC, "the folder may not hold more")
+            self._used += growth
+
+
+def _size_of(folder: Beneath) -> int:
+    total = 0
+    top = folder.open(b".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for _, _, names, here in os.fwalk(b".", dir_fd=top):
+            for name in names:
+                try:
+                    total += os.stat(name, dir_fd=here, follow_symlinks=False).st_size
+                except OSError:
+                    continue
+    finally:
+        os.close(top)
+    return total
+
+
+class JobFiles:
+    """The files of a job for one connection. Not for two threads at once; close it."""
+
+    def __init__(self, folder: Beneath, rules: FileRules, space: Space) -> None:
+        """Takes the folder over."""
+        self._folder = folder
+        self._rules = rules
+        self._space = space
+        self._open: dict[int, int] = {}
+
+    def close(self) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+        self._folder.close()
+
+    def run(
+        self, command: str, words: Sequence[bytes], numbers: Sequence[int], data: bytes = b""
+    ) -> Answer:
+        """One command that has passed its gate. `data` is what is to be written."""
+        try:
+            if command in _WRITING and self._rules.read_only:
+                return Answer(Code.NOT_AUTHORIZED)
+            do = getattr(self, f"_do_{command}")
+            payload = {"data": data} if command in _WITH_DATA else {}
+            answer = do(*words, *numbers, **payload)
+            return Answer(0) if answer is None else answer
+        except OSError as error:
+            return Answer(code_of_errno(error.errno))
+        except (OverflowError, ValueError):  # numbers that the system does not take
+            return Answer(Code.INVALID_REQUEST)
+        except MemoryError:
+            return Answer(Code.NO_MEMORY)
+
+    # --- descriptors --------------------------------------------------------------------------
+
+    def _keep(self, descriptor: int) -> int:
+        if len(self._open) >= DESCRIPTORS_MAX:
+            os.close(descriptor)
+            raise OSError(errno.EMFILE, "too many open files")
+        number = next(number for number in range(DESCRIPTORS_MAX) if number not in self._open)
+        self._open[number] = descriptor
+        return number
+
+    def _descriptor(self, number: int) -> int:
+        descriptor = self._open.get(number)
+        if descriptor is None:
+            raise OSError(errno.EBADF, "no such descriptor")
+        return descriptor
+
+    def _do_open(self, path: bytes, letters: bytes, mode: int) -> Answer:
+        flags = open_flags(letters)
+        if self._rules.read_only and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
+            return Answer(Code.NOT_AUTHORIZED)
+        number = self._keep(self._folder.open(path, flags, mode & ~self._rules.umask))
+        return Answer(number, stat_numbers(os.fstat(self._open[number])))
+
+    def _do_close(self, number: int) -> None:
+        os.close(self._descriptor(number))
+        del self._open[number]
+
+    def _do_fsync(self, number: int) -> None:
+        os.fsync(self._descriptor(number))
+
+    def _do_lseek(self, number: int, offset: int, whence: int) -> Answer:
+        if whence not in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END):
+            return Answer(Code.INVALID_REQUEST)
+        return Answer(os.lseek(self._descriptor(number), offset, whence))
+
+    def _do_fstat(self, number: int) -> Answer:
+        return Answer(0, stat_numbers(os.fstat(self._descriptor(number))))
+
+    def _do_fstatfs(self, number: int) -> Answer:
+        return Answer(0, format_numbers(statfs_of(self._descriptor(number))))
+
+    def _do_fchmod(self, number: int, mode: int) -> None:
+        os.fchmod(self._descriptor(number), mode & 0o777)
+
+    def _do_fchown(self, number: int, uid: int, gid: int) -> None:
+        _check_owner(uid, gid)
+        os.fchown(self._descriptor(number), uid, gid)
+
+    def _do_ftruncate(self, number: int, length: int) -> None:
+        descriptor = self._descriptor(number)
+        self._space.take(self._folder, length - os.fstat(descriptor).st_size)
+        os.ftruncate(descriptor, length)
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def _do_read(self, number: int, length: int) -> Answer:
+        descriptor = self._descriptor(number)
+        at = _position(descriptor)
+        data = os.read(descriptor, _piece(length))
+        return Answer(_promised(descriptor, at, length, data), data)
+
+    def _do_pread(self, number: int, length: int, offset: int) -> Answer:
+        descriptor = self._descriptor(number)
+        data = os.pread(descriptor, _piece(length), offset)
+        return Answer(_promised(descriptor, offset, length, data), data)
+
+    def _do_sread(
+        self, number: int, length: int, offset: int, stride: int, skip: int, done: int = 0
+    ) -> Answer:
+        descriptor = self._descriptor(number)
+        _check_strides(length, offset, stride, skip)
+        status = os.fstat(descriptor)
+        total = _strided_length(length, offset, stride, skip, status.st_size)
+        pieces = []
+        size = 0
+        while size < PIECE_BYTES and done < total:
+            turn, within = divmod(done, stride)
+            wanted = min(stride - within, total - done, PIECE_BYTES - size)
+            piece = os.pread(descriptor, wanted, offset + turn * skip + within)
+            pieces.append(piece)
+            done += len(piece)
+            size += len(piece)
+            if len(piece) < wanted:
+                break
+        return Answer(total, b"".join(pieces))
+
+    def _do_getfile(self, path: bytes) -> Answer:
+        descriptor = self._folder.open(path, os.O_RDONLY)
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                return Answer(Code.IS_DIR)
+            data = os.pread(descriptor, min(PIECE_BYTES, status.st_size), 0)
+            if len(data) == status.st_size:
+                return Answer(len(data), data)
+            rest = self._keep(os.dup(descriptor))
+            return Answer(status.st_size, data, rest)
+        finally:
+            os.close(descriptor)
+
+    def _do_getdir(self, path: bytes) -> Answer:
+        names = [name + b"\n" for name in self._folder.names(path)]
+        return self._long_answer(b"".join(names) + b"\n")
+
+    def _do_getlongdir(self, path: bytes) -> Answer:
+        lines = [name + b"\n" + stat_numbers(status) for name, status in self._folder.entries(path)]
+        return self._long_answer(b"".join(lines) + b"\n")
+
+    def _long_answer(self, data: bytes) -> Answer:
+        """What does not fit into one piece is kept in a file without a name."""
+        if len(data) <= PIECE_BYTES:
+            return Answer(len(data), data)
+        descriptor = os.memfd_create("listing")
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        return Answer(len(data), data[:PIECE_BYTES], self._keep(descriptor))
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def _do_write(self, number: int, _: int, *, data: bytes) -> Answer:
+        descriptor = self._descriptor(number)
+        self._take_space(descriptor, _position(descriptor), len(data))
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        return Answer(len(data))
+
+    def _do_pwrite(self, number: int, _: int, offset: int, *, data: bytes) -> Answer:
+        descriptor = self._descriptor(number)
+        self._take_space(descriptor, offset, len(data))
+        return Answer(_write_at(descriptor, data, offset))
+
+    def _do_swrite(
+        self,
+        number: int,
+        length: int,
+        offset: int,
+        stride: int,
+        skip: int,
+        before: int = 0,
+        *,
+        data: bytes,
+    ) -> Answer:
+        descriptor = self._descriptor(number)
+        _check_strides(length, offset, stride, skip)
+        view = memoryview(data)
+        done = 0
+        while done < len(view):
+            turn, within = divmod(before + done, stride)
+            place = offset + turn * skip + within
+            part = view[done : done + stride - within]
+            self._take_space(descriptor, place, len(part))
+            done += _write_at(descriptor, part, place)
+        return Answer(done)
+
+    def _take_space(self, descriptor: int, at: int, length: int) -> None:
+        if self._space.limited and length:
+            size = os.fstat(descriptor).st_size
+            appending = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND
+            self._space.take(self._folder, (size if appending else at) + length - size)
+
+    def _do_truncate(self, path: bytes, length: int) -> None:
+        growth = length - self._folder.stat(path).st_size
+        self._space.take(self._folder, growth)
+        self._folder.truncate(path, length)
+
+    # --- names --------------------------------------------------------------------------------
+
+    def _do_stat(self, path: bytes) -> Answer:
+        return Answer(0, stat_numbers(self._folder.stat(path)))
+
+    def _do_lstat(self, path: bytes) -> Answer:
+        return Answer(0, stat_numbers(self._folder.lstat(path)))
+
+    def _do_statfs(self, path: bytes) -> Answer:
+        return Answer(0, format_numbers(self._folder.statfs(path)))
+
+    def _do_access(self, path: bytes, mode: int) -> None:
+        if mode & ~7:
+            raise OSError(errno.EINVAL, "no such right")
+        if mode & 2 and self._rules.read_only:
+            raise OSError(errno.EROFS, "read-only")
+        self._folder.access(path, mode)
+
+    def _do_chmod(self, path: bytes, mode: int) -> None:
+        self._folder.chmod(path, mode)
+
+    def _do_chown(self, path: bytes, uid: int, gid: int) -> None:
+        _check_owner(uid, gid)
+        self._folder.chown(path, uid, gid)
+
+    def _do_lchown(self, path: bytes, uid: int, gid: int) -> None:
+        _check_owner(uid, gid)
+        self._folder.lchown(path, uid, gid)
+
+    def _do_utime(self, path: bytes, accessed: int, modified: int) -> None:
+        self._folder.utime(path, accessed, modified)
+
+    def _do_unlink(self, path: bytes) -> None:
+        self._folder.unlink(path)
+
+    def _do_rmdir(self, path: bytes) -> None:
+        self._folder.rmdir(path)
+
+    def _do_rmall(self, path: bytes) -> None:
+        self._folder.remove_all(path)
+
+    def _do_mkdir(self, path: bytes, mode: int) -> None:
+        self._folder.mkdir(path, mode & ~self._rules.umask)
+
+    def _do_rename(self, old: bytes, new: bytes) -> None:
+        self._folder.rename(old, new)
+
+    def _do_link(self, old: bytes, new: bytes) -> None:
+        self._folder.link(old, new)
+
+    def _do_symlink(self, target: bytes, new: bytes) -> None:
+        self._folder.symlink(target, new)
+
+    def _do_readlink(self, path: bytes, length: int) -> Answer:
+        if length <= 0:
+            return Answer(Code.INVALID_REQUEST)
+        target = self._folder.readlink(path)[:length]
+        return Answer(len(target), target)
+
+    def _do_lookup(self, path: bytes) -> Answer:
+        url = b"remote:" + self._folder.absolute(path)
+        return Answer(len(url), url)
+
+
+_WRITING = frozenset((
+    "write", "pwrite", "swrite", "ftruncate", "fchmod", "fchown", "truncate", "chmod", "chown",
+    "lchown", "utime", "unlink", "rmdir", "rmall", "mkdir", "rename", "link", "symlink",
+))  # fmt: skip
+_WITH_DATA = frozenset(("write", "pwrite", "swrite"))
+
+
+def _piece(length: int) -> int:
+    if length < 0:
+        raise OSError(errno.EINVAL, "a length below 0")
+    return min(length, PIECE_BYTES)
+
+
+def _position(descriptor: int) -> int:
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_CUR)
+    except OSError:  # a pipe has none
+        return 0
+
+
+def _promised(descriptor: int, at: int, length: int, data: bytes) -> int:
+    """How much of what was asked for there is, the first piece included."""
+    if len(data) < PIECE_BYTES:
+        return len(data)
+    size = os.fstat(descriptor).st_size
+    return max(len(data), min(length, size - at))
+
+
+def _write_at(descriptor: int, data: bytes | memoryview, offset: int) -> int:
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        offset += written
+        rest = rest[written:]
+    return len(data)
+
+
+def _check_strides(length: int, offset: int, stride: int, skip: int) -> None:
+    if length < 0 or offset < 0 or stride <= 0 or skip < 0:
+        raise OSError(errno.EINVAL, "no such strides")
+
+
+def _strided_length(length: int, offset: int, stride: int, skip: int, size: int) -> int:
+    """Bytes of `length` that lie before the first place where the file ends."""
+    if skip == 0:
+        return length if offset + stride <= size else min(length, max(0, size - offset))
+    whole = max(0, (size - stride - offset) // skip + 1)
+    return min(length, whole * stride + max(0, min(stride, size - offset - whole * skip)))
+
+
+def _check_owner(uid: int, gid: int) -> None:
+    """Only to whom it belongs already: nobody gives files away (spec §8)."""
+    if uid not in (-1, os.geteuid()) or gid not in (-1, os.getegid(), *os.getgroups()):
+        raise OSError(errno.EPERM, "files are not given away")
+
+
+# --- threads ----------------------------------------------------------------------------------
+
+
+class _Lane:
+    def __init__(self, make: Callable[[], JobFiles]) -> None:
+        self.make = make
+        self.files: JobFiles | None = None
+        self.failure: Answer | None = None
+        self.waiting: deque[Callable[[_Lane], None]] = deque()
+        self.busy = False
+
+
+class FileLanes:
+    """Runs commands in threads: those of one lane in order, without waiting for other lanes."""
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="job-files")
+        self._lanes: dict[Hashable, _Lane] = {}
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        lane: Hashable,
+        make: Callable[[], JobFiles],
+        command: str,
+        words: Sequence[bytes],
+        numbers: Sequence[int],
+        data: bytes,
+        answer: Callable[[Answer], None],
+    ) -> None:
+        """`make` opens the files when the lane is new; `answer` is called in the thread."""
+
+        def work(place: _Lane) -> None:
+            if place.files is None and place.failure is None:
+                try:
+                    place.files = place.make()
+                except OSError as error:
+                    place.failure = Answer(code_of_errno(error.errno))
+            if place.files is None:
+                assert place.failure is not None
+                answer(place.failure)
+            else:
+                answer(place.files.run(command, words, numbers, data))
+
+        with self._lock:
+            place = self._lanes.get(lane)
+            if place is None:
+                place = self._lanes[lane] = _Lane(make)
+            self._add(place, work)
+
+    def close_lane(self, lane: Hashable) -> None:
+        """After what it still has to do, its descriptors are closed."""
+
+        def work(place: _Lane) -> None:
+            if place.files is not None:
+                place.files.close()
+
+        with self._lock:
+            place = self._lanes.pop(lane, None)
+            if place is not None:
+                self._add(place, work)
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Anything else that waits for the disk."""
+        self._threads.submit(work)
+
+    def close(self) -> None:
+        for lane in list(self._lanes):
+            self.close_lane(lane)
+        self._threads.shutdown()
+
+    def _add(self, place: _Lane, work: Callable[[_Lane], None]) -> None:
+        place.waiting.append(work)
+        if not place.busy:
+            place.busy = True
+            self._threads.submit(self._drain, place)
+
+    def _drain(self, place: _Lane) -> None:
+        while True:
+            with self._lock:
+                if not place.waiting:
+                    place.busy = False
+                    return
+                work = place.waiting.popleft()
+            work(place)
