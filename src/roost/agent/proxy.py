@@ -167,7 +167,7 @@ class Proxy:
         new = scratch / f"{CONTACT}.new"
         new.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(new, flags, 0o600), "w") as file:
+        with os.fdopen(os.open(new, flags, 0o600), "w") as file:
             file.write(f"{HOST} {self._port} {cookie}\n")
         new.rename(scratch / CONTACT)
 
@@ -584,6 +584,6 @@ def _restore(file: Path) -> tuple[bytes, int]:
 def _keep(file: Path, secret: bytes, port: int) -> None:
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as kept:
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as kept:
         kept.write(f"{secret.hex()} {port}\n")
     new.rename(file)
