@@ -48,7 +48,7 @@ class Process:
         self._turn = 0
         for _ in range(random.randint(0, 3)):
             machine.world.after(random.randint(0, life), self._write)
-        for _ in range(random.choice((0, 0, 1, 5))):
+        for _ in range(random.choice((0, 1, 5, 20))):
             machine.world.after(random.randint(0, life), self._speak)
         self._go_on()
 

@@ -44,8 +44,9 @@ def value_of(farm: State, job_id: JobId, name: str) -> str | None:
     changed = farm.attributes.get(job_id)
     if changed and (attribute := changed.get(fold(name))) is not None:
         return attribute.text
-    if job.spec.attributes and (text := attributes.find(job.spec.attributes, name)) is not None:
-        return text
+    submitted = job.spec.attributes
+    if submitted and (spelled := attributes.spelled(submitted, name)) is not None:
+        return submitted[spelled]
     compute = _STANDARD.get(fold(name))
     return compute(farm, job) if compute else None
 
@@ -58,7 +59,7 @@ def all_of(farm: State, job_id: JobId) -> dict[str, str]:
     found = {one.name: one.text for one in farm.own_attributes(job).values()}
     for name in STANDARD:
         text = value_of(farm, job_id, name)
-        if text is not None and attributes.find(found, name) is None:
+        if text is not None and attributes.spelled(found, name) is None:
             found[name] = text
     return found
 

@@ -406,7 +406,8 @@ class State:
             if (count - 1) % step == 0:
                 point = AttributePoint(job.id, key, count - 1, self.now, float(number))
                 self._changes.points.append(point)
-        attribute = Attribute(job.id, before.name if before else name, text, self.now, count)
+        name = before.name if before else attributes.spelled(job.spec.attributes, name) or name
+        attribute = Attribute(job.id, name, text, self.now, count)
         known[key] = self._changed_attributes[job.id, key] = attribute
 
     def _chirp_order(self, job: Job) -> ChirpOrder | None:
