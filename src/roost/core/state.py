@@ -100,6 +100,8 @@ class State:
         self.board = Board()
         self.attributes: dict[JobId, dict[str, Attribute]] = {}
         """By folded name: what was set since the job was submitted. Most jobs have no entry."""
+        self.entries: dict[AttemptKey, int] = {}
+        """How much live attempts have added to their jobs' stories. Most have no entry."""
         self.node_names: dict[tuple[str, str], NodeId] = {}
         self.next_job_id = 1
         self.next_node_id = 1
@@ -350,9 +352,10 @@ class State:
         if isinstance(command, dict):
             command = command[self.nodes[attempt.nodes[0]].facts.operating_system]
         hosts = ",".join(self.nodes[node].facts.hostname for node in attempt.nodes)
+        root = self.tree.root_of(job.id)
         environment = {
             "JOBID": str(job.id),
-            "ROOTJOBID": str(self.tree.root_of(job.id)),
+            "ROOTJOBID": str(root),
             "HQHOSTS": hosts,
             **spec.environment,
         }
@@ -378,7 +381,7 @@ class State:
             cwd=spec.cwd,
             cpus=spec.cpus,
             max_time_ms=spec.max_time_ms,
-            chirp=self._chirp_order(job),
+            chirp=self._chirp_order(job, root),
             on_cancel=spec.on_cancel,
             on_error=spec.on_error,
             on_success=spec.on_success,
@@ -410,7 +413,7 @@ class State:
         attribute = Attribute(job.id, name, text, self.now, count)
         known[key] = self._changed_attributes[job.id, key] = attribute
 
-    def _chirp_order(self, job: Job) -> ChirpOrder | None:
+    def _chirp_order(self, job: Job, root: JobId) -> ChirpOrder | None:
         rules = self.rules.chirp
         own = self.own_attributes(job) if job.spec.attributes or job.id in self.attributes else {}
         gates = attributes.gates(own, rules)
@@ -420,7 +423,7 @@ class State:
             gates,
             job.spec.submitted_by,
             job.spec.submit_dir,
-            self.tree.root_of(job.id),
+            root,
             rules.delayed_prefix,
             attributes.wish(own, "WantVirtualRoot", False),
         )
@@ -455,6 +458,7 @@ class State:
             self.attempts.pop(key), ended_at=self.now, cause=cause, exit_code=exit_code, text=text
         )
         self._changed_attempts[key] = attempt
+        self.entries.pop(key, None)
         _, need = self.floor.uses[attempt.nodes[0]].attempts[key]
         self.floor.give_back(need, attempt.nodes)
         for node in attempt.nodes:
