@@ -17,7 +17,7 @@ were; a submission is never sent twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -181,6 +181,18 @@ class Remote:
         """Show or hide `JobDetail.blocked_warning`. Raises `errors.NotFound`."""
         body = msgspec.json.encode(rest.BlockedWarning(shown))
         self._send("PUT", f"/jobs/{job_id}/blocked-warning", rest.Done, body=body)
+
+    def attributes(self, job_id: int) -> list[rest.JobAttribute]:
+        """A job's own attributes, numbers with their history. Raises `errors.NotFound`."""
+        return self._send("GET", f"/jobs/{job_id}/attributes", rest.JobAttributes).attributes
+
+    def set_attributes(self, job_id: int, values: Mapping[str, Any]) -> None:
+        """Set attributes of a job, all of these or none; see `rest.JobAttribute` for values.
+
+        Raises `errors.NotFound`, `Forbidden` for what cannot be set, `Invalid`, `TooLarge`.
+        """
+        body = self._encoded({"attributes": dict(values)})
+        self._send("PATCH", f"/jobs/{job_id}/attributes", rest.Done, body=body)
 
     def output(self, job_id: int, offset: int = 0, *, last: int | None = None) -> bytes:
         """The output log stored so far, from `offset` on, or its `last` bytes."""

@@ -29,6 +29,7 @@ from roost.core.messages import (
     RemoveThreads,
     RescheduleJobs,
     ResumeJobs,
+    SetAttributes,
     SetAvailability,
     SetBlockedWarning,
     SetConditions,
@@ -38,7 +39,7 @@ from roost.core.messages import (
     SetResource,
 )
 from roost.core.records import Attempt, AvailabilityRule, Condition, Group, Note
-from roost.errors import Conflict, Unavailable
+from roost.errors import Conflict, Forbidden, Unavailable
 from roost.gateway import ThreadView
 from roost.wire import rest
 
@@ -125,6 +126,7 @@ async def test_a_job_is_shown_with_everything(farm: Any, http: httpx2.AsyncClien
     assert job.events[0].message == "submitted"
     assert job.attempts[0].cause == "exited"
     assert job.reasons[0] == rest.JobReason("No node is free.", [1])
+    assert job.attributes == {"Loss": 0.5, "Stage": "a b", "Twice": {"expr": "Loss * 2"}}
     assert refusal(await http.get(f"{JOBS}/8"))[0] == 404
     assert refusal(await http.get(f"{JOBS}/{10**30}"))[0] == 404
 
@@ -133,6 +135,35 @@ async def test_reasons(farm: Any, http: httpx2.AsyncClient) -> None:
     farm.add_rich_job(7)
     reasons = (await http.get(f"{JOBS}/7/reasons")).json()["reasons"]
     assert reasons[1] == {"text": "It is late.", "nodes": []}
+
+
+async def test_attributes_have_values_texts_and_history(
+    farm: Any, http: httpx2.AsyncClient
+) -> None:
+    farm.add_rich_job(7)
+    answer = (await http.get(f"{JOBS}/7/attributes")).content
+    loss, stage, twice = msgspec.json.decode(answer, type=rest.JobAttributes).attributes
+    assert (loss.name, loss.value, loss.text, loss.set_at) == ("Loss", 0.5, "0.5", NOW)
+    assert loss.history == [(NOW, 2.0), (NOW - 1, 2.0), (NOW, 0.5)]
+    assert (stage.value, stage.text, stage.history) == ("a b", '"a b"', [])
+    assert (twice.value, twice.text) == ({"expr": "Loss * 2"}, "Loss * 2")
+    assert refusal(await http.get(f"{JOBS}/8/attributes"))[0] == 404
+
+
+async def test_attributes_are_set_together(farm: Any, http: httpx2.AsyncClient) -> None:
+    path = f"{JOBS}/7/attributes"
+    values = {"A": 1, "B": "x y", "C": {"expr": " A  + 1"}, "D": None, "E": [1, "b"], "F": True}
+    assert (await http.patch(path, json={"attributes": values})).json() == {"done": True}
+    texts = {
+        "A": "1", "B": '"x y"', "C": "A  + 1", "D": "UNDEFINED", "E": '{ 1,"b" }', "F": "true",
+    }  # fmt: skip
+    assert farm.asked == [SetAttributes(7, texts)]
+    for bad in ({"A": {"expr": "1 +"}}, {"A": {"x": 1}}, {"A": {"expr": 1}}, ["A"]):
+        assert refusal(await http.patch(path, json={"attributes": bad}))[0] == 400
+    big = {"A": "x" * (64 * 1024)}
+    assert refusal(await http.patch(path, json={"attributes": big}))[0] == 413
+    farm.failure = Forbidden("The attribute Owner cannot be set.")
+    assert refusal(await http.patch(path, json={"attributes": {"Owner": "me"}}))[0] == 403
 
 
 @pytest.mark.parametrize(

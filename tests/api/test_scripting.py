@@ -21,6 +21,7 @@ from roost.core.messages import (
     RemoveNode,
     RescheduleJobs,
     ResumeJobs,
+    SetAttributes,
     SetConditions,
     SetNodeDisabled,
     SetPriority,
@@ -232,6 +233,25 @@ def test_actions_reach_the_farm(farm: Any, client: roost.Farm) -> None:
         SetConditions(3, ()),
         AddNote("slow", job=3),
     ]
+
+
+def test_attributes_are_read_with_the_job_and_set_by_name(farm: Any, client: roost.Farm) -> None:
+    farm.add_rich_job(7)
+    job = client.job(7)
+    assert job.attributes == {"Loss": 0.5, "Stage": "a b", "Twice": {"expr": "Loss * 2"}}
+    job.set_attribute("Rating", 3)
+    job.set_attribute("Late", {"expr": "Loss > 1"})
+    assert farm.asked == [SetAttributes(7, {"Rating": "3"}), SetAttributes(7, {"Late": "Loss > 1"})]
+    history = job.attribute_history("loss")
+    assert [value for _, value in history] == [2.0, 2.0, 0.5]
+    assert all(at.tzinfo is not None for at, _ in history)
+    assert job.attribute_history("Stage") == job.attribute_history("nothing") == []
+
+
+def test_a_job_is_submitted_with_attributes(farm: Any, client: roost.Farm) -> None:
+    client.submit("true", attributes={"Num": 3}, submit_dir=Path("/shots"))
+    spec = farm.asked[-1].jobs[0].spec
+    assert (spec.attributes, spec.submit_dir) == ({"Num": "3"}, "/shots")
 
 
 def test_notes_of_a_job_are_in_one_list(farm: Any, client: roost.Farm) -> None:

@@ -100,6 +100,7 @@ class FakeFarm:
         self.log = b""
         self.permitted = ["tiny:a"]
         self.threads: list[rest.NoteThread] = []
+        self.attribute_list: list[rest.JobAttribute] = []
         self.down = False
 
     def __enter__(self) -> FakeFarm:
@@ -198,6 +199,13 @@ class FakeFarm:
 
     def remove_thread(self, number: int) -> None:
         self.arranged.append(("remove thread", number))
+
+    def attributes(self, number: int) -> list[rest.JobAttribute]:
+        self.job(number)
+        return self.attribute_list
+
+    def set_attributes(self, number: int, values: dict[str, Any]) -> None:
+        self.arranged.append(("attributes", number, values))
 
     def errors(self) -> rest.FarmErrors:
         return rest.FarmErrors(1, [rest.FarmError(at=2_000, text="Oops.")])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from roost.cli.submitting import apply_options
+from roost.errors import Invalid
 
 
 def test_words_are_quoted_and_a_single_one_is_a_line_for_the_shell(farm: Any, run: Any) -> None:
@@ -33,6 +34,21 @@ def test_options_that_were_given_say_what_the_job_is_like() -> None:
         "environment": {"A": "1", "B": "x=y", "C": ""},
         "tags": ["single"],
     }
+
+
+def test_attributes_are_literals_texts_or_expressions() -> None:
+    spec: dict[str, Any] = {"attributes": {"Old": 1}}
+    given = ["A=7", "B=2.5", "C=true", 'D="7"', "E=some words", "F:=A + 1", "G=x=y", "H="]
+    apply_options(spec, attributes=given, submit_dir="/shots")
+    assert spec == {
+        "attributes": {
+            "Old": 1, "A": 7, "B": 2.5, "C": True, "D": "7", "E": "some words",
+            "F": {"expr": "A + 1"}, "G": "x=y", "H": "",
+        },
+        "submitDir": "/shots",
+    }  # fmt: skip
+    with pytest.raises(Invalid):
+        apply_options(spec, attributes=["A"])
 
 
 def test_the_id_is_all_there_is_on_standard_output(farm: Any, run: Any) -> None:

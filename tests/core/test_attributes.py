@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from play import Play
 
-from roost.core import attributes, jobspec
+from roost.core import attributes, blackboard, jobspec
 from roost.core import messages as m
 from roost.core.attributes import POINTS_MAX, ChirpRules, gates, matches_prefix, stride
 from roost.core.blackboard import ENTRY_BYTES_MAX, all_of, entry, value_of
@@ -54,7 +54,7 @@ def test_the_specification_gives_attributes_that_the_job_may_change(play: Play) 
     assert not play.farm.attributes
     play.sets(JOB, "stage", '"second"')
     assert value(play, "Stage") == '"second"'
-    assert len(play.farm.attributes[JOB]) == 1
+    assert [one.name for one in play.farm.attributes[JOB].values()] == ["Stage"]
 
 
 def test_text_is_kept_in_one_form(play: Play) -> None:
@@ -340,6 +340,27 @@ def test_the_output_phase_holds_for_the_attempt_that_entered_it(play: Play) -> N
     play.reschedule(JOB)
     assert play.status(JOB) == "running"
     assert value(play, "JobTransferringOutput") == "false"
+
+
+def test_a_run_that_floods_the_story_is_stopped_and_the_next_may_write(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blackboard, "ENTRIES_MAX", 3)
+    for number in range(2):
+        play.send(m.LogEntry(play.node_ids["box"], JOB, 1, f"line {number}"))
+    for text in ('"a"', '"b"', '"c"'):
+        play.sets(JOB, "Stage", text)
+    assert (len(told(play)), value(play, "Stage")) == (1, '"c"')
+    for late in (m.LogEntry, m.EnterPhase):
+        with pytest.raises(TooLarge):
+            play.send(late(play.node_ids["box"], JOB, 1, "output"))
+    with pytest.raises(TooLarge):
+        play.sets(JOB, "JobPrio", "5")
+    assert (value(play, "JobTransferringOutput"), play.job(JOB).priority) == ("false", 0)
+    play.eject(JOB)
+    play.ends(JOB, None, cause=m.AttemptCause.EJECTED)
+    play.send(m.LogEntry(play.node_ids["box"], JOB, 2, "again"))
+    assert told(play, "ulog")[-1] == "again"
 
 
 @given(st.text())

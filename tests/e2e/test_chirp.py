@@ -11,12 +11,12 @@ import shutil
 import socket
 import struct
 import sys
+import xmlrpc.client
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.conftest import Farm
-from tests.e2e.test_chirp_transcripts import Waiting, Wire, chirp_farm  # noqa: F401
+from tests.e2e.test_chirp_transcripts import Waiting, Wire, chirp_farm, wires  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -180,27 +180,33 @@ def test_a_submit_folder_must_be_beneath_what_the_administrator_allows(
         return farm.wait(job)
 
     assert fetched(allowed / "shot") == "succeeded"
-    assert fetched(other) == "failed"
     assert fetched(allowed / "way-out") == "failed"
+    with pytest.raises(xmlrpc.client.Fault, match=f"submit folder {other}.*allows {allowed}"):
+        fetched(other)
 
 
-def test_files_that_the_machine_sees_itself_need_no_server(farm: Farm, tmp_path: Path) -> None:
+def test_files_that_the_machine_sees_itself_need_no_server(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
-    farm.start_server()
-    farm._all  # noqa: B018
-    os.environ["ROOST_SHARED_ROOTS"] = str(shared)
-    try:
-        farm.start_agent()
-    finally:
-        del os.environ["ROOST_SHARED_ROOTS"]
+    monkeypatch.setenv("ROOST_SUBMIT_ROOTS", str(shared))
+    monkeypatch.setenv("ROOST_SHARED_ROOTS", str(shared))
+    server = farm.start_server()
+    farm.start_agent()
     job = farm.submit(
         f"{sys.executable} {EVERY_METHOD} htchirp",
         attributes={**OPEN, "Given": "text"},
         submitDir=str(shared),
     )
-    # The server allows no folder at all, so nothing of this has passed through it.
     assert farm.wait(job) == "succeeded", farm.final_output(job)
+    waiting = Waiting(farm, tmp_path, attributes=OPEN, submitDir=str(shared))
+    wire = waiting.wire()
+    server.kill()
+    assert wire.say("mkdir made-without-a-server 511") == b"0\n"
+    assert (shared / "made-without-a-server").is_dir()
+    farm.start_server()
+    assert waiting.end() == "succeeded"
 
 
 # --- faults -----------------------------------------------------------------------------------
@@ -288,7 +294,9 @@ def test_lengths_of_nothing_and_less_do_no_harm(job: Waiting) -> None:
     wire = job.wire()
     assert wire.say("open f wrct 420") == b"0\n"
     wire.line()
-    assert wire.say("write 0 0") == wire.say("pwrite 0 0 5") == wire.say("swrite 0 0 0 1 1") == b"0\n"
+    assert (
+        wire.say("write 0 0") == wire.say("pwrite 0 0 5") == wire.say("swrite 0 0 0 1 1") == b"0\n"
+    )
     assert wire.say("read 0 0") == b"0\n"
     for bad in ("read 0 -1", "pread 0 -1 0", "write 0 -1", "sread 0 5 0 0 1", "lseek 0 0 7"):
         assert wire.say(bad) == b"-8\n", bad
@@ -421,5 +429,3 @@ def test_the_folder_of_a_deleted_job_goes_with_it(farm: Farm, tmp_path: Path) ->
         rpc.deleteJobs([job.id])
     farm.server.stop()  # type: ignore[union-attr]
     assert not folder.exists()
-
-

@@ -12,12 +12,10 @@ import contextlib
 import os
 import re
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.conftest import PATIENCE_S, Farm
 
 FILE = Path(__file__).parent / "chirp" / "htchirp-3.0.txt"
@@ -36,7 +34,10 @@ ATTRIBUTES = {
 class Wire:
     """A connection to the proxy of a running job, as its contact file says."""
 
+    opened: list[Wire] = []
+
     def __init__(self, contact: Path) -> None:
+        Wire.opened.append(self)
         host, port, self.cookie = contact.read_text().split()
         self.socket = socket.create_connection((host, int(port)), PATIENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -92,6 +93,14 @@ class Waiting:
         status = self.farm.wait(self.id)
         os.close(self.hold)
         return status
+
+
+@pytest.fixture(autouse=True)
+def wires() -> Iterator[None]:
+    """What a test leaves open is closed after it."""
+    yield
+    while Wire.opened:
+        Wire.opened.pop().close()
 
 
 @pytest.fixture(scope="module")

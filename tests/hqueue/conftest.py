@@ -24,6 +24,8 @@ from roost.core.messages import (
 from roost.core.records import (
     Attempt,
     AttemptCause,
+    Attribute,
+    AttributePoint,
     Condition,
     Event,
     Group,
@@ -121,6 +123,11 @@ class FakeGateway:
             children=(JobId(8), JobId(9)),
             conditions=(Condition("hostname", "in", "a,b"),),
             held_nodes=(NodeId(2),),
+            attributes=(
+                Attribute(JobId(job_id), "Loss", "0.5", NOW, 3),
+                Attribute(JobId(job_id), "Stage", '"a b"', Moment(NOW - 5)),
+                Attribute(JobId(job_id), "Twice", "Loss * 2", Moment(NOW - 5)),
+            ),
             events=(Event(JobId(job_id), Moment(NOW - 60_000), "runnable", "submitted"),),
             attempts=(
                 Attempt(
@@ -215,6 +222,7 @@ class FakeGateway:
                 (Part.REASONS, "reasons"),
                 (Part.HOLDS, "held_nodes"),
                 (Part.NOTES, "latest_note"),
+                (Part.ATTRIBUTES, "attributes"),
             )
             if part in parts
         }
@@ -222,6 +230,10 @@ class FakeGateway:
         if Part.SPEC not in parts:
             job = msgspec.structs.replace(job, spec=JobSpec(name=job.spec.name))
         return JobView(job, view.rollup, **kept)
+
+    async def attribute_points(self, job: JobId) -> dict[str, list[AttributePoint]]:
+        self._check()
+        return {"loss": [AttributePoint(job, "loss", n, Moment(NOW - n), 2.0) for n in (0, 1)]}
 
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]:
         found = [

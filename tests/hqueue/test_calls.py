@@ -50,7 +50,7 @@ from roost.core.records import (
     Note,
 )
 from roost.errors import Conflict, Unavailable
-from roost.gateway import ThreadView
+from roost.gateway import Part, ThreadView
 from roost.hqueue import dispatch, jobs
 
 NOW_TEXT = "20251009T08:53:20"
@@ -169,6 +169,8 @@ async def test_a_job_has_every_attribute_in_its_type(farm: Any, call: Caller) ->
         "maxHosts": 1,
         "maxTime": 90,
         "commandEndTime": None,
+        "attributes": {"Loss": 0.5, "Stage": "a b", "Twice": {"expr": "Loss * 2"}},
+        "submitDir": "",
     }
     assert times["queueTime"] == "20251009T08:52:20"
     assert times["startTime"] == times["commandStartTime"] == "20251009T08:52:50"
@@ -227,6 +229,26 @@ async def test_unknown_job_is_a_fault_or_the_documented_nothing(call: Caller) ->
         assert code == 404
         assert "no job 7" in text
     assert await call("getinfo", 7) == {}
+
+
+async def test_attributes_cost_only_when_they_are_asked_for(farm: Any, call: Caller) -> None:
+    farm.add_rich_job(7)
+    (one,) = await call("getJobs", [7], ["attributes"])
+    assert one == {"attributes": {"Loss": 0.5, "Stage": "a b", "Twice": {"expr": "Loss * 2"}}}
+    await call("getJobs", [7], ["name", "status"])
+    assert farm.parts_asked == [{Part.ATTRIBUTES}, set()]
+
+
+async def test_attributes_and_submit_dir_are_keys_of_a_specification(
+    farm: Any, call: Caller
+) -> None:
+    values = {"Num": 3, "Text": "a b", "Sum": {"expr": "Num + 1"}, "Is_": True, "No": None}
+    await call("newjob", {"name": "a", "attributes": values, "submitDir": "/shots/a/"})
+    spec = farm.asked[-1].jobs[0].spec
+    assert spec.submit_dir == "/shots/a"
+    assert spec.attributes == {
+        "Num": "3", "Text": '"a b"', "Sum": "Num + 1", "Is_": "true", "No": "UNDEFINED",
+    }  # fmt: skip
 
 
 async def test_getinfo_can_be_submitted_again(farm: Any, call: Caller) -> None:

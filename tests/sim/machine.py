@@ -48,6 +48,8 @@ class Process:
         self._turn = 0
         for _ in range(random.randint(0, 3)):
             machine.world.after(random.randint(0, life), self._write)
+        for _ in range(random.choice((0, 1, 5, 20))):
+            machine.world.after(random.randint(0, life), self._speak)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -63,6 +65,10 @@ class Process:
     def _write(self) -> None:
         if self.alive and not self.stopped:
             self.machine.write(self.run, f"{self.machine.world.now} {self.run[2]}\n".encode())
+
+    def _speak(self) -> None:
+        if self.alive and not self.stopped:
+            self.machine.world.chirp.speak(self.machine, self.run[:2])
 
     def signal(self, name: plan.SignalName) -> None:
         if not self.alive:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from roost.agent.plan import RunKey
 from roost.core import messages as m
+from roost.core.attributes import fold, stride
 from roost.core.explanation import explain
 from roost.core.farm import Farm
 from roost.core.invariants import check
@@ -32,7 +33,9 @@ from roost.core.records import (
     Moment,
     Node,
 )
-from roost.store import rows
+from roost.gateway import Part
+from roost.store import queries, rows
+from sim.chirp import number_in
 
 if TYPE_CHECKING:
     from sim.machine import Machine
@@ -233,11 +236,40 @@ class Oracle:
             assert farm.tree.children[parent] == found, f"children of #{parent} differ"
         kept = {key: one for key, one in farm.attempts.items() if key[0] in farm.jobs}
         assert {one.key: one for one in stored.attempts} == kept, "attempts are stored otherwise"
+        self._compare_attributes(farm, stored)
         for node in stored.nodes:
             assert _lasting(node) == _lasting(farm.nodes[node.id]), f"node {node.id} differs"
         threads = {thread.id: thread for thread in stored.threads}
         assert threads == farm.board.threads, "threads are stored otherwise"
         assert (stored.next_job_id, stored.next_node_id) == (farm.next_job_id, farm.next_node_id)
+
+    def _compare_attributes(self, farm: Farm, stored: m.LiveRecords) -> None:
+        live = {job.id for job in stored.jobs}
+        kept = [one for job in live for one in farm.attributes.get(job, {}).values()]
+        assert {(one.job, fold(one.name)): one for one in stored.attributes} == {
+            (one.job, fold(one.name)): one for one in kept
+        }, "attributes are stored otherwise"
+
+    def _look_at_what_jobs_said(self) -> None:
+        """What they were told is saved is there, or something that was set later."""
+        chirp, read = self.world.chirp, self.world.server.store.read
+        parts = {Part.ATTRIBUTES, Part.EVENTS}
+        ids = sorted({*(job for job, _ in chirp.acknowledged), *chirp.entries})
+        views = {view.job.id: view for view in read(queries.job_views, ids, parts)}  # type: ignore[attr-defined]
+        for (job, name), value in chirp.acknowledged.items():
+            if job not in self._may_vanish:
+                texts = [one.text for one in views[job].attributes if fold(one.name) == name]
+                assert texts, f"#{job} was told that it has {name}, and it has not"
+                assert number_in(texts[0]) >= value, f"#{job}: {name} was {value}, is {texts[0]}"
+        for job, entries in chirp.entries.items():
+            if job not in self._may_vanish:
+                told = {event.message for event in views[job].events}
+                assert told >= entries.keys(), f"#{job}: {entries.keys() - told} is not told"
+        for job, view in views.items():
+            points = read(queries.attribute_points, job)
+            for one in view.attributes:
+                kept = [point.number for point in points.get(fold(one.name), ())]  # type: ignore[attr-defined]
+                assert kept == list(range(0, one.count, stride(one.count))), f"#{job} {one.name}"
 
     def loaded(self, farm: Farm) -> None:
         """A server has started from the store: what was promised is there."""
@@ -246,6 +278,7 @@ class Oracle:
         for job_id in self.world.users.promised:
             if job_id not in self._may_vanish:
                 assert job_id in self.jobs, f"#{job_id} was promised and is not there"
+        self._look_at_what_jobs_said()
 
     # --- rest -----------------------------------------------------------------------------
 
@@ -289,6 +322,7 @@ class Oracle:
         farm = self.world.server.farm
         check(farm)
         self._compare_store(farm)
+        self._look_at_what_jobs_said()
         for job in self.unfinished():
             assert farm.jobs[job.id] == job
             assert _why(farm, job.id), f"#{job.id} is {job.status} without a reason"

@@ -378,6 +378,8 @@ def linked_ids(message: m.Message) -> tuple[JobId, ...]:
     match message:
         case m.RescheduleJobs() | m.DeleteJobs() | m.SetPriority():
             return message.ids
+        case m.SetAttributes():
+            return (message.id,)
         case m.SubmitJobs():
             return tuple(
                 linked for job in message.jobs for linked in (*job.parent_ids, *job.child_ids)

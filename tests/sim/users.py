@@ -59,6 +59,8 @@ class Users:
             self._ask(m.SetPriority(self._some_jobs(), random.randint(0, 9)))
         elif random.random() < 0.1:
             self._discuss()
+        elif random.random() < 0.1:
+            self.world.chirp.set_from_outside(self._some_jobs()[0])
         elif random.random() < self._rules:
             self._set_rules()
         else:

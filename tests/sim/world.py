@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from roost.core.state import Rules
+from sim.chirp import Chirp
 from sim.faults import Faults
 from sim.machine import LIFE_MS_MAX, Machine
 from sim.oracle import Oracle
@@ -40,6 +41,7 @@ class World:
         self.trouble_steps = drawn if steps is None else steps
         self.faults = Faults(self.random)
         self.oracle = Oracle(self)
+        self.chirp = Chirp(self)
         rules = Rules(
             active_timeout_ms=self.random.choice((12_000, 30_000)),
             requeue_after_gone_ms=self.random.choice((0, 5_000, 20_000)),

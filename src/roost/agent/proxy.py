@@ -534,7 +534,7 @@ def _set_delayed(contact: Contact, name_bytes: bytes, text_bytes: bytes) -> int:
     if len(text_bytes) > attributes.DELAYED_BYTES_MAX:
         return Code.TOO_BIG
     try:
-        name, text = name_bytes.decode(), canonical(text_bytes.decode())
+        name, text = name_bytes.decode(), canonical(text_bytes.decode(), "new")
     except (UnicodeDecodeError, Invalid):
         return Code.INVALID_REQUEST
     if not is_name(name):

@@ -31,7 +31,7 @@ from starlette.routing import Route
 from roost import __version__
 from roost.api import metrics
 from roost.api.openapi import Operation, Query, description
-from roost.core import availability, jobspec, lifecycle, matching
+from roost.core import attributes, availability, jobspec, lifecycle, matching
 from roost.core.messages import (
     AddNote,
     AddToGroup,
@@ -49,6 +49,7 @@ from roost.core.messages import (
     RemoveThreads,
     RescheduleJobs,
     ResumeJobs,
+    SetAttributes,
     SetAvailability,
     SetBlockedWarning,
     SetConditions,
@@ -214,6 +215,7 @@ def _detail(view: JobView) -> rest.JobDetail:
         attempts=[_attempt(attempt) for attempt in view.attempts],
         reasons=_reasons(view.reasons),
         blocked_warning=job.blocked_warning,
+        attributes={one.name: attributes.as_data(one.text) for one in view.attributes},
     )
 
 
@@ -378,6 +380,36 @@ async def set_blocked_warning(gateway: Gateway, request: Request) -> rest.Done:
     """Show or hide the warning that some nodes get no more of a job's tree."""
     shown = (await _decoded(request, rest.BlockedWarning)).shown
     await gateway.ask(SetBlockedWarning(JobId(_id(request)), shown))
+    return rest.Done()
+
+
+async def get_attributes(gateway: Gateway, request: Request) -> rest.JobAttributes:
+    """A job's own attributes, and the history of those that are numbers."""
+    view = await _view(gateway, _id(request), frozenset({Part.ATTRIBUTES}))
+    kept = await gateway.attribute_points(view.job.id)
+    return rest.JobAttributes(
+        [
+            rest.JobAttribute(
+                name=one.name,
+                value=attributes.as_data(one.text),
+                text=one.text,
+                set_at=one.at,
+                history=[*attributes.history(one, kept.get(attributes.fold(one.name), ()))],
+            )
+            for one in view.attributes
+        ]
+    )
+
+
+async def set_attributes(gateway: Gateway, request: Request) -> rest.Done:
+    """Set attributes of a job; the others stay.
+
+    `JobPrio` sets its priority and `Progress`, from 0 to 1, that of a running job. What tells
+    about the job itself, such as `JobStatus`, cannot be set.
+    """
+    values = (await _decoded(request, rest.AttributeValues)).attributes
+    texts = {name: attributes.text_of(name, value) for name, value in values.items()}
+    await gateway.ask(SetAttributes(JobId(_id(request)), texts))
     return rest.Done()
 
 
@@ -807,6 +839,10 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", f"{_JOBS}/{{id:int}}/permitted", get_permitted_nodes, rest.PermittedNodes),
     Operation(
         "PUT", f"{_JOBS}/{{id:int}}/permitted", set_permitted_nodes, rest.Done, rest.PermittedNodes
+    ),
+    Operation("GET", f"{_JOBS}/{{id:int}}/attributes", get_attributes, rest.JobAttributes),
+    Operation(
+        "PATCH", f"{_JOBS}/{{id:int}}/attributes", set_attributes, rest.Done, rest.AttributeValues
     ),
     Operation(
         "PUT",

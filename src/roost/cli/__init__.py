@@ -7,6 +7,7 @@
     asking      roost jobs, job, output, why, cancel, doctor …: a running farm, asked
     machines    roost nodes: the machines, and what people say of them
     arranging   roost groups, resources, priority, permit: which job goes where, and when
+    annotating  roost attribute, event-log: what jobs say of themselves
     noting      roost notes, errors, history: what people wrote, what the farm remembers
     watching    --wait: a job's progress as it happens, and its fate as an exit code
     tables      records as aligned text, or as one JSON document
@@ -30,7 +31,7 @@ from pathlib import Path
 import click
 
 import roost
-from roost.cli import arranging, asking, completion, machines, noting, running
+from roost.cli import annotating, arranging, asking, completion, machines, noting, running
 from roost.errors import RoostError
 
 INTERRUPTED = 130
@@ -63,6 +64,7 @@ for command in (
     *arranging.COMMANDS,
     *machines.COMMANDS,
     *noting.COMMANDS,
+    *annotating.COMMANDS,
     completion.completion,
 ):
     cli.add_command(command)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from roost.remote import Remote
     from roost.wire.rest import JobDetail, JobSummary
 
+VALUE_SHOWN_MAX = 100
+"""Characters of an attribute's value."""
 LOOKED_UP_MAX = 100
 """With more ids than this, an action does not first look whether all of them exist."""
 
@@ -125,6 +127,7 @@ def show_job(found: JobDetail, labels: dict[int, str]) -> None:
             ("ended", tables.moment(found.ended_at)),
             ("parents", ", ".join(map(str, found.parents))),
             ("children", compact(found.children)),
+            ("attributes", "\n               ".join(attributes_in_words(found.attributes))),
         ]
     )
     if found.attempts:
@@ -147,6 +150,18 @@ def show_job(found: JobDetail, labels: dict[int, str]) -> None:
         click.echo()
         events = [(tables.moment(e.at), e.status, e.message) for e in found.events]
         tables.table(("WHEN", "WHAT", ""), events)
+
+
+def attributes_in_words(values: dict[str, Any]) -> list[str]:
+    """As ClassAds write them, a line for each and long ones cut."""
+    from roost.core import attributes
+
+    lines = []
+    for name, value in values.items():
+        text = " ".join(attributes.text_of(name, value).split())
+        cut = text if len(text) <= VALUE_SHOWN_MAX else text[:VALUE_SHOWN_MAX] + "…"
+        lines.append(f"{name} = {cut}")
+    return lines
 
 
 def tasks_in_words(found: JobDetail) -> str:

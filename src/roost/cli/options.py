@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from roost import settings
+from roost.errors import Invalid
 from roost.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -117,3 +118,20 @@ serving = together(
         help="How often nodes report.  [default: 10]",
     ),
 )
+
+
+def attribute(text: str) -> tuple[str, Any]:
+    """A name and plain data from `NAME=VALUE`, or from `NAME:=EXPRESSION`.
+
+    A VALUE that is a literal of the ClassAd language (a number, `true`, `false`, `undefined`,
+    something in quotes, a list) is what it says; anything else is text. Raises `Invalid`.
+    """
+    from roost.core.classad import Expression, parse_value
+
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise Invalid(f"{text!r} is not of the form NAME=VALUE.")
+    if name.endswith(":"):
+        return name[:-1], {"expr": value}
+    data = parse_value(value)
+    return name, str(value) if isinstance(data, Expression) else data

@@ -64,6 +64,17 @@ class WithCommand(click.Command):
     "--tag", "tags", multiple=True, help="Such as single: alone on its machine. Repeatable."
 )
 @click.option(
+    "--attribute",
+    "attributes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What the job can read and set while it runs: a number, true, or text; "
+    "NAME:=EXPRESSION for an expression. Repeatable.",
+)
+@click.option(
+    "--submit-dir", metavar="FOLDER", help="Folder on the server that its Chirp files lie in."
+)
+@click.option(
     "--parent", type=click.IntRange(min=1), metavar="ID", help="Becomes a child of this job."
 )
 @click.option("--wait", is_flag=True, help="Draw the progress until the job has ended.")
@@ -144,6 +155,8 @@ def apply_options(
     cwd: str | None = None,
     environment: Sequence[str] = (),
     tags: Sequence[str] = (),
+    attributes: Sequence[str] = (),
+    submit_dir: str | None = None,
     **_: object,
 ) -> None:
     """Let the options that were given say what this job is like. Raises `Invalid`."""
@@ -155,6 +168,7 @@ def apply_options(
         "maxTime": max_time,
         "shell": shell,
         "cwd": cwd,
+        "submitDir": submit_dir,
     }
     spec.update({key: value for key, value in plain.items() if value is not None})
     for pair in environment:
@@ -162,6 +176,9 @@ def apply_options(
         if not key or not equals:
             raise Invalid(f"--env {pair!r} is not of the form KEY=VALUE.")
         spec["environment"] = {**(spec.get("environment") or {}), key: value}
+    for text in attributes:
+        attribute, value = options.attribute(text)
+        spec["attributes"] = {**(spec.get("attributes") or {}), attribute: value}
     if tags:
         spec["tags"] = list(tags)
 

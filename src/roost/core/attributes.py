@@ -136,12 +136,12 @@ def check_count(count: int) -> None:
         raise TooLarge(f"A job can have {NAMES_MAX} attributes.")
 
 
-def find(attributes: Mapping[str, str], name: str) -> str | None:
-    """The text of an attribute in a specification, without regard to case."""
-    if (text := attributes.get(name)) is not None:
-        return text
+def spelled(attributes: Mapping[str, str], name: str) -> str | None:
+    """How a name is spelled there, without regard to case; None if it is not there."""
+    if name in attributes:
+        return name
     folded = fold(name)
-    return next((text for key, text in attributes.items() if fold(key) == folded), None)
+    return next((key for key in attributes if fold(key) == folded), None)
 
 
 def own(

@@ -18,12 +18,15 @@ from roost.core.lifecycle import FINAL
 from roost.core.messages import EnterPhase, LogEntry, SetAttribute, SetAttributes
 from roost.core.records import PROGRESS_UNIT, Attempt, Job, JobId, JobStatus, Moment, NodeId
 from roost.core.state import State
-from roost.errors import Conflict, NotFound, Refused
+from roost.errors import Conflict, NotFound, Refused, TooLarge
 
 S = JobStatus
 
 ENTRY_BYTES_MAX = 1023
 """Of a line that a job writes into its story, as HTCondor keeps of `ulog` (Chirp spec §2.6)."""
+ENTRIES_MAX = 10_000
+"""What one run may add to the story, as far as this server has seen it: a loop that logs is stopped
+before nobody can read the story any more."""
 SHOWN_CHARACTERS_MAX = 200
 """Of a value, in the story."""
 ATTRIBUTE, ULOG, PHASE = "attribute", "ulog", "phase"
@@ -44,8 +47,9 @@ def value_of(farm: State, job_id: JobId, name: str) -> str | None:
     changed = farm.attributes.get(job_id)
     if changed and (attribute := changed.get(fold(name))) is not None:
         return attribute.text
-    if job.spec.attributes and (text := attributes.find(job.spec.attributes, name)) is not None:
-        return text
+    submitted = job.spec.attributes
+    if submitted and (spelled := attributes.spelled(submitted, name)) is not None:
+        return submitted[spelled]
     compute = _STANDARD.get(fold(name))
     return compute(farm, job) if compute else None
 
@@ -58,7 +62,7 @@ def all_of(farm: State, job_id: JobId) -> dict[str, str]:
     found = {one.name: one.text for one in farm.own_attributes(job).values()}
     for name in STANDARD:
         text = value_of(farm, job_id, name)
-        if text is not None and attributes.find(found, name) is None:
+        if text is not None and attributes.spelled(found, name) is None:
             found[name] = text
     return found
 
@@ -162,7 +166,11 @@ assert set(_STANDARD) == set(map(fold, STANDARD))
 def on_set_attribute(farm: State, command: SetAttribute) -> None:
     """See the command for what it raises."""
     job = _running(farm, command.node, command.job, command.number)
-    _set_all(farm, job, {command.name: command.text})
+    checked = _checked(farm, job, {command.name: command.text})
+    if fold(command.name) == fold(PRIORITY):
+        _require_room(farm, job)  # the story tells of every change of priority
+    if _set_all(farm, job, checked, is_told=_has_room(farm, job)):
+        _count(farm, job)
 
 
 def on_set_attributes(farm: State, command: SetAttributes) -> None:
@@ -170,7 +178,7 @@ def on_set_attributes(farm: State, command: SetAttributes) -> None:
     job = farm.jobs.get(command.id)
     if job is None:
         raise NotFound(f"There is no job {command.id}; it may have been deleted.")
-    _set_all(farm, job, command.attributes)
+    _set_all(farm, job, _checked(farm, job, command.attributes), is_told=True)
 
 
 def take_delayed(farm: State, attempt: Attempt, reported: Iterable[tuple[str, str]]) -> None:
@@ -196,11 +204,18 @@ def _running(farm: State, node: NodeId, job_id: JobId, number: int) -> Job:
     return job
 
 
-def _set_all(farm: State, job: Job, texts: dict[str, str]) -> None:
-    for name, text in _checked(farm, job, texts).items():
+def _set_all(farm: State, job: Job, checked: dict[str, str], *, is_told: bool) -> bool:
+    """Does the story tell of any?"""
+    lines = 0
+    for name, text in checked.items():
         before = value_of(farm, job.id, name)
         _set(farm, farm.jobs[job.id], name, text)
-        _tell(farm, job.id, name, before, text)
+        if fold(name) == fold(PRIORITY):
+            lines += 1
+        elif is_told and (line := _change(name, before, text)):
+            farm.log(job.id, ATTRIBUTE, line)
+            lines += 1
+    return lines > 0
 
 
 def _checked(farm: State, job: Job, texts: dict[str, str]) -> dict[str, str]:
@@ -228,17 +243,17 @@ def _set(farm: State, job: Job, name: str, text: str) -> None:
         farm.advance(job, round(share * PROGRESS_UNIT))
 
 
-def _tell(farm: State, job: JobId, name: str, before: str | None, text: str) -> None:
-    """As HTCondor's event 033 says it. Numbers that follow numbers are not told: these are in the
-    history of the attribute, and a loss curve would bury everything else in the story. Priorities
-    have an event of their own."""
-    if fold(name) == fold(PRIORITY) or before == text:
-        return
+def _change(name: str, before: str | None, text: str) -> str:
+    """As HTCondor's event 033 says it; empty for what is not told. Numbers that follow numbers are
+    not: these are in the history of the attribute, and a loss curve would bury everything else in
+    the story."""
+    if before == text:
+        return ""
     if before is None:
-        farm.log(job, ATTRIBUTE, f"Setting job attribute {name} to {_cut(text)}")
-    elif attributes.number_of(before) is None or attributes.number_of(text) is None:
-        change = f"from {_cut(before)} to {_cut(text)}"
-        farm.log(job, ATTRIBUTE, f"Changing job attribute {name} {change}")
+        return f"Setting job attribute {name} to {_cut(text)}"
+    if attributes.number_of(before) is not None and attributes.number_of(text) is not None:
+        return ""
+    return f"Changing job attribute {name} from {_cut(before)} to {_cut(text)}"
 
 
 def _cut(text: str) -> str:
@@ -250,14 +265,36 @@ def _cut(text: str) -> str:
 
 def on_log_entry(farm: State, command: LogEntry) -> None:
     job = _running(farm, command.node, command.job, command.number)
-    farm.log(job.id, ULOG, entry(command.text))
+    _add_entry(farm, job, ULOG, command.text)
 
 
 def on_enter_phase(farm: State, command: EnterPhase) -> None:
     job = _running(farm, command.node, command.job, command.number)
-    farm.log(job.id, PHASE, entry(command.phase))
+    _add_entry(farm, job, PHASE, command.phase)
     if command.phase.lower() == "output":
         farm.set_attribute(job, attributes.TRANSFER_TIME, str(farm.now // 1000))
+
+
+def _add_entry(farm: State, job: Job, word: str, text: str) -> None:
+    _require_room(farm, job)
+    farm.log(job.id, word, entry(text))
+    _count(farm, job)
+
+
+def _require_room(farm: State, job: Job) -> None:
+    if not _has_room(farm, job):
+        raise TooLarge(
+            f"This run of job {job.id} has told {ENTRIES_MAX} things already; let it tell less."
+        )
+
+
+def _has_room(farm: State, job: Job) -> bool:
+    return farm.entries.get((job.id, job.attempt), 0) < ENTRIES_MAX
+
+
+def _count(farm: State, job: Job) -> None:
+    key = (job.id, job.attempt)
+    farm.entries[key] = farm.entries.get(key, 0) + 1
 
 
 def entry(text: str) -> str:

@@ -175,6 +175,7 @@ def _threads_fit_what_they_are_about(farm: State) -> None:
 
 
 def _attributes_belong_to_jobs(farm: State) -> None:
+    assert farm.entries.keys() <= farm.attempts.keys(), "entries of attempts that are over"
     for job_id, known in farm.attributes.items():
         assert job_id in farm.jobs, f"attributes of job {job_id}, which is not there"
         assert known, f"job {job_id} has an empty set of attributes"

@@ -9,6 +9,7 @@ does what concerns one job only; they do it before anything has changed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 from msgspec.structs import replace
 
@@ -44,6 +45,7 @@ def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
     new_jobs = command.jobs
     for new in new_jobs:
         _refuse_bad_links(farm, new)
+        _refuse_submit_folder(farm, new)
     _refuse_cycles(farm, new_jobs)
     ids = [JobId(farm.next_job_id + index) for index in range(len(new_jobs))]
     farm.next_job_id += len(new_jobs)
@@ -91,6 +93,17 @@ def _with_inherited_submitter(farm: State, new: NewJob, parents: Iterable[JobId]
             if job is not None and job.spec.submitted_by:
                 return replace(new.spec, submitted_by=job.spec.submitted_by)
     return new.spec
+
+
+def _refuse_submit_folder(farm: State, new: NewJob) -> None:
+    """Kept from what is certain to fail; links are seen when the folder is opened."""
+    folder = new.spec.submit_dir
+    roots = farm.rules.submit_roots
+    if folder and not any(PurePosixPath(folder).is_relative_to(root) for root in roots):
+        allowed = f"the farm allows {' and '.join(roots)}" if roots else "the farm allows none"
+        raise Invalid(
+            f"{new.where} names the submit folder {folder}: {allowed} (setting submit_roots)."
+        )
 
 
 def _refuse_bad_links(farm: State, new: NewJob) -> None:

@@ -290,7 +290,7 @@ def _attributes(value: object) -> dict[str, str]:
             attributes.check_name(name)
             if attributes.fold(name) == attributes.fold(attributes.PRIORITY):
                 raise Invalid(f"{name} has a key of its own, priority.")
-            if attributes.find(texts, name) is not None:
+            if attributes.spelled(texts, name) is not None:
                 raise Invalid(f"{name} is there twice; case does not matter.")
             texts[name] = attributes.text_of(name, item)
             attributes.check_count(len(texts))

@@ -220,7 +220,8 @@ class SetAttribute(Struct, frozen=True, tag=True):
 
 
 class LogEntry(Struct, frozen=True, tag=True):
-    """A running attempt writes into its job's story (Chirp's `ulog`). Refused with `Conflict`."""
+    """A running attempt writes into its job's story (Chirp's `ulog`). Refused with `Conflict`, and
+    with `TooLarge` when it has written too much already."""
 
     node: NodeId
     job: JobId
@@ -230,7 +231,7 @@ class LogEntry(Struct, frozen=True, tag=True):
 
 class EnterPhase(Struct, frozen=True, tag=True):
     """A running attempt says what it is about to do; `output` is told from the attributes
-    (Chirp's `phase`, decision 2). Refused with `Conflict`."""
+    (Chirp's `phase`, decision 2). Refused as `LogEntry` is."""
 
     node: NodeId
     job: JobId

@@ -79,6 +79,8 @@ class Rules(Struct, frozen=True):
     chirp: ChirpRules = ChirpRules()
     submit_folder: str = ""
     """Where the server keeps a folder per root job, for jobs without a `submitDir`."""
+    submit_roots: tuple[str, ...] = ()
+    """Beneath these a `submitDir` may be."""
 
 
 class State:
@@ -100,6 +102,8 @@ class State:
         self.board = Board()
         self.attributes: dict[JobId, dict[str, Attribute]] = {}
         """By folded name: what was set since the job was submitted. Most jobs have no entry."""
+        self.entries: dict[AttemptKey, int] = {}
+        """How much live attempts have added to their jobs' stories. Most have no entry."""
         self.node_names: dict[tuple[str, str], NodeId] = {}
         self.next_job_id = 1
         self.next_node_id = 1
@@ -350,9 +354,10 @@ class State:
         if isinstance(command, dict):
             command = command[self.nodes[attempt.nodes[0]].facts.operating_system]
         hosts = ",".join(self.nodes[node].facts.hostname for node in attempt.nodes)
+        root = self.tree.root_of(job.id)
         environment = {
             "JOBID": str(job.id),
-            "ROOTJOBID": str(self.tree.root_of(job.id)),
+            "ROOTJOBID": str(root),
             "HQHOSTS": hosts,
             **spec.environment,
         }
@@ -378,7 +383,7 @@ class State:
             cwd=spec.cwd,
             cpus=spec.cpus,
             max_time_ms=spec.max_time_ms,
-            chirp=self.chirp_order(job),
+            chirp=self.chirp_order(job, root),
             on_cancel=spec.on_cancel,
             on_error=spec.on_error,
             on_success=spec.on_success,
@@ -406,10 +411,12 @@ class State:
             if (count - 1) % step == 0:
                 point = AttributePoint(job.id, key, count - 1, self.now, float(number))
                 self._changes.points.append(point)
-        attribute = Attribute(job.id, before.name if before else name, text, self.now, count)
+        name = before.name if before else attributes.spelled(job.spec.attributes, name) or name
+        attribute = Attribute(job.id, name, text, self.now, count)
         known[key] = self._changed_attributes[job.id, key] = attribute
 
-    def chirp_order(self, job: Job) -> ChirpOrder | None:
+    def chirp_order(self, job: Job, root: JobId) -> ChirpOrder | None:
+        """What `job`, a job beneath `root`, may use of Chirp; None for nothing."""
         rules = self.rules.chirp
         own = self.own_attributes(job) if job.spec.attributes or job.id in self.attributes else {}
         gates = attributes.gates(own, rules)
@@ -419,7 +426,7 @@ class State:
             gates,
             job.spec.submitted_by,
             job.spec.submit_dir,
-            self.tree.root_of(job.id),
+            root,
             rules.delayed_prefix,
             attributes.wish(own, "WantVirtualRoot", False),
             rules.read_only,
@@ -456,6 +463,7 @@ class State:
             self.attempts.pop(key), ended_at=self.now, cause=cause, exit_code=exit_code, text=text
         )
         self._changed_attempts[key] = attempt
+        self.entries.pop(key, None)
         _, need = self.floor.uses[attempt.nodes[0]].attempts[key]
         self.floor.give_back(need, attempt.nodes)
         for node in attempt.nodes:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
-from roost.core import jobspec, lifecycle, matching
+from roost.core import attributes, jobspec, lifecycle, matching
 from roost.core.messages import (
     CancelJobs,
     DeleteJobs,
@@ -143,6 +143,11 @@ ATTRIBUTES: dict[str, Attribute] = {
     "minHosts": _spec(lambda view: view.job.spec.min_hosts),
     "maxHosts": _spec(lambda view: view.job.spec.max_hosts),
     "maxTime": _spec(lambda view: jobspec.seconds_or_unlimited(view.job.spec.max_time_ms)),
+    "attributes": Attribute(
+        lambda view, _: {one.name: attributes.as_data(one.text) for one in view.attributes},
+        Part.ATTRIBUTES,
+    ),
+    "submitDir": _spec(lambda view: view.job.spec.submit_dir),
     "runnableTime": _own(lambda view: _time(view.job.runnable_at)),
     "commandStartTime": _own(lambda view: _time(view.job.command_started_at)),
     "commandEndTime": _own(lambda view: _time(view.job.command_ended_at)),
@@ -209,8 +214,8 @@ async def getinfo(gateway: Gateway, job_id: JobId) -> object:
     An empty dictionary for an unknown job (decisions 3 and 20).
     """
     views = await gateway.job_views((job_id,), ALL_PARTS)
-    for view, attributes in zip(views, await _shape(gateway, views, ATTRIBUTES), strict=True):
-        return {**jobspec.unparse(view.job, view.conditions), **attributes}
+    for view, shape in zip(views, await _shape(gateway, views, ATTRIBUTES), strict=True):
+        return {**jobspec.unparse(view.job, view.conditions), **shape}
     return {}
 
 

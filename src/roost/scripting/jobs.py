@@ -154,6 +154,14 @@ class Job:
         return dict(self._detail().spec)
 
     @property
+    def attributes(self) -> dict[str, Any]:
+        """What it was submitted with and what was set since, by the job itself or from outside.
+
+        An expression that is no plain value is a dict, `{"expr": text}`.
+        """
+        return dict(self._detail().attributes)
+
+    @property
     def attempts(self) -> list[rest.JobAttempt]:
         """Every run of its command, the latest last."""
         return list(self._detail().attempts)
@@ -253,6 +261,14 @@ class Job:
         """The job's story, oldest first; `at` is in milliseconds since 1970."""
         return self._remote.job(self._id).events
 
+    def attribute_history(self, name: str) -> list[tuple[datetime, float]]:
+        """When a numeric attribute had which value, oldest first; the case of its name does not
+        matter. A long history is thinned evenly; the latest value is always there."""
+        for each in self._remote.attributes(self._id):
+            if each.name.lower() == name.lower():
+                return [(_moment(at), value) for at, value in each.history]
+        return []
+
     def notes(self) -> list[rest.NoteDetail]:
         """What people wrote about the job, oldest first."""
         return [note for thread in self._remote.notes(job=self._id) for note in thread.notes]
@@ -285,6 +301,11 @@ class Job:
     def set_priority(self, priority: int) -> None:
         """Higher goes first. Raises `errors.Invalid` below 0."""
         self._remote.set_priority([self._id], priority)
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Set one of `attributes`. Raises `errors.Forbidden` for what tells about the job itself,
+        `errors.Invalid` for what is no name or value."""
+        self._remote.set_attributes(self._id, {name: value})
 
     def permit(self, nodes: Iterable[str] | None) -> None:
         """Let only these machines run it, named by their labels, or any of them (None)."""

@@ -78,6 +78,11 @@ class Properties(TypedDict, total=False):
     email_to: str | Sequence[str]
     email_reasons: str | Sequence[str]
     """Statuses to be told of by mail."""
+    attributes: Mapping[str, Any]
+    """What the job can read and set while it runs: numbers, bools, None, texts, lists of these,
+    and `{"expr": "..."}` for an expression."""
+    submit_dir: str | os.PathLike[str]
+    """Folder on the server's side that its Chirp files are relative to."""
     children: Sequence[Spec | HasId | int]
     """Jobs that must have succeeded before: specifications (see `job_spec`), or existing jobs."""
 
@@ -107,6 +112,8 @@ KEYS = {
     "cleanup": "cleanup",
     "email_to": "emailTo",
     "email_reasons": "emailReasons",
+    "attributes": "attributes",
+    "submit_dir": "submitDir",
 }
 """Each property under HQueue's name. `children` become `children` and `childrenIds`."""
 

@@ -75,6 +75,8 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             options.max_failures_per_client,
             zone,
             ChirpRules(*msgspec.structs.astuple(options.chirp)),
+            submit_folder=str(options.data.resolve() / JOBS_FOLDER),
+            submit_roots=tuple(map(str, options.submit_roots)),
         )
         folders = SubmitFolders(
             options.data.resolve() / JOBS_FOLDER,

@@ -124,7 +124,7 @@ class Desk:
         attempt = farm.attempts.get((call.job, call.number))
         if attempt is None or node not in attempt.nodes:
             return None
-        return farm.chirp_order(farm.jobs[call.job])
+        return farm.chirp_order(farm.jobs[call.job], farm.tree.root_of(call.job))
 
     def _take_attribute(
         self, node: NodeId, call: ChirpCall, reply: Callable[[Answer], None]

@@ -154,6 +154,34 @@ class JobDetail(JobSummary, frozen=True, kw_only=True):
     reasons: list[JobReason]
     blocked_warning: bool = False
     """Some node gets no more of this job's tree, because too much of it failed there."""
+    attributes: dict[str, Any] = {}
+    """Its own attributes by name; values as in `JobAttribute`."""
+
+
+class JobAttribute(Struct, frozen=True, kw_only=True):
+    """An attribute of a job: a name, without regard to case, and a ClassAd expression."""
+
+    name: str
+    value: Any
+    """A number, bool, null, text or list of these; `{"expr": text}` for what is no literal."""
+    text: str
+    """The expression as jobs read it: texts have their quotes."""
+    set_at: int
+    """When it was last set; when the job was submitted, if it was never set since."""
+    history: list[tuple[int, float]] = []
+    """Moments and values of one that is set to numbers, oldest first; a long one is thinned."""
+
+
+class JobAttributes(Struct, frozen=True):
+    """A job's own attributes: those it was submitted with, and what was set since."""
+
+    attributes: list[JobAttribute]
+
+
+class AttributeValues(Struct, frozen=True):
+    """Attributes to set: all of these or none. Values as in `JobAttribute`."""
+
+    attributes: dict[str, Any]
 
 
 class AvailabilityRule(Struct, frozen=True):
