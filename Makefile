@@ -9,7 +9,7 @@ SEED ?= 1
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test quick sim bench lint docs lock clean
+.PHONY: help install demo serve peers test quick sim bench lint docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ serve: install ## a farm on this machine until Ctrl-C, its data in demo-farm/ser
 
 test: install ## the whole suite
 	$(BIN)/pytest -n $(WORKERS)
+
+peers: install ## clients that tests use and that cannot be installed with the others
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--target .htchirp-2.0 --upgrade htchirp==2.0
 
 quick: install ## the parts that need no processes: a few seconds
 	$(BIN)/pytest -m 'not slow' $(wildcard tests/core tests/wire tests/hqueue tests/test_tidy.py)

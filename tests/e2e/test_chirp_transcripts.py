@@ -1,4 +1,4 @@
-"""The bytes of Chirp: what a running HTCondor was measured to answer, asked of a running job's proxy.
+"""The bytes of Chirp: what a running HTCondor was measured to answer, asked of a job's proxy.
 
 `chirp/htchirp-3.0.txt` has every call of PyPI's htchirp that says something, in the order in which
 it was measured: `>` is sent, `<` must come. Where Roost decided otherwise, `< ` is its answer and
@@ -37,9 +37,9 @@ class Wire:
     opened: list[Wire] = []
 
     def __init__(self, contact: Path) -> None:
-        Wire.opened.append(self)
         host, port, self.cookie = contact.read_text().split()
         self.socket = socket.create_connection((host, int(port)), PATIENCE_S)
+        Wire.opened.append(self)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes, *, slowly: bool = False) -> None:

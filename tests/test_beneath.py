@@ -1,0 +1,185 @@
+"""Nothing reaches out of a folder, by any operation, by any way of resolving a path."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from roost.beneath import Beneath, Opener, open_by_kernel, open_by_walking
+
+SECRET = b"what nobody may read"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with ways out of it, and what they lead to."""
+    inside = tmp_path / "inside"
+    (inside / "sub").mkdir(parents=True)
+    (inside / "file").write_bytes(b"content")
+    (inside / "sub" / "deep").write_bytes(b"deep")
+    (inside / "to-sub").symlink_to("sub")
+    (inside / "sub" / "up").symlink_to("../file")
+    (inside / "out").symlink_to("../outside")
+    (inside / "absolute").symlink_to(tmp_path / "outside")
+    (inside / "chain").symlink_to("out")
+    (inside / "loop").symlink_to("loop")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").write_bytes(SECRET)
+    (tmp_path / "inside-out").mkdir()  # begins like the folder's own name
+    return inside
+
+
+@pytest.fixture(params=[open_by_kernel, open_by_walking], ids=["kernel", "walk"])
+def folder(request: pytest.FixtureRequest, place: Path):  # type: ignore[no-untyped-def]
+    opener: Opener = request.param
+    with Beneath.at(place, opener) as folder:
+        yield folder
+
+
+VERBS: dict[str, Callable[[Beneath, bytes], object]] = {
+    "open": lambda f, p: os.close(f.open(p, os.O_RDONLY)),
+    "create": lambda f, p: os.close(f.open(p, os.O_WRONLY | os.O_CREAT)),
+    "truncate": lambda f, p: f.truncate(p, 0),
+    "stat": lambda f, p: f.stat(p),
+    "lstat": lambda f, p: f.lstat(p),
+    "statfs": lambda f, p: f.statfs(p),
+    "access": lambda f, p: f.access(p, os.F_OK),
+    "readlink": lambda f, p: f.readlink(p),
+    "names": lambda f, p: f.names(p),
+    "entries": lambda f, p: f.entries(p),
+    "chmod": lambda f, p: f.chmod(p, 0o777),
+    "chown": lambda f, p: f.chown(p, -1, -1),
+    "lchown": lambda f, p: f.lchown(p, -1, -1),
+    "utime": lambda f, p: f.utime(p, 1, 1),
+    "unlink": lambda f, p: f.unlink(p),
+    "rmdir": lambda f, p: f.rmdir(p),
+    "remove_all": lambda f, p: f.remove_all(p),
+    "mkdir": lambda f, p: f.mkdir(p, 0o777),
+    "rename from": lambda f, p: f.rename(p, b"renamed"),
+    "rename to": lambda f, p: f.rename(b"file", p),
+    "link from": lambda f, p: f.link(p, b"linked"),
+    "link to": lambda f, p: f.link(b"file", p),
+    "symlink": lambda f, p: f.symlink(b"file", p),
+}
+WAYS_OUT = [
+    b"../outside/secret", b"sub/../../outside/secret", b"out/secret", b"absolute/secret",
+    b"chain/secret", b"to-sub/../../outside/secret", b"/etc/hostname", b"to-sub/../out/secret",
+    b"./sub/./../out/secret",
+]  # fmt: skip
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, int, float, bytes]]:
+    return {
+        str(path): (
+            path.stat().st_mode, path.stat().st_nlink, path.stat().st_mtime,
+            path.read_bytes() if path.is_file() else b"",
+        )
+        for path in (folder, *folder.rglob("*"))
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("path", WAYS_OUT, ids=os.fsdecode)
+def test_no_operation_reaches_outside(folder: Beneath, place: Path, verb: str, path: bytes) -> None:
+    outside = place.parent / "outside"
+    before = state_of(outside)
+    with pytest.raises(PermissionError):
+        VERBS[verb](folder, path)
+    assert state_of(outside) == before
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_name_of_the_folder_above_is_outside_too(folder: Beneath, verb: str) -> None:
+    with pytest.raises(OSError):
+        VERBS[verb](folder, b"..")
+
+
+def test_absolute_names_are_those_of_the_machine(folder: Beneath, place: Path) -> None:
+    assert folder.stat(bytes(place / "file")).st_size == 7
+    assert folder.names(bytes(place)) == folder.names(b".")
+    with pytest.raises(PermissionError):
+        folder.names(bytes(place.parent / "inside-out"))
+
+
+def test_absolute_names_may_begin_at_the_folder(folder: Beneath) -> None:
+    folder.virtual_root = True
+    assert folder.stat(b"/sub/deep").st_size == 4
+    assert set(folder.names(b"/")) == set(folder.names(b"."))
+    with pytest.raises(PermissionError):
+        folder.stat(b"/../outside/secret")
+
+
+def test_links_within_the_folder_are_followed(folder: Beneath) -> None:
+    assert folder.stat(b"to-sub/deep").st_size == 4
+    assert folder.stat(b"to-sub/up").st_size == 7
+    assert folder.stat(b"sub/../file").st_size == 7
+    assert folder.readlink(b"sub/up") == b"../file"
+    with pytest.raises(OSError, match="symbolic links"):
+        folder.stat(b"loop")
+
+
+def test_listings_tell_nothing_of_what_links_lead_to_outside(folder: Beneath) -> None:
+    names = folder.names(b".")
+    assert {b"file", b"sub", b"to-sub", b"out"} <= set(names)
+    assert {name for name, _ in folder.entries(b".")} == {b"file", b"sub", b"to-sub"}
+
+
+def test_removing_all_never_goes_through_a_link(folder: Beneath, place: Path) -> None:
+    folder.remove_all(b"out")
+    (place / "sub" / "away").symlink_to(place.parent / "outside")
+    folder.remove_all(b"sub")
+    assert (place.parent / "outside" / "secret").read_bytes() == SECRET
+    assert not (place / "sub").exists()
+
+
+def test_files_gain_no_rights(folder: Beneath) -> None:
+    os.close(folder.open(b"new", os.O_WRONLY | os.O_CREAT, 0o7777))
+    folder.mkdir(b"made", 0o7777)
+    folder.chmod(b"file", 0o7755)
+    for name in (b"new", b"made", b"file"):
+        assert folder.stat(name).st_mode & 0o7000 == 0
+
+
+def test_a_pipe_does_not_keep_anybody_waiting(folder: Beneath, place: Path) -> None:
+    os.mkfifo(place / "pipe")
+    os.close(folder.open(b"pipe", os.O_RDONLY))
+    with pytest.raises(OSError):
+        folder.open(b"pipe", os.O_WRONLY)
+
+
+def test_a_folder_swapped_for_a_link_meanwhile_leads_nowhere_else(
+    folder: Beneath, place: Path
+) -> None:
+    """One thread swaps `sub` for a link that leads out and back, as fast as it can."""
+    over = threading.Event()
+    (place / "spare").symlink_to("../outside")
+    (place.parent / "outside" / "deep").write_bytes(SECRET)
+
+    def swap() -> None:
+        while not over.is_set():
+            (place / "sub").rename(place / "real")
+            (place / "spare").rename(place / "sub")
+            (place / "sub").rename(place / "spare")
+            (place / "real").rename(place / "sub")
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    read = refused = 0
+    try:
+        for _ in range(3000):
+            try:
+                descriptor = folder.open(b"sub/deep", os.O_RDONLY)
+            except OSError:
+                refused += 1
+            else:
+                assert os.read(descriptor, 100) == b"deep"
+                os.close(descriptor)
+                read += 1
+    finally:
+        over.set()
+        swapper.join()
+    assert read + refused == 3000
