@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 from typing import Literal
 
 from roost.errors import Invalid
@@ -113,14 +114,19 @@ _NUMBER = (
     r"|[0-9]+[BKMGTbkmgt]?)(?![A-Za-z0-9_])"
 )
 _OPERATOR = r"=\?=|=!=|>>>|<<|>>|&&|\|\||==|!=|<=|>=|\?:|[-+*/%<>!~&|^?:.,;=()\[\]{}]"
-_TOKENS: dict[Syntax, re.Pattern[str]] = {
-    syntax: re.compile(
-        rf"\s*(?:(?P<string>{string})|(?P<number>{_NUMBER})|(?P<name>[A-Za-z_][A-Za-z0-9_]*"
-        rf"|'(?:[^'\\]|\\.)+')|(?P<operator>{_OPERATOR})|(?P<end>\Z))",
+
+
+@cache
+def _token(syntax: Syntax) -> re.Pattern[str]:
+    # Compiled when it is first needed: most jobs that talk Chirp never do.
+    return re.compile(
+        rf"\s*(?:(?P<string>{_STRINGS[syntax]})|(?P<number>{_NUMBER})"
+        rf"|(?P<name>[A-Za-z_][A-Za-z0-9_]*|'(?:[^'\\]|\\.)+')"
+        rf"|(?P<operator>{_OPERATOR})|(?P<end>\Z))",
         re.DOTALL,
     )
-    for syntax, string in _STRINGS.items()
-}
+
+
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,18})")
 _REALS = {'real("nan")': math.nan, 'real("inf")': math.inf, 'real("-inf")': -math.inf}
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "undefined": None}
@@ -247,7 +253,7 @@ class _Tokens:
 
     def __init__(self, text: str, syntax: Syntax) -> None:
         self._all = text
-        self._pattern = _TOKENS[syntax]
+        self._pattern = _token(syntax)
         self._at = 0
         self.kind: str = ""
         self.text = ""

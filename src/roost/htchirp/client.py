@@ -25,7 +25,6 @@ import stat as modes
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn, Protocol, overload
 
 from roost.core import classad
@@ -407,7 +406,7 @@ class HTChirp:
 
         @contextlib.contextmanager
         def opened(_: int | None) -> Iterator[Write]:
-            with Path(os.fsdecode(local_file)).open("wb", buffering=0) as file:
+            with io.FileIO(os.fspath(local_file), "wb") as file:
                 yield _writer(file)
 
         return self._download(remote_file, opened)
@@ -448,7 +447,7 @@ class HTChirp:
     def _put(
         self, local_file: LocalPath, remote_file: RemotePath, letters: str, mode: int | None
     ) -> tuple[int, int]:
-        with Path(os.fsdecode(local_file)).open("rb", buffering=0) as file:
+        with io.FileIO(os.fspath(local_file), "rb") as file:
             return self._upload_file(read_from(file), remote_file, letters, mode)
 
     def _upload_file(
@@ -961,12 +960,13 @@ def _read_contact() -> tuple[str, str, str]:
     """(host, port, cookie). An empty `_CONDOR_CHIRP_CONFIG` switches Chirp off, on purpose."""
     named = os.environ.get("_CONDOR_CHIRP_CONFIG")
     if named is None:
-        scratch = os.environ.get("_CONDOR_SCRATCH_DIR", ".")
-        found = [path for path in (Path(), Path(scratch)) if (path / CONTACT_FILE).is_file()]
-        named = str(found[0] / CONTACT_FILE) if found else ""
-    if not named or not Path(named).is_file():
+        folders = (".", os.environ.get("_CONDOR_SCRATCH_DIR", "."))
+        places = [os.path.join(folder, CONTACT_FILE) for folder in folders]
+        named = next((place for place in places if os.path.isfile(place)), "")
+    if not os.path.isfile(named):
         raise ValueError(".chirp.config must be present or you must provide a host and port")
-    fields = Path(named).read_text(encoding="utf-8").split()
+    with open(named, encoding="utf-8") as file:
+        fields = file.read().split()
     if len(fields) != 3:
         raise ValueError(f"{named} must say host, port and cookie; it says {len(fields)} words.")
     return fields[0], fields[1], fields[2]
