@@ -164,8 +164,8 @@ class HTChirp:
         """
         self._connection: Connection | None = None
         self._spare: tuple[int, float, Connection] | None = None
-        self._wide: bool | None = None
-        """Whether the server counts with more than 32 bits; None: not asked yet."""
+        self._wide = False
+        """The server was seen to count with more than 32 bits."""
         self.fds: dict[int, tuple[str, str, int | None]] = {}
         """Open descriptors of the server: (name, flags, mode)."""
         if not (host and port):
@@ -210,7 +210,7 @@ class HTChirp:
         """Connect and authenticate; again, when connected already. Raises as the constructor."""
         self.disconnect()
         self._connection = self._take_spare() or self._log_in(auth_method or self.authentication)
-        self._wide = None
+        self._wide = False
 
     def is_connected(self) -> bool:
         """False also as soon as the connection has turned out to be broken."""
@@ -380,12 +380,10 @@ class HTChirp:
 
     def _counts_far(self, fd: int) -> bool:
         """May offsets beyond 31 bits be sent? A server that cuts them sees one below 0 here."""
-        if self._wide is None:
-            try:
+        if not self._wide:
+            with contextlib.suppress(self.InvalidRequest, self.UnknownError):
                 self._lseek(fd, NARROW_MAX + 1, os.SEEK_SET)
                 self._wide = True
-            except (self.InvalidRequest, self.UnknownError):
-                self._wide = False
             self._lseek(fd, 0, os.SEEK_SET)
         return self._wide
 
@@ -697,7 +695,7 @@ class HTChirp:
         while chunk and tally.is_full:
             if strides or offset is not None:
                 last = _end(at, len(chunk), strides)
-                if last > NARROW_MAX and self._wide is not True:
+                if last > NARROW_MAX and not self._wide:
                     while sent:
                         tally.take(connection.code(), sent.popleft())
                     if not self._counts_far(fd):
