@@ -9,6 +9,7 @@
     │   ├── TooLarge       413, exit code 2
     │   └── Unavailable    503, exit code 6
     ├── ProtocolError      a peer broke the protocol (or we were about to)
+    │   └── Unsendable     of `roost.wire.chirp`: no line can carry this request
     ├── Unreachable        a peer did not answer
     ├── JobFailed, NotFinished   of `roost.scripting`: what waiting for jobs came to
     └── StoreFailure       the record could not be saved: the server must stop taking work

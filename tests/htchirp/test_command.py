@@ -230,6 +230,10 @@ def test_help_names_everything_and_mistakes_say_how_it_is_done(chirp: Run) -> No
     assert b"-stride needs 2 more" in chirp("read", "-stride", "1", code=1).stderr
 
 
+def test_what_is_too_long_for_a_line_is_an_error_and_no_crash(chirp: Run) -> None:
+    assert chirp("ulog", "x" * 6000, code=1).stdout == b"\tError: 27 (File too large)\n"
+
+
 def test_without_a_server_it_says_so(chirp: Run) -> None:
     done = chirp("whoami", code=1, _CONDOR_CHIRP_CONFIG="")
     assert done.stdout == (

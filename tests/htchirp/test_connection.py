@@ -165,6 +165,45 @@ def test_more_than_was_asked_for_ends_the_connection(scripted: Scripted) -> None
     assert not chirp.is_connected()
 
 
+def test_less_written_than_there_was_is_told_in_the_way_of_htchirp(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    def script(connection: socket.socket) -> None:
+        connection.sendall(b"4\n" + STAT[2:])
+        connection.recv(1000)
+        connection.sendall(b"2\n0\n0\n")
+
+    scripted.script = script
+    local = tmp_path / "local"
+    local.write_bytes(b"hello")
+    assert scripted.client().write(b"hello", "a") == 2
+    with pytest.raises(UserWarning, match="Only 2 bytes of 5 bytes"):
+        scripted.client().put(local, "a", "wca")
+    with pytest.raises(RuntimeWarning, match="Only 2 bytes of 5 bytes"):
+        scripted.client().putfile(local, "a")
+
+
+def test_a_server_with_64_bits_is_asked_once_and_then_believed(scripted: Scripted) -> None:
+    asked: list[bytes] = []
+    answers = {b"lseek": b"2147483648\n", b"pwrite": b"2\n", b"open": b"4\n\n"}
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(answers[b"open"])
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                asked.append(line.split()[0])
+                if asked[-1] == b"pwrite":
+                    lines.read(2)
+                connection.sendall(answers.get(asked[-1], b"0\n"))
+
+    scripted.script = script
+    chirp = scripted.client()
+    for _ in range(2):
+        assert chirp.write(b"ab", "a", offset=2**33) == 2
+    assert asked.count(b"lseek") == 2
+    assert asked.count(b"pwrite") == 2
+
+
 def test_a_call_that_was_left_in_the_middle_breaks_the_connection(start: Any) -> None:
     start()
     chirp = HTChirp()

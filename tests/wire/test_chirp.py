@@ -174,6 +174,12 @@ def test_nothing_is_made_of_half_a_line() -> None:
     assert read(b"stat a\nunlink b", 1, end=True) == [Request("stat", (b"a",)), Ended(cut=True)]
 
 
+def test_no_event_is_false_or_takes_another_ones_place() -> None:
+    events = [Blank(), TooLong(), Invalid(""), Ended(False), Payload(b"", True), Request("version")]
+    assert all(events)
+    assert len(set(events)) == len(events)
+
+
 def test_the_end_between_requests_is_clean_and_in_a_payload_it_is_not() -> None:
     assert read(b"stat a\n", end=True)[-1] == Ended(cut=False)
     assert read(b"write 3 5\nabc", end=True)[-2:] == [Payload(b"abc", False), Ended(cut=True)]

@@ -25,7 +25,6 @@ import stat as modes
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn, Protocol, overload
 
 from roost.core import classad
@@ -165,8 +164,8 @@ class HTChirp:
         """
         self._connection: Connection | None = None
         self._spare: tuple[int, float, Connection] | None = None
-        self._wide: bool | None = None
-        """Whether the server counts with more than 32 bits; None: not asked yet."""
+        self._wide = False
+        """The server was seen to count with more than 32 bits."""
         self.fds: dict[int, tuple[str, str, int | None]] = {}
         """Open descriptors of the server: (name, flags, mode)."""
         if not (host and port):
@@ -211,7 +210,7 @@ class HTChirp:
         """Connect and authenticate; again, when connected already. Raises as the constructor."""
         self.disconnect()
         self._connection = self._take_spare() or self._log_in(auth_method or self.authentication)
-        self._wide = None
+        self._wide = False
 
     def is_connected(self) -> bool:
         """False also as soon as the connection has turned out to be broken."""
@@ -381,12 +380,10 @@ class HTChirp:
 
     def _counts_far(self, fd: int) -> bool:
         """May offsets beyond 31 bits be sent? A server that cuts them sees one below 0 here."""
-        if self._wide is None:
-            try:
+        if not self._wide:
+            with contextlib.suppress(self.InvalidRequest, self.UnknownError):
                 self._lseek(fd, NARROW_MAX + 1, os.SEEK_SET)
                 self._wide = True
-            except (self.InvalidRequest, self.UnknownError):
-                self._wide = False
             self._lseek(fd, 0, os.SEEK_SET)
         return self._wide
 
@@ -407,7 +404,7 @@ class HTChirp:
 
         @contextlib.contextmanager
         def opened(_: int | None) -> Iterator[Write]:
-            with Path(os.fsdecode(local_file)).open("wb", buffering=0) as file:
+            with io.FileIO(os.fspath(local_file), "wb") as file:
                 yield _writer(file)
 
         return self._download(remote_file, opened)
@@ -448,7 +445,7 @@ class HTChirp:
     def _put(
         self, local_file: LocalPath, remote_file: RemotePath, letters: str, mode: int | None
     ) -> tuple[int, int]:
-        with Path(os.fsdecode(local_file)).open("rb", buffering=0) as file:
+        with io.FileIO(os.fspath(local_file), "rb") as file:
             return self._upload_file(read_from(file), remote_file, letters, mode)
 
     def _upload_file(
@@ -698,7 +695,7 @@ class HTChirp:
         while chunk and tally.is_full:
             if strides or offset is not None:
                 last = _end(at, len(chunk), strides)
-                if last > NARROW_MAX and self._wide is not True:
+                if last > NARROW_MAX and not self._wide:
                     while sent:
                         tally.take(connection.code(), sent.popleft())
                     if not self._counts_far(fd):
@@ -961,12 +958,13 @@ def _read_contact() -> tuple[str, str, str]:
     """(host, port, cookie). An empty `_CONDOR_CHIRP_CONFIG` switches Chirp off, on purpose."""
     named = os.environ.get("_CONDOR_CHIRP_CONFIG")
     if named is None:
-        scratch = os.environ.get("_CONDOR_SCRATCH_DIR", ".")
-        found = [path for path in (Path(), Path(scratch)) if (path / CONTACT_FILE).is_file()]
-        named = str(found[0] / CONTACT_FILE) if found else ""
-    if not named or not Path(named).is_file():
+        folders = (".", os.environ.get("_CONDOR_SCRATCH_DIR", "."))
+        places = [os.path.join(folder, CONTACT_FILE) for folder in folders]
+        named = next((place for place in places if os.path.isfile(place)), "")
+    if not os.path.isfile(named):
         raise ValueError(".chirp.config must be present or you must provide a host and port")
-    fields = Path(named).read_text(encoding="utf-8").split()
+    with open(named, encoding="utf-8") as file:
+        fields = file.read().split()
     if len(fields) != 3:
         raise ValueError(f"{named} must say host, port and cookie; it says {len(fields)} words.")
     return fields[0], fields[1], fields[2]

@@ -13,12 +13,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn
 
 from roost.core.classad import Value
@@ -74,7 +72,11 @@ def condor_chirp(chirp_args: str | Sequence[str], return_exit_code: bool = False
     no command. With `return_exit_code` it prints the result, or the error to standard error, and
     returns 0 or 1.
     """
-    words = shlex.split(chirp_args) if isinstance(chirp_args, str) else list(chirp_args)
+    words = list(chirp_args)
+    if isinstance(chirp_args, str):
+        import shlex
+
+        words = shlex.split(chirp_args)
     if not return_exit_code:
         call = _parse(words)
         if call is None:
@@ -408,7 +410,7 @@ def _local_output(name: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     else:
-        with Path(name).open("wb") as file:
+        with open(name, "wb") as file:
             yield file
 
 

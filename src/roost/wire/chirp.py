@@ -242,8 +242,25 @@ class Payload(NamedTuple):
     last: bool
 
 
-class Blank(NamedTuple):
+class _Bare:
+    """An event with nothing in it; an empty tuple would be false, and equal to any other."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Blank(_Bare):
     """An empty line."""
+
+    __slots__ = ()
 
 
 class Invalid(NamedTuple):
@@ -255,8 +272,10 @@ class Invalid(NamedTuple):
     keyword: str
 
 
-class TooLong(NamedTuple):
+class TooLong(_Bare):
     """More than `LINE_MAX` bytes without LF. What follows cannot be understood: close."""
+
+    __slots__ = ()
 
 
 class Ended(NamedTuple):
