@@ -63,7 +63,7 @@ def test_an_older_htchirp_works_in_a_job(chirp_farm: Farm) -> None:  # noqa: F81
 
 
 def test_condor_chirp_works_in_a_job(chirp_farm: Farm) -> None:  # noqa: F811
-    tool = f"{sys.executable} -m roost.htchirp"
+    tool = "condor_chirp"
     job = chirp_farm.submit(
         f"set -e; cd $_CONDOR_SCRATCH_DIR; echo content > one; {tool} put one two; "
         f"{tool} fetch two three; cmp one three; {tool} set_job_attr Done 7; "

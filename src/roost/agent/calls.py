@@ -141,10 +141,21 @@ class Calls:
 
     def link_down(self) -> None:
         self.epoch += 1
-        under_way, self._under_way = self._under_way, {}
-        for future in under_way.values():
+        lost = list(self._under_way.values())
+        self._under_way.clear()
+        # What has not left may still go, unless it is about a descriptor that is gone.
+        lost += [
+            future
+            for message, _, future in self._waiting
+            if isinstance(message, ChirpCall) and future is not None and _names_descriptor(message)
+        ]
+        for future in lost:
             if not future.done():
                 future.set_result(Answer(Code.OFFLINE))
+
+
+def _names_descriptor(call: ChirpCall) -> bool:
+    return COMMANDS[call.command].numbers[:1] == ("fd",)
 
 
 def _open(root: Path, order: ChirpOrder) -> JobFiles:

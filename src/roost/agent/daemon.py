@@ -35,7 +35,7 @@ from roost.agent.proxy import Proxy
 from roost.agent.starter import Starter
 from roost.agent.tailer import FolderWatch, Tailer
 from roost.agent.tether import Tether
-from roost.core.messages import AttemptEnded
+from roost.core.messages import AttemptEnded, AttemptOrder
 from roost.core.records import AttemptKey, JobId, Moment, NodeFacts
 from roost.errors import Conflict, Unreachable
 from roost.wire.link import (
@@ -239,7 +239,7 @@ class Agent:
                     _run_name(run),
                     mark,
                     self._starter.argv(order, run[2]),
-                    {**self._proxy.admit(order), **order.environment},
+                    self._environment(order),
                     self._starter.cwd(order),
                     output,
                     note,
@@ -260,6 +260,12 @@ class Agent:
                 self._proxy.dismiss(key)
             case _:
                 assert_never(action)
+
+    def _environment(self, order: AttemptOrder) -> dict[str, str]:
+        if not (chirp := self._proxy.admit(order)):
+            return order.environment
+        path = order.environment.get("PATH", self._starter.common.get("PATH", os.defpath))
+        return {**chirp, **order.environment, "PATH": f"{path}{os.pathsep}{self._proxy.tools}"}
 
     def _settle(self) -> None:
         """After a batch of events: the next deadline, the log, and what there is to send."""

@@ -21,8 +21,10 @@ import hmac
 import logging
 import os
 import secrets
+import shlex
 import socket
 import struct
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -107,6 +109,9 @@ class Proxy:
         """`folder` is the agent's own. Raises `OSError`."""
         self._scratch = folder / "scratch"
         self._scratch.mkdir(mode=0o700, exist_ok=True)
+        self.tools = folder / "bin"
+        """Has `condor_chirp`, for jobs to find after everything that is on their own PATH."""
+        _make_tool(self.tools)
         self._state = folder / "chirp"
         self._secret, self._wanted_port = _restore(self._state)
         self._calls = calls
@@ -552,6 +557,16 @@ def _set_delayed(contact: Contact, name_bytes: bytes, text_bytes: bytes) -> int:
 def _delayed(contact: Contact, name: bytes) -> str | None:
     known = contact.delayed.get(attributes.fold(name.decode("utf-8", "replace")))
     return known[1] if known else None
+
+
+def _make_tool(folder: Path) -> None:
+    """Runs the client with the Python that runs us."""
+    folder.mkdir(exist_ok=True)
+    tool = folder / "condor_chirp"
+    new = tool.with_suffix(".new")
+    new.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m roost.htchirp "$@"\n')
+    new.chmod(0o755)
+    new.rename(tool)
 
 
 # --- cookies ----------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ does what concerns one job only; they do it before anything has changed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 from msgspec.structs import replace
 
@@ -99,7 +98,7 @@ def _refuse_submit_folder(farm: State, new: NewJob) -> None:
     """Kept from what is certain to fail; links are seen when the folder is opened."""
     folder = new.spec.submit_dir
     roots = farm.rules.submit_roots
-    if folder and not any(PurePosixPath(folder).is_relative_to(root) for root in roots):
+    if folder and not any(f"{folder}/".startswith(f"{root.rstrip('/')}/") for root in roots):
         allowed = f"the farm allows {' and '.join(roots)}" if roots else "the farm allows none"
         raise Invalid(
             f"{new.where} names the submit folder {folder}: {allowed} (setting submit_roots)."
