@@ -197,6 +197,12 @@ class Gateway(Protocol):
         """All listed nodes, by id; `with_former` adds those that have left the farm."""
         ...
 
+    async def upgrade_nodes(self, ids: Sequence[NodeId]) -> list[JobId]:
+        """Make a job for each of these nodes that runs another Roost than the server; gives their
+        ids. Nodes that are unknown, up to date, or have such a job are left out. Raises
+        `Forbidden` when there would be one and upgrades are off."""
+        ...
+
     async def job_history(self, node: NodeId, limit: int) -> list[JobId]:
         """The jobs that most recently ended on this node, the latest first; each once."""
         ...

@@ -293,6 +293,12 @@ class Remote:
         body = msgspec.json.encode(rest.NodeDescription(description))
         self._send("PUT", f"/nodes/{node_id}/description", rest.Done, body=body)
 
+    def upgrade_nodes(self, nodes: Sequence[int]) -> list[int]:
+        """Give them the server's own Roost; the ids of the jobs that do it, none for nodes that
+        are up to date. Raises `Forbidden` where the server does not do that."""
+        body = msgspec.json.encode(rest.NodeIds(list(nodes)))
+        return list(self._send("POST", "/nodes/upgrade", rest.Ids, body=body).ids)
+
     def set_node_disabled(self, node_id: int, disabled: bool) -> None:
         """Drain a node, or let it take jobs again. Raises `errors.NotFound`."""
         action = "disable" if disabled else "enable"
@@ -365,12 +371,12 @@ class Remote:
 
     def add_to_group(self, group_id: int, nodes: Iterable[int]) -> None:
         """Raises `errors.NotFound`."""
-        body = msgspec.json.encode(rest.GroupMembers(list(nodes)))
+        body = msgspec.json.encode(rest.NodeIds(list(nodes)))
         self._send("POST", f"/groups/{group_id}/add", rest.Done, body=body)
 
     def remove_from_group(self, group_id: int, nodes: Iterable[int]) -> None:
         """Raises `errors.NotFound`."""
-        body = msgspec.json.encode(rest.GroupMembers(list(nodes)))
+        body = msgspec.json.encode(rest.NodeIds(list(nodes)))
         self._send("POST", f"/groups/{group_id}/remove", rest.Done, body=body)
 
     def resources(self) -> list[rest.ResourceDetail]:

@@ -64,6 +64,9 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     """Folders that jobs may name as their submit folder, with all beneath them."""
     chirp_folder_bytes_max: int = 0
     """What a root job's own submit folder may hold; 0 is no limit."""
+    upgrades: bool = False
+    """Whether nodes may be given this server's own package."""
+    upgrade_priority: int = 0
     heartbeat_ms: int = 10_000
     body_bytes_max: int = 64 * 1024 * 1024
     config: dict[str, str] = {}
@@ -108,6 +111,10 @@ class Values(Struct, frozen=True, kw_only=True):
     """Rights that files made by jobs through Chirp do not get."""
     chirp_folder_bytes_max: int = 0
     """What a submit folder that the server made for a job may hold; 0 is no limit."""
+    upgrades: bool = False
+    """Whether nodes may be upgraded from here; the package travels as safely as the network is."""
+    upgrade_priority: int = 0
+    """Of the jobs that do it."""
     shared_roots: tuple[Path, ...] = ()
     """Folders that this machine sees as the server does: jobs' files there need no detour."""
     heartbeat: float = 10.0
@@ -160,6 +167,8 @@ class Settings(Struct, frozen=True):
                 **{name: getattr(values, name) for name in ChirpSwitches.__struct_fields__}
             ),
             submit_roots=values.submit_roots,
+            upgrades=values.upgrades,
+            upgrade_priority=values.upgrade_priority,
             chirp_folder_bytes_max=values.chirp_folder_bytes_max,
             heartbeat_ms=round(values.heartbeat * 1000),
             body_bytes_max=values.body_bytes_max,

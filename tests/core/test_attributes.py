@@ -283,7 +283,7 @@ def test_the_status_is_a_number_of_htcondor(play: Play, act: str | None, number:
 
 
 def test_the_folder_is_the_job_s_own_or_its_root_s() -> None:
-    play = Play(submit_folder="/farm/submit")
+    play = Play(submit_folder="/farm/submit", submit_roots=("/shots",))
     job = play.submit(submitDir="/shots//a/./b/")
     other = play.submit()
     assert (value(play, "Iwd", job), value(play, "Iwd", other)) == (
@@ -450,7 +450,7 @@ def test_a_specification_comes_back_with_its_attributes() -> None:
     assert new.spec.attributes == {
         "Num": "3", "Real": "0.5", "Text": '"a b"', "Flag": "true", "Sum": "Num + 1",
     }  # fmt: skip
-    play = Play()
+    play = Play(submit_roots=("/",))
     shown = jobspec.unparse(play.job(play.submit(**spec)), ())
     assert (shown["attributes"], shown["submitDir"]) == (given, "/shots")
     assert jobspec.parse(shown).jobs[0].spec == new.spec
@@ -509,12 +509,22 @@ def test_gates_follow_the_attributes_and_the_farm(
     assert gates(own, ChirpRules(**rules)) == Gates(*open_)
 
 
+@pytest.mark.parametrize("folder", ["/shot", "/shotsother", "/", "/elsewhere/shots"])
+def test_a_submit_folder_is_beneath_one_that_the_farm_allows(folder: str) -> None:
+    play = Play(submit_roots=("/shots", "/more/"))
+    play.submit(submitDir="/more")
+    with pytest.raises(Invalid, match=f'job "a" has the submitDir {folder}: .* /shots and /more/'):
+        play.submit({"name": "a", "command": "b", "submitDir": folder})
+    with pytest.raises(Invalid, match="the farm allows none"):
+        Play().submit(submitDir="/shots")
+
+
 def order(play: Play) -> m.AttemptOrder:
     return next(e.order for e in play.effects if isinstance(e, m.StartAttempt))
 
 
 def test_an_order_says_what_chirp_the_attempt_may_use() -> None:
-    play = Play(chirp=ChirpRules(delayed_prefix="My*"))
+    play = Play(chirp=ChirpRules(delayed_prefix="My*"), submit_roots=("/s/",))
     play.joins("box", cpus=2)
     wanted = {"WantIOProxy": True, "WantVirtualRoot": True}
     below = {"name": "a", "command": "b", "submittedBy": "ada", "submitDir": "/s"}

@@ -181,7 +181,7 @@ def test_a_submit_folder_must_be_beneath_what_the_administrator_allows(
 
     assert fetched(allowed / "shot") == "succeeded"
     assert fetched(allowed / "way-out") == "failed"
-    with pytest.raises(xmlrpc.client.Fault, match=f"submit folder {other}.*allows {allowed}"):
+    with pytest.raises(xmlrpc.client.Fault, match=f"submitDir {other}.*allows {allowed}"):
         fetched(other)
 
 

@@ -61,6 +61,8 @@ log = logging.getLogger(__name__)
 REPORTS_PER_FRAME_MAX = 2_000
 BEAT_S = 10.0
 """Until the server says how often."""
+RESTART = -1
+"""What `run_agent` returns when the agent is to go on at once, as what `upgrade.switch` finds."""
 JOIN_S_MAX = 3.0
 """A start waits this long for the server's welcome before it is called one."""
 COLLECT_S = 0.01
@@ -138,6 +140,7 @@ class Agent:
         self._next_beat: asyncio.TimerHandle | None = None
         self._started = (time.time_ns(), time.monotonic_ns())
         self._deadline: asyncio.TimerHandle | None = None
+        self.restarting = False
         self._stopped = asyncio.Event()
         self._joined = asyncio.Event()
         self._failure: BaseException | None = None
@@ -196,6 +199,12 @@ class Agent:
     def stop(self) -> None:
         """End soon; what runs goes on under the keeper."""
         self._stopped.set()
+
+    def restart(self) -> None:
+        """End soon, to go on as the package that has been put in place."""
+        self._folder.log("Restarting as another version")
+        self.restarting = True
+        self.stop()
 
     def wakeup(self) -> None:
         """Send a beat now."""
@@ -466,9 +475,10 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
     """Be an agent until told to stop: by SIGTERM, SIGINT, `terminate`, or the end of stdin.
 
     `on_ready` is called once, when the farm has welcomed the agent, or after `JOIN_S_MAX` seconds
-    of trying: port and keeper are there then, and the server may come later. Returns
-    the exit status, 0. Raises `Conflict` when the folder or the port is another's, `Unreachable`
-    when the keeper cannot be started, `OSError` when the folder cannot be used.
+    of trying: port and keeper are there then, and the server may come later. Returns the exit
+    status, 0, or `RESTART` after SIGHUP. Raises `Conflict` when the folder or the port is
+    another's, `Unreachable` when the keeper cannot be started, `OSError` when the folder cannot be
+    used.
     """
     folder = hqnode.Folder(options.data)
     try:
@@ -495,7 +505,7 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
         folder.log("Stopped")
     finally:
         folder.close()
-    return 0
+    return RESTART if agent.restarting else 0
 
 
 def serve(options: AgentOptions, on_ready: Callable[[AgentReady], None]) -> int:
@@ -516,12 +526,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 @contextlib.contextmanager
 def _stopped_by_signals(agent: Agent) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    calls = {signal.SIGTERM: agent.stop, signal.SIGINT: agent.stop, signal.SIGHUP: agent.restart}
     installed = []
-    for number in numbers:
+    for number, call in calls.items():
         # Outside the main thread there is no such thing, and whoever runs us there stops us.
         with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-            loop.add_signal_handler(number, agent.stop)
+            loop.add_signal_handler(number, call)
             installed.append(number)
     try:
         yield

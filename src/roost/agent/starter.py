@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import roost
@@ -53,6 +54,8 @@ class Starter:
             "HQSERVER": server.rstrip("/"),
             "HQCLIENT": str(package),
             "HQCLIENTARCH": platform,
+            "ROOST_PYTHON": sys.executable,
+            "ROOST_AGENT_FOLDER": str(folder),
             **({"HQROOT": root} if root else {}),
         }
         """Environment of everything that is started; orders add to it and win."""

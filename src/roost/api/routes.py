@@ -575,6 +575,14 @@ async def enable_node(gateway: Gateway, request: Request) -> rest.Done:
     return rest.Done()
 
 
+async def upgrade_nodes(gateway: Gateway, request: Request) -> rest.Ids:
+    """Give nodes the server's own Roost, each by a job that waits until it has nothing to do.
+
+    Answers the ids of these jobs; nodes that are up to date have none.
+    """
+    return rest.Ids(list(await gateway.upgrade_nodes(await _members(request))))
+
+
 async def remove_node(gateway: Gateway, request: Request) -> rest.Done:
     """Take a node out of the farm; what it runs is abandoned."""
     await gateway.ask(RemoveNode(NodeId(_id(request))))
@@ -723,7 +731,7 @@ async def remove_from_group(gateway: Gateway, request: Request) -> rest.Done:
 
 
 async def _members(request: Request) -> tuple[NodeId, ...]:
-    return tuple(map(NodeId, (await _decoded(request, rest.GroupMembers)).nodes))
+    return tuple(map(NodeId, (await _decoded(request, rest.NodeIds)).nodes))
 
 
 async def list_resources(gateway: Gateway, request: Request) -> rest.Resources:
@@ -877,6 +885,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "PUT", f"{_NODES}/{{id:int}}/description", describe_node, rest.Done, rest.NodeDescription
     ),
+    Operation("POST", f"{_NODES}/upgrade", upgrade_nodes, rest.Ids, rest.NodeIds),
     Operation("POST", f"{_NODES}/{{id:int}}/disable", disable_node, rest.Done),
     Operation("POST", f"{_NODES}/{{id:int}}/enable", enable_node, rest.Done),
     Operation("DELETE", f"{_NODES}/{{id:int}}", remove_node, rest.Done),
@@ -908,10 +917,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", _GROUPS, list_groups, rest.Groups),
     Operation("POST", _GROUPS, create_group, rest.NewId, rest.NewGroup, (), 201),
     Operation("DELETE", f"{_GROUPS}/{{id:int}}", delete_group, rest.Done),
-    Operation("POST", f"{_GROUPS}/{{id:int}}/add", add_to_group, rest.Done, rest.GroupMembers),
-    Operation(
-        "POST", f"{_GROUPS}/{{id:int}}/remove", remove_from_group, rest.Done, rest.GroupMembers
-    ),
+    Operation("POST", f"{_GROUPS}/{{id:int}}/add", add_to_group, rest.Done, rest.NodeIds),
+    Operation("POST", f"{_GROUPS}/{{id:int}}/remove", remove_from_group, rest.Done, rest.NodeIds),
     Operation("GET", _RESOURCES, list_resources, rest.Resources),
     Operation("PUT", f"{_RESOURCES}/{{name:path}}", set_resource, rest.NewId, rest.ResourceLimit),
     Operation("DELETE", f"{_RESOURCES}/{{name:path}}", remove_resource, rest.Done),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roost.cli import options, tables
+from roost.cli import options, tables, watching
 from roost.cli.arranging import find_group, find_nodes
 from roost.cli.asking import compact, farm
 from roost.errors import NotFound
@@ -156,6 +156,33 @@ def enable(nodes: tuple[str, ...], group: str | None, **_: object) -> None:
         for node in find_chosen(remote, nodes, group):
             remote.set_node_disabled(node, False)
     click.echo(f"Enabled {named(nodes, group)}.", err=True)
+
+
+@nodes.command("upgrade")
+@chosen
+@click.option("--all", "everybody", is_flag=True, help="All machines that run another Roost.")
+@click.option("--wait", "waiting", is_flag=True, help="Until it is done; fail if it failed.")
+@options.server_url
+def upgrade(
+    nodes: tuple[str, ...], group: str | None, everybody: bool, waiting: bool, **_: object
+) -> int:
+    """Give machines the server's own Roost, when they have ended what they run.
+
+    Prints the id of a job for each machine that is not up to date. The server must allow it with
+    the setting `upgrades`.
+    """
+    with farm() as remote:
+        if everybody:
+            chosen_nodes = [node.id for node in remote.nodes() if node.needs_upgrade]
+        else:
+            chosen_nodes = find_chosen(remote, nodes, group)
+        jobs = remote.upgrade_nodes(chosen_nodes) if chosen_nodes else []
+        for job in jobs:
+            click.echo(job)
+        if not jobs:
+            click.echo("All are up to date.", err=True)
+            return 0
+        return watching.exit_code(watching.wait(remote, jobs).values()) if waiting else 0
 
 
 @nodes.command("remove")

@@ -88,9 +88,11 @@ def agent(announce: bool, exit_with_stdin: bool, **_: object) -> int:
     """
     found = options.load()
     options.set_up_logs(found)
-    from roost.agent.daemon import AgentOptions, run_agent
+    from roost.agent import upgrade
+    from roost.agent.daemon import RESTART, AgentOptions, run_agent
     from roost.cli import upkeep
 
+    upgrade.switch(found.agent_data)
     values = found.values
 
     def ready(agent: AgentReady) -> None:
@@ -109,7 +111,9 @@ def agent(announce: bool, exit_with_stdin: bool, **_: object) -> int:
         shared_roots=values.shared_roots,
         exit_with_stdin=exit_with_stdin,
     )
-    return upkeep.run(run_agent(agent_options, ready))
+    while (code := upkeep.run(run_agent(agent_options, ready))) == RESTART:
+        upgrade.switch(found.agent_data)
+    return code
 
 
 COMMANDS = (up, server, agent)

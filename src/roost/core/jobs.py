@@ -100,9 +100,7 @@ def _refuse_submit_folder(farm: State, new: NewJob) -> None:
     roots = farm.rules.submit_roots
     if folder and not any(f"{folder}/".startswith(f"{root.rstrip('/')}/") for root in roots):
         allowed = f"the farm allows {' and '.join(roots)}" if roots else "the farm allows none"
-        raise Invalid(
-            f"{new.where} names the submit folder {folder}: {allowed} (setting submit_roots)."
-        )
+        raise Invalid(f"{new.where} has the submitDir {folder}: {allowed} (setting submit_roots).")
 
 
 def _refuse_bad_links(farm: State, new: NewJob) -> None:

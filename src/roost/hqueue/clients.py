@@ -150,6 +150,15 @@ async def setdisabled(gateway: Gateway, client_name: str, disabled: bool) -> obj
     return True
 
 
+async def upgrade_clients(gateway: Gateway, client_ids: Sequence[int]) -> None:
+    """Upgrade the clients associated with the list of client_ids.
+
+    Each is given the server's own package by a job of its own, when it has ended what it runs.
+    Those that are up to date or unknown are left out.
+    """
+    await gateway.upgrade_nodes([NodeId(each) for each in client_ids])
+
+
 async def get_client_errors(gateway: Gateway, client_id: int) -> object:
     """Return the errors of the client: `total`, and `errors` with the latest.
 

@@ -291,6 +291,7 @@ METHODS: dict[str, Method] = {
     "setdisabled": Method(
         clients.setdisabled, "boolean", (Parameter("clientname", TEXT), Parameter("disabled", FLAG))
     ),
+    "upgradeClients": Method(clients.upgrade_clients, "nil", (Parameter("client_ids", CLIENTS),)),
     "getClientErrors": Method(clients.get_client_errors, "struct", (_CLIENT_ID,)),
     "getJobHistory": Method(
         clients.get_job_history, "array", (_CLIENT_ID, Parameter("limit", NUMBER, 5))

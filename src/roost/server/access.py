@@ -10,13 +10,14 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from roost import package
 from roost.core.availability import offset_minutes
 from roost.core.explanation import explain
 from roost.core.lifecycle import FINAL
-from roost.core.messages import Changes, Command
+from roost.core.messages import Changes, Command, SubmitJobs
 from roost.core.records import (
     Attempt,
     AttributePoint,
@@ -25,11 +26,13 @@ from roost.core.records import (
     JobId,
     JobStatus,
     Moment,
+    NodeFacts,
     NodeId,
     Note,
     ThreadId,
 )
-from roost.errors import NotFound
+from roost.core.upgrading import upgrade_job, upgrades
+from roost.errors import Forbidden, NotFound
 from roost.gateway import (
     FarmCounts,
     JobFilter,
@@ -51,6 +54,13 @@ ERRORS_KEPT = 100
 LEGACY_SECRETS = frozenset({"sqlalchemy.default.url", "smtp_password", "database_url"})
 
 
+class Upgrades(Struct, frozen=True):
+    """How this server passes its own Roost on."""
+
+    allowed: bool = False
+    priority: int = 0
+
+
 class Access:
     """A `roost.gateway.Gateway`."""
 
@@ -60,11 +70,13 @@ class Access:
         database: Database,
         output: OutputStore,
         config: dict[str, str],
+        upgrades: Upgrades,
     ) -> None:
         self._engine = engine
         self._database = database
         self._output = output
         self._config = config
+        self._upgrades = upgrades
         self._followers: dict[JobId, set[_Follower]] = {}
         self._errors: deque[ServerError] = deque(maxlen=ERRORS_KEPT)
         self._errors_total = 0
@@ -153,6 +165,35 @@ class Access:
             cpus_busy=min(use.cpus_busy, node.facts.cpus),
             needs_upgrade=bool(node.facts.version) and node.facts.version != self._version,
             latest_note=latest_note,
+        )
+
+    async def upgrade_nodes(self, ids: Sequence[NodeId]) -> list[JobId]:
+        farm = self._engine.farm
+        outdated = [
+            farm.nodes[id].facts
+            for id in dict.fromkeys(ids)
+            if id in farm.nodes
+            and not farm.nodes[id].leaving
+            and farm.nodes[id].facts.version not in ("", self._version)
+        ]
+        if outdated and not self._upgrades.allowed:
+            raise Forbidden(
+                "Upgrades over the network are switched off. Set upgrades = true in the server's "
+                "settings if you trust the network, or install the server's Roost by hand."
+            )
+        new = [facts for facts in outdated if not self._is_being_upgraded(facts)]
+        if not new:
+            return []
+        digest = await asyncio.to_thread(package.archive_digest)
+        jobs = [upgrade_job(facts, self._version, digest, self._upgrades.priority) for facts in new]
+        created = await self.ask(SubmitJobs(tuple(jobs)))
+        assert isinstance(created, list)
+        return created
+
+    def _is_being_upgraded(self, facts: NodeFacts) -> bool:
+        return any(
+            upgrades(job, facts, self._version) and job.status not in FINAL
+            for job in self._engine.farm.jobs.values()
         )
 
     async def job_history(self, node: NodeId, limit: int) -> list[JobId]:

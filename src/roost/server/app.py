@@ -24,14 +24,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from roost import __version__, timezone
+from roost import __version__, package, timezone
 from roost.api import routes as api
 from roost.core.attributes import ChirpRules
 from roost.core.state import Rules
 from roost.errors import Conflict, Invalid
 from roost.folder import lock_folder
 from roost.hqueue import dispatch as hqueue
-from roost.server.access import Access
+from roost.server.access import Access, Upgrades
 from roost.server.agents import Agents
 from roost.server.chirp import Desk, SubmitFolders
 from roost.server.engine import Engine
@@ -42,6 +42,8 @@ from roost.wire import link
 
 STOP_SECONDS_MAX = 1
 OUTPUT_FOLDER = "output"
+PACKAGE_PATH = "/api/v1/package"
+"""What nodes are upgraded with; see `agent.upgrade`."""
 JOBS_FOLDER = "jobs"
 """Submit folders of root jobs that name none."""
 DATABASE_FILE = "roost.db"
@@ -90,7 +92,13 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         engine = Engine(
             database, rules, agents.act, lambda changes: access.publish(changes), agents.cut_off
         )
-        access = Access(engine, database, output, options.config)
+        access = Access(
+            engine,
+            database,
+            output,
+            options.config,
+            Upgrades(options.upgrades, options.upgrade_priority),
+        )
         await engine.load()
         app = Starlette(routes=[*_routes(agents), *hqueue.routes(access, options.body_bytes_max)])
         app.router.routes.extend(api.routes(access))
@@ -123,9 +131,13 @@ def _routes(agents: Agents) -> list[BaseRoute]:
             f"JSON API: {request.base_url}api/v1/openapi.json\nMetrics: {request.base_url}metrics\n"
         )
 
+    async def own_package(request: Request) -> Response:
+        return Response(await asyncio.to_thread(package.archive), media_type="application/zip")
+
     return [
         WebSocketRoute(link.PATH, agents.serve),
         Route("/", front_page, methods=["GET"]),
+        Route(PACKAGE_PATH, own_package, methods=["GET"]),
     ]
 
 

@@ -299,8 +299,8 @@ class NewId(Struct, frozen=True):
     id: int
 
 
-class GroupMembers(Struct, frozen=True):
-    """Ids of the nodes that come into a group or leave it."""
+class NodeIds(Struct, frozen=True):
+    """Nodes to act on, by their ids."""
 
     nodes: list[Annotated[int, Meta(ge=1, le=2**53 - 1)]]
 

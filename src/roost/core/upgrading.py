@@ -1,0 +1,37 @@
+"""The built-in job by which a node takes the server's own Roost (decision 38).
+
+It is a job like others: it can be seen, waited for and cancelled, it has a priority, and with the
+tag `single` it waits until the node has ended what it runs, which gets nothing new meanwhile.
+"""
+
+from __future__ import annotations
+
+from roost.core.messages import NewJob
+from roost.core.records import Condition, Job, JobSpec, NodeFacts
+
+SUBMITTER = "roost"
+MODULE = "roost.agent.upgrade"
+
+
+def upgrade_job(node: NodeFacts, version: str, digest: str, priority: int) -> NewJob:
+    """For the package with this version, whose archive has this SHA-256."""
+    spec = JobSpec(
+        f"Upgrade {node.label}",
+        command=f'exec "$ROOST_PYTHON" -m {MODULE} {version} {digest}',
+        description=f"Gives the machine Roost {version} when it has ended what it runs.",
+        submitted_by=SUBMITTER,
+        conditions=(Condition("hostname:name", "==", f"{node.hostname}:{node.name}"),),
+        tags=("single",),
+    )
+    return NewJob(spec, f'job "{spec.name}"', priority=priority)
+
+
+def upgrades(job: Job, node: NodeFacts, version: str) -> bool:
+    """Whether this is that job for that node."""
+    spec = job.spec
+    return (
+        spec.submitted_by == SUBMITTER
+        and spec.name == f"Upgrade {node.label}"
+        and isinstance(spec.command, str)
+        and f" {version} " in spec.command
+    )
