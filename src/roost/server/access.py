@@ -70,7 +70,7 @@ class Access:
         database: Database,
         output: OutputStore,
         config: dict[str, str],
-        upgrades: Upgrades,
+        upgrades: Upgrades = Upgrades(),  # noqa: B008  (immutable)
     ) -> None:
         self._engine = engine
         self._database = database
