@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import struct
+import subprocess
 import sys
 import xmlrpc.client
 from pathlib import Path
@@ -369,6 +370,86 @@ def test_a_job_s_folder_may_hold_only_so_much(farm: Farm, tmp_path: Path) -> Non
     assert job.end() == "succeeded"
 
 
+PHASES = {
+    "nothing": b"",
+    "half a cookie": b"cookie abc",
+    "a cookie": b"COOKIE",
+    "half a line": b"COOKIEget_job_attr Clus",
+    "a request": b"COOKIEstat .\n",
+    "many requests": b"COOKIE" + b"stat .\nget_job_attr ClusterId\n" * 500,
+    "half a payload": b"COOKIEopen cut wct 420\nwrite 0 1000000\n" + b"x" * 500_000,
+    "half a file": b"COOKIEputfile cut 420 1000000\n" + b"x" * 500_000,
+    "a large answer": b"COOKIEgetfile large\n",
+}
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_clients_may_go_at_any_moment(job: Waiting, phase: str, reset: bool) -> None:
+    first = job.wire()
+    assert first.say("open large wc 420") == b"0\n"
+    first.line()
+    assert first.say("ftruncate 0 50000000") == b"0\n"
+    for _ in range(5):
+        wire = Wire(job.contact)
+        cookie = f"cookie {wire.cookie}\n".encode()
+        wire.send(PHASES[phase].replace(b"COOKIE", cookie))
+        if reset:
+            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wire.close()
+    assert first.say("version") == b"2\n"
+    assert job.wire().say("get_job_attr ClusterId") == b"%d\n" % len(str(job.id))
+
+
+def test_a_client_that_closes_its_side_is_still_answered(job: Waiting) -> None:
+    wire = job.wire()
+    wire.send(b"mkdir d 511\nstat nothing\n")
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert (wire.line(), wire.line()) == (b"0\n", b"-3\n")
+    assert ends(wire)
+
+
+def test_a_full_disk_is_said_and_what_is_freed_is_used(farm: Farm, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        farm.start_server(environment={"ROOST_SUBMIT_ROOTS": str(disk)})
+        farm.start_agent()
+        job = Waiting(farm, tmp_path, attributes=OPEN, submitDir=str(disk))
+        wire = job.wire()
+        assert wire.say("putfile large 420 8000000") == b"0\n"
+        wire.send(b"x" * 8_000_000)
+        assert wire.line() == b"-6\n"
+        assert wire.say("unlink large") == b"0\n"
+        assert wire.say("putfile small 420 5") == b"0\n"
+        wire.send(b"fits!")
+        assert wire.line() == b"5\n"
+        assert job.end() == "succeeded"
+        assert farm.wait(farm.submit("true")) == "succeeded"
+    finally:
+        farm.close()
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_the_nodes_of_a_parallel_job_share_its_attributes(farm: Farm, tmp_path: Path) -> None:
+    farm.start_server()
+    farm.start_agent("a")
+    farm.start_agent("b")
+    job = Waiting(farm, tmp_path, attributes=OPEN, minHosts=2, maxHosts=2)
+    one, two = job.wire(), job.wire()
+    assert one.say("set_job_attr Found 42") == b"0\n"
+    assert two.say("get_job_attr Found") == b"2\n" and two.receive(2) == b"42"
+    assert one.say("get_job_attr CurrentHosts") == b"1\n" and one.receive(1) == b"2"
+    assert job.end() == "succeeded"
+
+
 # --- what survives what -----------------------------------------------------------------------
 
 
@@ -392,6 +473,32 @@ def test_a_server_that_returns_goes_on_serving_the_job(farm: Farm, tmp_path: Pat
     wire.line()
     assert wire.say("fsync 1") == b"0\n" and wire.say("fsync 0") == b"-17\n"
     assert job.end() == "succeeded"
+
+
+def test_a_transfer_that_a_dying_server_cuts_is_noticed_at_once(farm: Farm, tmp_path: Path) -> None:
+    farm.start_server()
+    farm.start_agent()
+    job = Waiting(farm, tmp_path, attributes=OPEN)
+    wire = job.wire()
+    assert wire.say("open large wc 420") == b"0\n"
+    wire.line()
+    assert wire.say("ftruncate 0 1000000000") == b"0\n"
+    down, up = job.wire(), job.wire()
+    assert down.say("getfile large") == b"1000000000\n"
+    down.receive(1_000_000)
+    assert up.say("putfile new 420 100000000") == b"0\n"
+    up.send(b"x" * 1_000_000)
+    assert farm.server is not None
+    farm.server.kill()
+    with pytest.raises(ConnectionResetError):
+        while down.receive(1_000_000):
+            pass
+    up.send(b"x" * 99_000_000)
+    assert up.line() == b"-17\n"
+    farm.start_server()
+    assert job.wire().say("stat large") == b"0\n"
+    assert job.end() == "succeeded"
+    assert farm.wait(farm.submit("true")) == "succeeded"
 
 
 def test_an_agent_that_returns_is_found_at_the_same_contact(farm: Farm, tmp_path: Path) -> None:

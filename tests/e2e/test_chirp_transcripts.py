@@ -1,9 +1,10 @@
 """The bytes of Chirp: what a running HTCondor was measured to answer, asked of a job's proxy.
 
-`chirp/htchirp-3.0.txt` has every call of PyPI's htchirp that says something, in the order in which
-it was measured: `>` is sent, `<` must come. Where Roost decided otherwise, `< ` is its answer and
-`stock <` what HTCondor gave, with the reason after `--`. `{fd}` is the descriptor of the last
-`open`, `{n}` any count, `<13 numbers>` a stat line; names of a listing come in any order.
+`chirp/operations.txt` has every operation. `chirp/htchirp-3.0.txt` has every call of PyPI's htchirp
+that says something, in the order in which it was measured. `>` is sent, `<` must come. Where Roost
+decided otherwise, `< ` is its answer and `stock <` what HTCondor gave, with the reason after `--`.
+`{fd}` is the descriptor of the last `open`, `{n}` any count, `<13 numbers>` a stat line; names of a
+listing come in any order.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.conftest import PATIENCE_S, Farm
 
-FILE = Path(__file__).parent / "chirp" / "htchirp-3.0.txt"
+FOLDER = Path(__file__).parent / "chirp"
 ATTRIBUTES = {
     "WantIOProxy": True,
     "ProbeInt": 41,
@@ -126,9 +127,9 @@ def bytes_of(text: str) -> bytes:
 Step = tuple[str, str]
 
 
-def transcript() -> list[tuple[str, list[Step]]]:
+def transcript(name: str) -> list[tuple[str, list[Step]]]:
     cases: list[tuple[str, list[Step]]] = []
-    for line in FILE.read_text().splitlines():
+    for line in (FOLDER / name).read_text().splitlines():
         if line.startswith("# "):
             cases.append((line[2:], []))
         elif line.startswith(("> ", "< ")):
@@ -195,15 +196,16 @@ def part(wire: Wire, pattern: bytes) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["operations.txt", "htchirp-3.0.txt"])
 @pytest.mark.parametrize("slowly", [False, True], ids=["whole", "byte by byte"])
 def test_every_measured_call_is_answered_as_by_htcondor_but_where_decided(
-    chirp_farm: Farm, tmp_path: Path, slowly: bool
+    chirp_farm: Farm, tmp_path: Path, slowly: bool, name: str
 ) -> None:
     job = Waiting(chirp_farm, tmp_path, attributes=ATTRIBUTES)
     wire = job.wire()
     wire.say("mkdir f 511")
     wrong = []
-    for title, steps in transcript():
+    for title, steps in transcript(name):
         if problem := play(wire, steps, slowly=slowly):
             wrong.append(f"{title}: {problem}")
             wire.close()

@@ -479,7 +479,8 @@ class Connection:
                     under_way.append(self._begin("pwrite", numbers=numbers, data=data))
                 done += len(data)
             else:
-                failed = failed or min(0, (await under_way.popleft()).result)
+                answer = await under_way.popleft()
+                failed = failed or min(0, answer.result)
         closed = await self._begin("close", numbers=(opened.result,))
         self._say(format_code(failed or min(0, closed.result) or length))
 
