@@ -34,7 +34,7 @@ demo: install ## a farm on this machine computes a picture from 24 jobs; results
 	$(BIN)/python -m roost.demo
 
 serve: install ## a farm on this machine until Ctrl-C, its data in demo-farm/serve
-	$(BIN)/roost up --data demo-farm/serve
+	$(BIN)/roost up --allow-root --data demo-farm/serve
 
 test: install ## the whole suite
 	$(BIN)/pytest -n $(WORKERS)

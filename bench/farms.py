@@ -96,6 +96,7 @@ def _running(folder: Path, *command: str) -> Iterator[Farm]:
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
         start_new_session=True,
+        env={**os.environ, "ROOST_ALLOW_ROOT": "true"},
     )
     assert process.stdin and process.stdout
     try:

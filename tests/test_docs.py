@@ -22,7 +22,10 @@ import pytest
 
 from roost import settings
 from roost.cli import cli, reference
+from roost.core import jobspec
+from roost.hqueue import clients as hqueue_clients
 from roost.hqueue import dispatch
+from roost.hqueue import jobs as hqueue_jobs
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda page: str(page))
@@ -158,3 +161,15 @@ def test_every_setting_is_explained_with_its_default() -> None:
     page = (ROOT / "docs/howto/settings.md").read_text(encoding="utf-8")
     for name in settings.TYPES:
         assert f"`{name}`" in page or f"[{name}]" in page, f"{name} is not explained"
+
+
+def test_every_attribute_and_property_is_in_the_reference() -> None:
+    page = (ROOT / "docs/reference/attributes.md").read_text(encoding="utf-8")
+    of_jobs, of_clients, properties = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    for part, names in (
+        (of_jobs, hqueue_jobs.ATTRIBUTES),
+        (of_clients, hqueue_clients.ATTRIBUTES),
+        (properties, jobspec.PROPERTIES),
+    ):
+        missing = [name for name in names if f"`{name}`" not in part]
+        assert not missing, f"not in {part.splitlines()[0]!r}: {missing}"

@@ -9,13 +9,15 @@ People write seconds and bytes; the options handed to the server hold millisecon
 table of the file holds settings under HQueue's own key names (spec §10.1) for `getConfig`; it is
 passed on and not understood here. This module reads files and the environment and knows neither
 the command line's syntax nor the farm.
+
+Files of HQueue (`hqserver.ini`, `hqnode.ini`) are read as they are, and rank below Roost's own.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import msgspec
 import platformdirs
 from msgspec import Struct
 
+from roost import inifiles
 from roost.errors import Invalid
 
 SECRETS = frozenset({"database_url"})
@@ -131,6 +134,8 @@ class Values(Struct, frozen=True, kw_only=True):
     """The farm's shared folder as this machine sees it: HQROOT in jobs."""
     job_environment: dict[str, str] = {}
     """Variables for every job on this machine."""
+    allow_root: bool = False
+    """Whether an agent of root's may run jobs, which are root's then."""
     log: str = ""
     """`json` or `console`; empty means console on a terminal, JSON elsewhere."""
     log_level: str = "info"
@@ -151,6 +156,10 @@ class Settings(Struct, frozen=True):
     sources: dict[str, str]
     file: Path
     """The TOML file that is looked at, whether it exists or not."""
+    inis: tuple[Path, ...] = ()
+    """Files of HQueue that were read as well."""
+    ignored: tuple[str, ...] = ()
+    """What these say that changes nothing, in sentences."""
 
     def server_options(self, *, exit_with_stdin: bool = False) -> ServerOptions:
         values = self.values
@@ -185,6 +194,7 @@ def load(
     command_line: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     file: Path | None = None,
+    inis: Sequence[Path] = (),
 ) -> Settings:
     """Read all places and weigh them. A `None` on the command line means "not given".
 
@@ -194,9 +204,18 @@ def load(
     environment = os.environ if environment is None else environment
     given: dict[str, tuple[object, str]] = {}
     chosen = file or _default_file(environment)
+    named = environment.get("ROOST_INI", "").split(os.pathsep)
+    inis = inis or [Path(each) for each in named if each]
+    ignored: list[str] = []
+    for ini in inis:
+        read = _read_ini(ini)
+        given.update({name: (value, str(ini)) for name, value in read.values.items()})
+        ignored += read.ignored
     for name, value in _read(chosen, required=file is not None).items():
         if name not in TYPES:
             raise Invalid(f"{chosen} has an unknown setting {name!r}.")
+        if name == "hqueue" and isinstance(value, dict) and name in given:
+            value = {**given[name][0], **value}  # type: ignore[dict-item]
         given[name] = (value, str(chosen))
     for name in TYPES:
         for variable in (JOB_VARIABLES.get(name, ""), f"ROOST_{name.upper()}"):
@@ -207,13 +226,32 @@ def load(
             given[name] = (value, "command line")
     typed = {name: _convert(name, value, source) for name, (value, source) in given.items()}
     sources = {name: given[name][1] if name in given else "default" for name in TYPES}
-    return Settings(Values(**typed), sources, chosen)
+    return Settings(Values(**typed), sources, chosen, tuple(inis), tuple(ignored))
 
 
 def _default_file(environment: Mapping[str, str]) -> Path:
     if environment.get("ROOST_CONFIG"):
         return Path(environment["ROOST_CONFIG"])
     return Path(platformdirs.user_config_dir("roost")) / "roost.toml"
+
+
+def read_inis(files: Sequence[Path]) -> inifiles.Ini:
+    """Several files of HQueue as one; a later one wins. Raises `Invalid`."""
+    read = [_read_ini(file) for file in files]
+    values = {name: value for ini in read for name, value in ini.values.items()}
+    return inifiles.Ini(values, tuple(sentence for ini in read for sentence in ini.ignored))
+
+
+def _read_ini(file: Path) -> inifiles.Ini:
+    """With the file about network folders that newer versions have beside it."""
+    try:
+        found = inifiles.read(file.read_text(encoding="utf-8"), str(file.parent), str(file))
+        beside = file.with_name("network_folders.ini")
+        if isinstance(config := found.values.get("hqueue"), dict) and beside.is_file():
+            config.update(inifiles.folders(beside.read_text(encoding="utf-8"), str(beside)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{file} cannot be read: {error}.") from None
+    return found
 
 
 def _read(file: Path, *, required: bool) -> dict[str, object]:

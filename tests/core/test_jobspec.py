@@ -286,7 +286,7 @@ def test_runcmd_makes_a_nameless_job() -> None:
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
-KEYS = st.sampled_from([*jobspec._KEYS, "type", "op", "value", "linux"]) | st.text()
+KEYS = st.sampled_from([*jobspec.PROPERTIES, "type", "op", "value", "linux"]) | st.text()
 JSON_LIKE = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6),

@@ -303,7 +303,7 @@ def test_a_missing_argument_is_named_and_a_surplus_one_is_ignored(
     assert not isinstance(surplus, xmlrpc.client.Fault), surplus
 
 
-@pytest.mark.parametrize("key", jobspec._KEYS)
+@pytest.mark.parametrize("key", jobspec.PROPERTIES)
 def test_a_wrong_value_in_a_specification_is_read_or_named_and_creates_nothing(
     server: Server, key: str
 ) -> None:

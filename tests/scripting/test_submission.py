@@ -14,7 +14,7 @@ from roost.scripting.submission import KEYS, Properties, command_spec, frame_spe
 def test_every_property_has_a_key_that_the_farm_understands_and_every_key_a_property() -> None:
     assert set(KEYS) | {"children"} == set(Properties.__annotations__)
     relations = {"children", "childrenIds", "parentIds", "stubId", "childStubIds"}
-    assert set(KEYS.values()) | {"command"} | relations == set(jobspec._KEYS)
+    assert set(KEYS.values()) | {"command"} | relations == set(jobspec.PROPERTIES)
 
 
 def test_a_command_names_its_job_in_short() -> None:

@@ -9,6 +9,7 @@
     arranging   roost groups, resources, priority, permit: which job goes where, and when
     annotating  roost attribute, event-log: what jobs say of themselves
     noting      roost notes, errors, history: what people wrote, what the farm remembers
+    configuring roost settings: what is in force, and files of HQueue
     watching    --wait: a job's progress as it happens, and its fate as an exit code
     tables      records as aligned text, or as one JSON document
     checkup     what the doctor looks at
@@ -31,7 +32,17 @@ from pathlib import Path
 import click
 
 import roost
-from roost.cli import annotating, arranging, asking, completion, machines, noting, running
+from roost.cli import (
+    annotating,
+    arranging,
+    asking,
+    completion,
+    configuring,
+    machines,
+    noting,
+    options,
+    running,
+)
 from roost.errors import RoostError
 
 INTERRUPTED = 130
@@ -49,13 +60,21 @@ PIPE_CLOSED = 1
     type=click.Path(path_type=Path, dir_okay=False),
     help="Settings file to use instead of the one in your configuration folder.",
 )
+@click.option(
+    "--ini",
+    "inis",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A hqserver.ini or hqnode.ini of HQueue; Roost's own settings go before it.",
+)
 @click.pass_context
-def cli(context: click.Context, config: Path | None) -> None:
+def cli(context: click.Context, config: Path | None, inis: tuple[Path, ...]) -> None:
     """A compute and render farm: runs job trees on one machine or many.
 
     `roost up` starts a farm on this machine, `roost submit -- COMMAND` gives it work.
     """
-    context.obj = config
+    context.obj = options.Files(config, inis)
 
 
 for command in (
@@ -64,6 +83,7 @@ for command in (
     *arranging.COMMANDS,
     *machines.COMMANDS,
     *noting.COMMANDS,
+    *configuring.COMMANDS,
     *annotating.COMMANDS,
     completion.completion,
 ):

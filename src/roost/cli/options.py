@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -25,6 +25,13 @@ SECONDS = click.FloatRange(min=0)
 PORT = click.IntRange(0, 65535)
 
 
+class Files(NamedTuple):
+    """Settings files that were named before the command."""
+
+    config: Path | None
+    inis: tuple[Path, ...]
+
+
 def load() -> Settings:
     """The settings in force for the command that runs, its own options first."""
     innermost = click.get_current_context()
@@ -36,7 +43,8 @@ def load() -> Settings:
             if name in settings.TYPES and given.get(name) is None:
                 given[name] = value
         context = context.parent
-    return settings.load(given, file=innermost.find_root().obj)
+    files: Files = innermost.find_root().obj
+    return settings.load(given, file=files.config, inis=files.inis)
 
 
 def set_up_logs(found: Settings) -> None:
@@ -74,6 +82,10 @@ cpus = click.option(
     type=click.IntRange(min=1),
     metavar="N",
     help="CPUs to offer to jobs.  [default: all of the machine]",
+)
+
+allow_root = click.option(
+    "--allow-root", is_flag=True, default=None, help="Let root's agent run jobs, as root."
 )
 
 listening = together(

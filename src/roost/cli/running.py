@@ -6,15 +6,17 @@ Each weighs its settings, sets up the logs, and hands over to `upkeep`, `roost.s
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
 
 from roost.cli import options
+from roost.errors import Invalid
 
 if TYPE_CHECKING:
     from roost.agent.daemon import AgentReady
-    from roost.settings import ServerReady
+    from roost.settings import ServerReady, Settings
 
 
 @click.command()
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     "--agent-port", type=options.PORT, metavar="N", help="0 takes a free one.  [default: 5001]"
 )
 @options.cpus
+@options.allow_root
 @options.announce
 @options.log_level
 @options.exit_with_stdin
@@ -33,6 +36,7 @@ def up(announce: bool, exit_with_stdin: bool, **_: object) -> int:
     """
     found = options.load()
     options.set_up_logs(found)
+    refuse_root(found)
     from roost.cli import upkeep
 
     return upkeep.run(upkeep.up(found, announce=announce, exit_with_stdin=exit_with_stdin))
@@ -78,6 +82,7 @@ def server(announce: bool, exit_with_stdin: bool, **_: object) -> int:
     help="Folder of this agent; each agent needs its own.",
 )
 @options.cpus
+@options.allow_root
 @options.announce
 @options.log_level
 @options.exit_with_stdin
@@ -88,6 +93,7 @@ def agent(announce: bool, exit_with_stdin: bool, **_: object) -> int:
     """
     found = options.load()
     options.set_up_logs(found)
+    refuse_root(found)
     from roost.agent import upgrade
     from roost.agent.daemon import RESTART, AgentOptions, run_agent
     from roost.cli import upkeep
@@ -114,6 +120,15 @@ def agent(announce: bool, exit_with_stdin: bool, **_: object) -> int:
     while (code := upkeep.run(run_agent(agent_options, ready))) == RESTART:
         upgrade.switch(found.agent_data)
     return code
+
+
+def refuse_root(found: Settings) -> None:
+    """Raises `Invalid` where jobs would be root's and nobody has allowed that (decision 40)."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and not found.values.allow_root:
+        raise Invalid(
+            "Jobs run as the user who starts the agent, and that is root. Start it as another "
+            "user, or say --allow-root (allow_root = true) if everybody who can submit jobs may be."
+        )
 
 
 COMMANDS = (up, server, agent)

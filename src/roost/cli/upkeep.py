@@ -165,11 +165,15 @@ def _agent_command(found: Settings, server_url: str) -> list[str]:
     command = [sys.executable, "-m", "roost"]
     if found.file.exists():
         command += ["--config", str(found.file.absolute())]
+    for ini in found.inis:
+        command += ["--ini", str(ini.absolute())]
     command += ["agent", "--server", server_url, "--announce", "--exit-with-stdin"]
     command += ["--host", values.agent_host, "--log-level", values.log_level]
     command += ["--data", str(found.agent_data.absolute())]
     if values.agent_port is not None:
         command += ["--port", str(values.agent_port)]
+    if values.allow_root:
+        command += ["--allow-root"]
     if values.cpus is not None:
         command += ["--cpus", str(values.cpus)]
     return command

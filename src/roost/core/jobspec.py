@@ -372,7 +372,7 @@ def _stubs(value: object) -> tuple[str, ...]:
 
 _Reader = Callable[[object], Any]
 
-_KEYS: dict[str, tuple[str, _Reader]] = {
+PROPERTIES: dict[str, tuple[str, _Reader]] = {
     "name": ("name", _text),
     "command": ("command", _command),
     "shell": ("shell", _text),
@@ -480,7 +480,7 @@ def _read(raw: object, where: str, kept: dict[object, Any]) -> tuple[_Draft, Seq
     fields: dict[str, Any] = {}
     for key, value in raw.items():
         # Nothing, and the blank text of an unfilled form, leave the default (decision 5).
-        if (entry := _KEYS.get(key)) and value is not None and value != "":
+        if (entry := PROPERTIES.get(key)) and value is not None and value != "":
             try:
                 fields[entry[0]] = entry[1](value)
             except Invalid as error:

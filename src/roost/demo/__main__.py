@@ -81,7 +81,17 @@ def farm(data: Path) -> Iterator[str]:
     free_ports = ("--port", "0", "--agent-port", "0")
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "roost", "up", "--announce", *free_ports, "--data", str(data)],
+            [
+                sys.executable,
+                "-m",
+                "roost",
+                "up",
+                "--announce",
+                "--allow-root",
+                *free_ports,
+                "--data",
+                str(data),
+            ],
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
