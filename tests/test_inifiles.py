@@ -60,7 +60,7 @@ def test_a_server_s_file_becomes_settings() -> None:
     config = found.values.pop("hqueue")
     assert found.values == {
         "host": "0.0.0.0", "port": 5005, "log_level": "debug", "active_timeout": 600.0,
-        "upgrade_priority": 50,
+        "upgrade_priority": 50, "mail_host": "localhost",
     }  # fmt: skip
     assert isinstance(config, dict)
     assert config["hqserver.sharedNetwork.path.linux"] == "/opt/hqueue/shared"

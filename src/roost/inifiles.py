@@ -56,6 +56,8 @@ _SERVER: dict[str, _Target] = {
     "debug": _Target("log_level", _debug),
     "hqserver.activetimeout": _Target("active_timeout", _minutes),
     "active_timeout": _Target("active_timeout", _minutes),
+    "smtp_server": _Target("mail_host", str),
+    "error_email_from": _Target("mail_sender", str),
     "hqserver.upgradepriority": _Target("upgrade_priority", int),
 }
 _NODE: dict[str, _Target] = {
@@ -68,6 +70,7 @@ _IGNORED = {
     "sqlalchemy.default.url": "Roost has a database of its own; see database_url",
     "sqlalchemy.default.pool_size": "Roost needs no pool of connections",
     "sqlalchemy.default.max_overflow": "Roost needs no pool of connections",
+    "email_to": "errors of the server are listed by roost errors",
     "auto_upgrade": "machines are upgraded when somebody says so: roost nodes upgrade",
 }
 

@@ -19,7 +19,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import platformdirs
@@ -28,7 +28,7 @@ from msgspec import Struct
 from roost import inifiles
 from roost.errors import Invalid
 
-SECRETS = frozenset({"database_url"})
+SECRETS = frozenset({"database_url", "mail_password", "webhooks"})
 """Settings whose value is shown to nobody."""
 
 
@@ -43,6 +43,29 @@ class ChirpSwitches(Struct, frozen=True, kw_only=True):
     """Names that may be set with delay."""
     chirp_read_only: bool = False
     chirp_umask: int = 0o022
+
+
+class MailOptions(Struct, frozen=True, kw_only=True):
+    """How mail is sent; not at all without a host."""
+
+    host: str = ""
+    port: int = 25
+    sender: str = "roost@localhost"
+    security: Literal["none", "starttls", "tls"] = "none"
+    user: str = ""
+    password: str = ""
+    ca_file: str = ""
+    """Certificates to trust besides the system's; empty for those alone."""
+
+
+class WebhookOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One receiver of what happens."""
+
+    url: str
+    secret: str = ""
+    """Signs what is sent, so that the receiver knows who sent it."""
+    events: tuple[str, ...] = ()
+    every_job: bool = False
 
 
 class ServerOptions(Struct, frozen=True, kw_only=True):
@@ -67,6 +90,10 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     """Folders that jobs may name as their submit folder, with all beneath them."""
     chirp_folder_bytes_max: int = 0
     """What a root job's own submit folder may hold; 0 is no limit."""
+    mail: MailOptions = MailOptions()
+    webhooks: tuple[WebhookOptions, ...] = ()
+    public_url: str = ""
+    """Where people find the farm; empty means where it listens."""
     upgrades: bool = False
     """Whether nodes may be given this server's own package."""
     upgrade_priority: int = 0
@@ -114,6 +141,17 @@ class Values(Struct, frozen=True, kw_only=True):
     """Rights that files made by jobs through Chirp do not get."""
     chirp_folder_bytes_max: int = 0
     """What a submit folder that the server made for a job may hold; 0 is no limit."""
+    mail_host: str = ""
+    """The server that takes mail for `emailTo`; without it nothing is sent."""
+    mail_port: int = 25
+    mail_sender: str = "roost@localhost"
+    mail_security: Literal["none", "starttls", "tls"] = "none"
+    mail_user: str = ""
+    mail_password: str = ""
+    mail_ca_file: str = ""
+    webhooks: tuple[WebhookOptions, ...] = ()
+    public_url: str = ""
+    """Where people find the farm, for links; empty means where it listens."""
     upgrades: bool = False
     """Whether nodes may be upgraded from here; the package travels as safely as the network is."""
     upgrade_priority: int = 0
@@ -145,7 +183,7 @@ class Values(Struct, frozen=True, kw_only=True):
 TYPES = {field.name: field.type for field in msgspec.structs.fields(Values)}
 JOB_VARIABLES = {"server": "HQSERVER"}
 """Variables that a job finds (spec §7.1): a script inside it means the farm that runs it."""
-TABLES = frozenset({"hqueue", "job_environment"})
+TABLES = frozenset({"hqueue", "job_environment", "webhooks"})
 """Settings that only the file can hold, as tables of names and texts."""
 
 
@@ -176,6 +214,11 @@ class Settings(Struct, frozen=True):
                 **{name: getattr(values, name) for name in ChirpSwitches.__struct_fields__}
             ),
             submit_roots=values.submit_roots,
+            mail=MailOptions(
+                **{name: getattr(values, f"mail_{name}") for name in MailOptions.__struct_fields__}
+            ),
+            webhooks=values.webhooks,
+            public_url=values.public_url,
             upgrades=values.upgrades,
             upgrade_priority=values.upgrade_priority,
             chirp_folder_bytes_max=values.chirp_folder_bytes_max,

@@ -29,6 +29,8 @@ from roost.core.records import (
     Moment,
     NodeFacts,
     NodeId,
+    Notice,
+    NoticeId,
     Rollup,
 )
 from roost.core.state import Rules
@@ -51,6 +53,8 @@ class Play:
         self.attempts: dict[AttemptKey, Attempt] = {}
         self.attributes: dict[tuple[JobId, str], Attribute] = {}
         self.points: dict[tuple[JobId, str], list[AttributePoint]] = {}
+        self.notices: dict[NoticeId, Notice] = {}
+        """What is still to be told."""
 
     # --- when -----------------------------------------------------------------------------
 
@@ -63,6 +67,9 @@ class Play:
         changes = self.farm.take_changes()
         check(self.farm)
         self.events.extend(changes.events)
+        self.notices.update((notice.id, notice) for notice in changes.notices)
+        for done in changes.notices_done:
+            del self.notices[done]
         for job, rollup in (*changes.submitted, *changes.jobs):
             self.records[job.id] = (job, rollup)
         self.attempts.update((attempt.key, attempt) for attempt in changes.attempts)

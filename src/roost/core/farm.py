@@ -109,6 +109,7 @@ class Farm(State):
         self.groups.update((group.name, group) for group in records.groups)
         self.next_resource_id = self._saved_next_resource_id = records.next_resource_id
         self.floor.stock.resources.update((one.name, one) for one in records.resources)
+        self.next_notice_id = records.next_notice_id
         self.board.load(records)
         self.admit(records)
 
@@ -184,6 +185,7 @@ HANDLERS: dict[type, Callable[[State, Any], object]] = {
     m.SetPriority: jobs.on_set_priority,
     m.SetConditions: jobs.on_set_conditions,
     m.SetBlockedWarning: jobs.on_set_blocked_warning,
+    m.NoticesDone: lambda farm, command: farm.notices_done(command.ids),
     m.SetNodeDisabled: nodes.on_set_node_disabled,
     m.SetAvailability: nodes.on_set_availability,
     m.SetNodeDescription: nodes.on_set_node_description,

@@ -250,6 +250,7 @@ def on_reschedule_jobs(farm: State, command: RescheduleJobs) -> None:
             failures=(),
             blocked_warning=False,
         )
+        farm.tell(job_id, "rescheduled")
         farm.unsettle(job_id)
     farm.requeue_below(forgiven)
     for job_id in again:

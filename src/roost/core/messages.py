@@ -30,6 +30,8 @@ from roost.core.records import (
     NodeId,
     Note,
     NoteId,
+    Notice,
+    NoticeId,
     Resource,
     ResourceId,
     Rollup,
@@ -239,6 +241,12 @@ class EnterPhase(Struct, frozen=True, tag=True):
     phase: str
 
 
+class NoticesDone(Struct, frozen=True, tag=True):
+    """These were delivered, or given up: forget them."""
+
+    ids: tuple[NoticeId, ...]
+
+
 Command = (
     SubmitJobs
     | CancelJobs
@@ -267,6 +275,7 @@ Command = (
     | SetAttribute
     | LogEntry
     | EnterPhase
+    | NoticesDone
 )
 
 # --- reports ----------------------------------------------------------------------------------
@@ -508,6 +517,10 @@ class Changes(Struct):
     """New ones, in order."""
     notes_deleted: list[NoteId] = field(default_factory=list)
     next_note_id: int | None = None
+    notices: list[Notice] = field(default_factory=list)
+    """New ones, in order."""
+    notices_done: list[NoticeId] = field(default_factory=list)
+    next_notice_id: int | None = None
     attributes: list[Attribute] = field(default_factory=list)
     """New or changed ones."""
     points: list[AttributePoint] = field(default_factory=list)
@@ -537,5 +550,6 @@ class LiveRecords(Struct):
     threads: list[Thread] = field(default_factory=list)
     next_thread_id: int = 1
     next_note_id: int = 1
+    next_notice_id: int = 1
     attributes: list[Attribute] = field(default_factory=list)
     """Of the jobs given, as far as they were set after submission."""

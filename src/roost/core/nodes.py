@@ -287,6 +287,7 @@ def on_node_reported(farm: State, message: NodeReported) -> None:
             _move(farm, attempt, (S.PAUSING,), S.PAUSED)
         case AttemptResumed():
             _move(farm, attempt, (S.RESUMING,), S.RUNNING)
+            farm.tell(attempt.job, "resumed")
         case AttemptEnded():
             if report.cause is AttemptCause.EXITED:
                 _, need = farm.floor.uses[message.node].attempts[attempt.key]

@@ -18,6 +18,7 @@ GroupId = NewType("GroupId", int)
 ResourceId = NewType("ResourceId", int)
 ThreadId = NewType("ThreadId", int)
 NoteId = NewType("NoteId", int)
+NoticeId = NewType("NoticeId", int)
 Moment = NewType("Moment", int)
 
 AttemptKey = tuple[JobId, int]
@@ -318,6 +319,21 @@ class AttributePoint(Struct, frozen=True):
     """Counts from 0 through all points that there ever were."""
     at: Moment
     value: float
+
+
+class Notice(Struct, frozen=True):
+    """Something that somebody is to be told of a job; see `notices`."""
+
+    id: NoticeId
+    channel: str
+    """`notices.MAIL` or `notices.WEBHOOK`."""
+    target: str
+    """Addresses with commas between, or a URL."""
+    job: JobId
+    name: str
+    reason: str
+    at: Moment
+    text: str = ""
 
 
 class Reason(Struct, frozen=True):

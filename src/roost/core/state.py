@@ -18,7 +18,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roost.core import attributes
+from roost.core import attributes, notices
 from roost.core.attributes import ChirpRules
 from roost.core.board import Board
 from roost.core.lifecycle import FINAL, INITIAL, ON_NODE, TRANSITIONS
@@ -32,6 +32,7 @@ from roost.core.messages import (
     SignalAttempt,
     StartAttempt,
 )
+from roost.core.notices import NoticeRules
 from roost.core.placement import Floor
 from roost.core.records import (
     PROGRESS_UNIT,
@@ -51,6 +52,8 @@ from roost.core.records import (
     Moment,
     Node,
     NodeId,
+    Notice,
+    NoticeId,
     Resource,
     ResourceId,
 )
@@ -77,6 +80,7 @@ class Rules(Struct, frozen=True):
     zone: tzinfo = UTC
     """By whose clocks availability rules go."""
     chirp: ChirpRules = ChirpRules()
+    notices: NoticeRules = NoticeRules()
     submit_folder: str = ""
     """Where the server keeps a folder per root job, for jobs without a `submitDir`."""
     submit_roots: tuple[str, ...] = ()
@@ -112,6 +116,7 @@ class State:
         self._saved_next_group_id = 1
         self.next_resource_id = 1
         self._saved_next_resource_id = 1
+        self.next_notice_id = 1
         self._deadlines: list[tuple[Moment, NodeId]] = []
         self._next_look: dict[NodeId, Moment] = {}
         """Which of the deadlines of a node counts: the earliest."""
@@ -137,6 +142,25 @@ class State:
     def log(self, job: JobId, status: str, message: str = "") -> None:
         """Append a line to the job's story."""
         self._changes.events.append(Event(job, self.now, status, message))
+        self.tell(job, status, message)
+
+    def tell(self, job_id: JobId, reason: str, message: str = "") -> None:
+        """Make a notice for everybody who is to be told this of the job."""
+        rules = self.rules.notices
+        job = self.jobs.get(job_id) if rules else None
+        if job is None:
+            return
+        is_root = not self.tree.parents.get(job_id)
+        for channel, target in notices.recipients(job, reason, rules, is_root=is_root):
+            number = NoticeId(self.next_notice_id)
+            self.next_notice_id += 1
+            self._changes.notices.append(
+                Notice(number, channel, target, job_id, job.spec.name, reason, self.now, message)
+            )
+            self._changes.next_notice_id = self.next_notice_id
+
+    def notices_done(self, ids: Iterable[NoticeId]) -> None:
+        self._changes.notices_done.extend(ids)
 
     def add_job(self, job: Job) -> None:
         """A new job; `requeue` it once its links are known, for its conditions may be inherited."""

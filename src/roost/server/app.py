@@ -27,6 +27,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from roost import __version__, package, timezone
 from roost.api import routes as api
 from roost.core.attributes import ChirpRules
+from roost.core.messages import Changes
+from roost.core.notices import HookRules, NoticeRules
 from roost.core.state import Rules
 from roost.errors import Conflict, Invalid
 from roost.folder import lock_folder
@@ -35,7 +37,9 @@ from roost.server.access import Access, Upgrades
 from roost.server.agents import Agents
 from roost.server.chirp import Desk, SubmitFolders
 from roost.server.engine import Engine
+from roost.server.postman import Postman
 from roost.settings import ServerOptions, ServerReady
+from roost.store import queries
 from roost.store.database import Database
 from roost.store.output import OutputStore
 from roost.wire import link
@@ -77,6 +81,10 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             options.max_failures_per_client,
             zone,
             ChirpRules(*msgspec.structs.astuple(options.chirp)),
+            notices=NoticeRules(
+                bool(options.mail.host),
+                tuple(HookRules(h.url, h.events, h.every_job) for h in options.webhooks),
+            ),
             submit_folder=str(options.data.resolve() / JOBS_FOLDER),
             submit_roots=tuple(map(str, options.submit_roots)),
         )
@@ -89,9 +97,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         agents = Agents(
             lambda: engine, output, options.heartbeat_ms, lambda job: access.job_changed(job), desk
         )
-        engine = Engine(
-            database, rules, agents.act, lambda changes: access.publish(changes), agents.cut_off
-        )
+        engine = Engine(database, rules, agents.act, lambda changes: saved(changes), agents.cut_off)
         access = Access(
             engine,
             database,
@@ -99,7 +105,20 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             options.config,
             Upgrades(options.upgrades, options.upgrade_priority),
         )
+        postman = Postman(
+            options.mail,
+            options.webhooks,
+            options.public_url or _url_of(options.host, listener),
+            lambda done: engine.tell(done),
+            access.note_error,
+        )
+
+        def saved(changes: Changes) -> None:
+            access.publish(changes)
+            postman.take(changes.notices)
+
         await engine.load()
+        postman.take(await database.read(queries.notices))
         app = Starlette(routes=[*_routes(agents), *hqueue.routes(access, options.body_bytes_max)])
         app.router.routes.extend(api.routes(access))
         server = _Server(_configuration(app))
@@ -108,12 +127,12 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         running.add_done_callback(lambda _: server.stop())
         with _stop_on_signals(server, options.exit_with_stdin):
             await server.listening(serving)
-            host, port = listener.getsockname()[:2]
-            on_ready(ServerReady(f"http://{_url_host(options.host, host)}:{port}", os.getpid()))
+            on_ready(ServerReady(_url_of(options.host, listener), os.getpid()))
             await server.stopping.wait()
             access.stop_following()
             engine.stop()
             await running
+            await postman.close()
             agents.cut_off()
             await serving
             desk.close()
@@ -221,6 +240,11 @@ def _listen(host: str, port: int) -> socket.socket:
             f"Port {port} on {host} cannot be used: {error.strerror}. "
             "Stop what listens there, or choose another with --port (0 picks a free one)."
         ) from None
+
+
+def _url_of(asked: str, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{_url_host(asked, host)}:{port}"
 
 
 def _url_host(asked: str, bound: str) -> str:

@@ -31,10 +31,11 @@ from roost.core.records import (
     Moment,
     NodeId,
     Note,
+    Notice,
     ThreadId,
 )
 from roost.gateway import JobFilter, JobView, Part, ThreadView
-from roost.store import schema
+from roost.store import rows, schema
 from roost.store.rows import (
     JOB_COLUMNS,
     Row,
@@ -238,6 +239,12 @@ def count_waiting(
 def attempts_of(connection: Connection, job: JobId) -> list[Attempt]:
     """All attempts of a job, first to latest."""
     return [attempt_of(row) for row in connection.execute(_ATTEMPTS, {"ids": [job]})]
+
+
+def notices(connection: Connection) -> list[Notice]:
+    """Those that are to be delivered, in their order."""
+    rows_found = connection.execute(select(schema.notices).order_by(schema.notices.c.id))
+    return [rows.notice_of(row) for row in rows_found]
 
 
 def job_history(connection: Connection, node: NodeId, limit: int) -> list[JobId]:

@@ -56,6 +56,7 @@ from roost.core.records import (
     NodeId,
     Note,
     NoteId,
+    Notice,
     Resource,
     ResourceId,
     Rollup,
@@ -153,6 +154,11 @@ _INSERT_SPEC = _insert(schema.job_specs, ("job", "spec"))
 _INSERT_EDGE = _insert(schema.job_edges, ("parent", "child"))
 _INSERT_EVENT = _insert(schema.job_events, ("job", "at", "status", "message"))
 _INSERT_THREAD = _insert(schema.threads, ("id", "job", "node"))
+_INSERT_NOTICE = _insert(schema.notices, tuple(column.name for column in schema.notices.columns))
+_DELETE_NOTICE = Bulk(
+    ("this",),
+    lambda dialect: delete(schema.notices).where(schema.notices.c.id == bindparam("this")),
+)
 _INSERT_NOTE = _insert(schema.notes, ("id", "thread", "at", "text"))
 _UPSERT_ATTEMPT = _upsert(schema.attempts)
 _UPSERT_SECONDARY_NODE = _upsert(schema.secondary_nodes)
@@ -359,6 +365,15 @@ def resource_of(row: Row) -> Resource:
     return Resource(ResourceId(resource), name, maximum, bool(per_machine))
 
 
+def notice_row(notice: Notice) -> tuple[Any, ...]:
+    return msgspec.structs.astuple(notice)
+
+
+def notice_of(row: Row) -> Notice:
+    """The notice of a whole row of `notices`."""
+    return Notice(*row)
+
+
 def note_row(note: Note) -> tuple[Any, ...]:
     return (note.id, note.thread, note.at, note.text)
 
@@ -430,6 +445,8 @@ def save_changes(connection: Connection, changes: Changes) -> None:
     _DELETE_NOTE.run(connection, [(note,) for note in changes.notes_deleted])
     _INSERT_THREAD.run(connection, [(one.id, one.job, one.node) for one in changes.threads])
     _INSERT_NOTE.run(connection, [note_row(note) for note in changes.notes])
+    _INSERT_NOTICE.run(connection, [notice_row(notice) for notice in changes.notices])
+    _DELETE_NOTICE.run(connection, [(notice,) for notice in changes.notices_done])
     counters = {
         "next_job_id": changes.next_job_id,
         "next_node_id": changes.next_node_id,
@@ -437,6 +454,7 @@ def save_changes(connection: Connection, changes: Changes) -> None:
         "next_resource_id": changes.next_resource_id,
         "next_thread_id": changes.next_thread_id,
         "next_note_id": changes.next_note_id,
+        "next_notice_id": changes.next_notice_id,
     }
     _UPSERT_COUNTER.run(
         connection, [(name, value) for name, value in counters.items() if value is not None]

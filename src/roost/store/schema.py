@@ -331,6 +331,21 @@ attribute_points = Table(
     sqlite_strict=True,
 )
 
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),
+    Column("channel", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("job", Big, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Big, nullable=False),
+    Column("text", Text, nullable=False),
+    sqlite_strict=True,
+)
+"""Not delivered yet. They outlive the job that they tell of."""
+
 counters = Table(
     "counters",
     metadata,
