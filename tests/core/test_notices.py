@@ -48,7 +48,7 @@ def test_what_is_rescheduled_is_said_to_be(play: Play) -> None:
     play.joins("box")
     job = play.submit(emailTo="a@b.example", emailReasons="rescheduled")
     play.fails(job)
-    play.send(m.RescheduleJobs((job,)))
+    play.reschedule(job)
     assert told(play) == [(MAIL, "a@b.example", job, "rescheduled")]
 
 
