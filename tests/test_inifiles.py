@@ -25,6 +25,7 @@ port = 5005
 hqserver.port = 5005
 hqserver.activeTimeout = 10
 hqserver.upgradePriority = 50
+hqserver.expireJobsDays = 30
 hqserver.sharedNetwork.host = fileserver
 hqserver.sharedNetwork.path.linux = %(here)s/shared
 hqserver.sharedNetwork.mount.linux = /mnt/hq
@@ -61,6 +62,7 @@ def test_a_server_s_file_becomes_settings() -> None:
     assert found.values == {
         "host": "0.0.0.0", "port": 5005, "log_level": "debug", "active_timeout": 600.0,
         "upgrade_priority": 50, "mail_host": "localhost",
+        "expire_jobs_days": 30.0,
     }  # fmt: skip
     assert isinstance(config, dict)
     assert config["hqserver.sharedNetwork.path.linux"] == "/opt/hqueue/shared"

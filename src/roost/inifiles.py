@@ -56,6 +56,7 @@ _SERVER: dict[str, _Target] = {
     "debug": _Target("log_level", _debug),
     "hqserver.activetimeout": _Target("active_timeout", _minutes),
     "active_timeout": _Target("active_timeout", _minutes),
+    "hqserver.expirejobsdays": _Target("expire_jobs_days", float),
     "smtp_server": _Target("mail_host", str),
     "error_email_from": _Target("mail_sender", str),
     "hqserver.upgradepriority": _Target("upgrade_priority", int),

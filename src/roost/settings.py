@@ -28,6 +28,8 @@ from msgspec import Struct
 from roost import inifiles
 from roost.errors import Invalid
 
+DAY_MS = 24 * 60 * 60 * 1000
+
 SECRETS = frozenset({"database_url", "mail_password", "webhooks"})
 """Settings whose value is shown to nobody."""
 
@@ -97,6 +99,8 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     upgrades: bool = False
     """Whether nodes may be given this server's own package."""
     upgrade_priority: int = 0
+    expire_after_ms: int = 0
+    """How long after its root ended a tree of jobs is deleted; 0 means never."""
     heartbeat_ms: int = 10_000
     body_bytes_max: int = 64 * 1024 * 1024
     config: dict[str, str] = {}
@@ -158,6 +162,8 @@ class Values(Struct, frozen=True, kw_only=True):
     """Of the jobs that do it."""
     shared_roots: tuple[Path, ...] = ()
     """Folders that this machine sees as the server does: jobs' files there need no detour."""
+    expire_jobs_days: float = 0.0
+    """Never by default: nobody should lose the record of a job who has not asked for that."""
     heartbeat: float = 10.0
     body_bytes_max: int = 64 * 1024 * 1024
     agent_name: str = ""
@@ -222,6 +228,7 @@ class Settings(Struct, frozen=True):
             upgrades=values.upgrades,
             upgrade_priority=values.upgrade_priority,
             chirp_folder_bytes_max=values.chirp_folder_bytes_max,
+            expire_after_ms=round(values.expire_jobs_days * DAY_MS),
             heartbeat_ms=round(values.heartbeat * 1000),
             body_bytes_max=values.body_bytes_max,
             config=values.hqueue,

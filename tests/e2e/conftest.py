@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 import pytest
 
+from roost.errors import NotFound
 from roost.remote import Remote
 
 PATIENCE_S = 60
@@ -192,6 +193,22 @@ class Farm:
                 if reached():
                     return
         assert reached(), f"job {job} is {self.status(job)}: {self.job(job)}"
+
+    def wait_until_gone(self, job: int) -> None:
+        """Until there is no such job any more."""
+
+        def gone() -> bool:
+            with self.rpc as rpc:
+                return rpc.getJobs([job], ["id"]) == []
+
+        with Remote(self.url) as remote:
+            try:
+                for _ in remote.follow([job]):
+                    if gone():
+                        return
+            except NotFound:
+                return
+        assert gone()
 
     def wait_for_exit(self, pidfd: int) -> None:
         """Until the process behind a descriptor of `os.pidfd_open` is gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import http.server
@@ -35,6 +36,7 @@ class Letterbox:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
         self.letters: queue.Queue[EmailMessage] = queue.Queue()
+        self.callers: set[Any] = set()
         self.port = port or free_port()
         self.controller = Controller(
             self,
@@ -46,6 +48,25 @@ class Letterbox:
             authenticator=self.check,
         )
         self.controller.start()
+
+    def close(self) -> None:
+        """What callers have left open is closed too."""
+
+        async def hang_up() -> None:
+            for transport in self.callers:
+                transport.abort()
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        asyncio.run_coroutine_threadsafe(hang_up(), self.controller.loop).result(PATIENCE_S)
+        self.controller.stop()
+
+    async def handle_EHLO(  # noqa: N802
+        self, server: Any, session: Any, _envelope: Any, hostname: str, responses: list[str]
+    ) -> list[str]:
+        self.callers.add(server.transport)
+        session.host_name = hostname
+        return responses
 
     def check(self, _server: Any, _session: Any, _envelope: Any, _kind: Any, data: Any) -> Any:
         return AuthResult(success=(data.login, data.password) == (b"farm", b"secret"))
@@ -90,7 +111,7 @@ def free_port() -> int:
 def letterbox(tmp_path: Path) -> Iterator[Letterbox]:
     box = Letterbox(tmp_path)
     yield box
-    box.controller.stop()
+    box.close()
 
 
 def test_a_job_writes_to_those_it_names_at_the_words_it_names(
@@ -119,7 +140,7 @@ def test_a_job_writes_to_those_it_names_at_the_words_it_names(
 def test_a_mail_server_that_is_down_delays_mail_and_never_jobs(farm: Farm, tmp_path: Path) -> None:
     box = Letterbox(tmp_path)
     settings = box.settings()
-    box.controller.stop()
+    box.close()
     farm.start_server(environment=settings)
     farm.start_agent()
     wanted = {"emailTo": "ann@studio.example", "emailReasons": "succeeded"}
@@ -133,7 +154,7 @@ def test_a_mail_server_that_is_down_delays_mail_and_never_jobs(farm: Farm, tmp_p
         subjects = {again.letter()["Subject"] for _ in jobs}
         assert subjects == {f"Job {job} is succeeded: job" for job in jobs}
     finally:
-        again.controller.stop()
+        again.close()
 
 
 def test_an_address_that_is_refused_holds_up_nobody(farm: Farm, letterbox: Letterbox) -> None:

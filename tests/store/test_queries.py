@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, event
 
-from roost.core.messages import Changes
 from roost.core.records import (
     Attempt,
     AttemptCause,
@@ -179,13 +178,6 @@ def test_waiting_jobs_are_counted_with_bounds_inclusive(connection: Connection, 
     assert queries.count_waiting(connection, Moment(9)) == 0
 
 
-def test_a_job_exists_until_it_is_deleted(connection: Connection, make: Any) -> None:
-    save_changes(connection, make.submitted(make.job(1, "failed")))
-    assert queries.job_exists(connection, JobId(1))
-    save_changes(connection, Changes(deleted=[JobId(1)]))
-    assert not queries.job_exists(connection, JobId(1))
-
-
 # --- plans ------------------------------------------------------------------------------------
 
 
@@ -248,10 +240,9 @@ def test_a_listing_walks_an_index_and_sorts_nothing(
         (queries.job_ids, ([S.RUNNING, S.FAILED],)),
         (queries.job_ids, ([S.RUNNING, S.FAILED], True)),
         (queries.count_waiting, (5, 1, 3)),
-        (queries.attempts_of, (1,)),
         (queries.job_history, (1, 5)),
         (queries.start_failures, (1, 5)),
-        (queries.job_exists, (1,)),
+        (queries.ended_roots, ((1, 1), 5)),
         (queries.attribute_points, (1,)),
         (rows.load_component, ([4, 5, 999],)),
     ],

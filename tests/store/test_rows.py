@@ -181,7 +181,8 @@ def test_attempts_and_nodes_are_written_whole_each_time(connection: Connection, 
     attempt = replace(attempt, ended_at=Moment(4), cause=AttemptCause.EXITED, exit_code=0)
     save_changes(connection, Changes(attempts=[attempt], nodes=[node]))
     assert load_live(connection).nodes == [node]
-    assert queries.attempts_of(connection, JobId(1)) == [attempt]
+    [view] = queries.job_views(connection, [JobId(1)], {Part.ATTEMPTS})
+    assert view.attempts == (attempt,)
 
 
 def test_two_nodes_cannot_have_one_name(connection: Connection) -> None:
@@ -240,7 +241,7 @@ def test_an_attempt_that_outlives_its_job_is_not_kept(connection: Connection, ma
     save_changes(connection, Changes(deleted=[JobId(1)]))
     ended = replace(attempt, ended_at=Moment(2), cause=AttemptCause.CANCELLED)
     save_changes(connection, Changes(attempts=[ended]))
-    assert queries.attempts_of(connection, JobId(1)) == []
+    assert count(connection, schema.attempts) == 0
 
 
 def test_adopting_and_losing_parents_moves_a_job_in_and_out_of_the_roots(

@@ -124,6 +124,12 @@ serving = together(
         "[default: 0]",
     ),
     click.option(
+        "--expire-jobs-days",
+        type=click.FloatRange(min=0),
+        metavar="DAYS",
+        help="Delete a job tree so long after it ended, with its output; 0 never.  [default: 0]",
+    ),
+    click.option(
         "--heartbeat",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",

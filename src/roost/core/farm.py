@@ -160,12 +160,7 @@ class Farm(State):
             if root not in self.jobs or self.tree.is_open(self.jobs[root]):
                 continue
             members = self.tree.component(root)
-            if any(
-                self.jobs[job].status not in FINAL
-                or job in self.stopping
-                or (job, self.jobs[job].attempt) in self.attempts
-                for job in members
-            ):
+            if not all(map(self.is_over, members)):
                 continue
             self.tree.remove(members)
             for job in members:
@@ -181,6 +176,7 @@ HANDLERS: dict[type, Callable[[State, Any], object]] = {
     m.ResumeJobs: jobs.on_resume_jobs,
     m.RescheduleJobs: jobs.on_reschedule_jobs,
     m.DeleteJobs: jobs.on_delete_jobs,
+    m.ExpireJobs: jobs.on_expire_jobs,
     m.EjectJobs: jobs.on_eject_jobs,
     m.SetPriority: jobs.on_set_priority,
     m.SetConditions: jobs.on_set_conditions,

@@ -8,7 +8,7 @@ does what concerns one job only; they do it before anything has changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from roost.core.messages import (
     DeleteJobs,
     DeleteOutput,
     EjectJobs,
+    ExpireJobs,
     NewJob,
     PauseJobs,
     RescheduleJobs,
@@ -263,10 +264,26 @@ def _may_reschedule(job: Job) -> bool:
 
 
 def on_delete_jobs(farm: State, command: DeleteJobs) -> None:
+    _delete(farm, command.ids)
+
+
+def on_expire_jobs(farm: State, command: ExpireJobs) -> None:
+    _delete(farm, [job for job in command.ids if _has_expired(farm, job)])
+
+
+def _has_expired(farm: State, job_id: JobId) -> bool:
+    """Spec §4.4: finished → gone. Any job linked with it may still be asked about it."""
+    job, after = farm.jobs.get(job_id), farm.rules.expire_after_ms
+    if job is None or job.ended_at is None or not after or farm.tree.parents.get(job_id):
+        return False
+    return job.ended_at + after <= farm.now and all(map(farm.is_over, farm.tree.component(job_id)))
+
+
+def _delete(farm: State, ids: Sequence[JobId]) -> None:
     """A job below the deleted ones stays while it has a parent that stays (decision 2)."""
-    named = {job for job in command.ids if job in farm.jobs}
+    named = {job for job in ids if job in farm.jobs}
     doomed: dict[JobId, None] = {}
-    waiting = [job for job in command.ids if job in named]
+    waiting = [job for job in ids if job in named]
     for job_id in waiting:
         if job_id in doomed or not _may_reschedule(farm.jobs[job_id]):
             continue

@@ -90,6 +90,13 @@ class DeleteJobs(Struct, frozen=True, tag=True):
     ids: tuple[JobId, ...]
 
 
+class ExpireJobs(Struct, frozen=True, tag=True):
+    """Those of these root jobs that ended `Rules.expire_after_ms` ago, with their trees; one that
+    is linked with anything that is not over stays."""
+
+    ids: tuple[JobId, ...]
+
+
 class EjectJobs(Struct, frozen=True, tag=True):
     ids: tuple[JobId, ...]
 
@@ -254,6 +261,7 @@ Command = (
     | ResumeJobs
     | RescheduleJobs
     | DeleteJobs
+    | ExpireJobs
     | EjectJobs
     | SetPriority
     | SetConditions

@@ -85,6 +85,8 @@ class Rules(Struct, frozen=True):
     """Where the server keeps a folder per root job, for jobs without a `submitDir`."""
     submit_roots: tuple[str, ...] = ()
     """Beneath these a `submitDir` may be."""
+    expire_after_ms: int = 0
+    """A tree of jobs may be deleted this long after its root ended; 0 never."""
 
 
 class State:
@@ -216,6 +218,15 @@ class State:
             else:
                 self._finished_roots[job.id] = None
         return new
+
+    def is_over(self, job_id: JobId) -> bool:
+        """Nothing of the job runs, and nothing will unless somebody asks."""
+        job = self.jobs[job_id]
+        return (
+            job.status in FINAL
+            and job_id not in self.stopping
+            and (job_id, job.attempt) not in self.attempts
+        )
 
     def forget_jobs(self, doomed: Iterable[JobId]) -> None:
         """Delete these jobs, with every edge that touches them."""

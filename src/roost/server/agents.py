@@ -50,6 +50,7 @@ class Agents:
         output: OutputStore,
         beat_ms: int,
         output_grew: Callable[[JobId], None],
+        delete_output: Callable[[Sequence[JobId]], None],
         desk: Desk,
     ) -> None:
         self.engine = engine
@@ -57,6 +58,7 @@ class Agents:
         self.beat_ms = beat_ms
         self.output_grew = output_grew
         self.desk = desk
+        self.delete_output = delete_output
         self.sessions: dict[NodeId, Session] = {}
         self._open: set[Session] = set()
 
@@ -83,6 +85,7 @@ class Agents:
 
     def act(self, effects: Sequence[Effect]) -> None:
         """Pass the core's effects on. A node that is not connected is told when it joins."""
+        deleted: list[JobId] = []
         for effect in effects:
             match effect:
                 case StartAttempt():
@@ -93,8 +96,9 @@ class Agents:
                     if (session := self.sessions.get(effect.node)) is not None:
                         session.close()
                 case DeleteOutput():
-                    self.output.delete(effect.job)
-                    self.desk.forget(effect.job)
+                    deleted.append(effect.job)
+        if deleted:
+            self.delete_output(deleted)
 
     def _say(self, node: NodeId, message: link.FromServer) -> None:
         session = self.sessions.get(node)

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from roost.api import routes as api
 from roost.core.attributes import ChirpRules
 from roost.core.messages import Changes
 from roost.core.notices import HookRules, NoticeRules
+from roost.core.records import JobId
 from roost.core.state import Rules
 from roost.errors import Conflict, Invalid
 from roost.folder import lock_folder
@@ -37,7 +38,9 @@ from roost.server.access import Access, Upgrades
 from roost.server.agents import Agents
 from roost.server.chirp import Desk, SubmitFolders
 from roost.server.engine import Engine
+from roost.server.expiry import Expiry
 from roost.server.postman import Postman
+from roost.server.removal import Removal
 from roost.settings import ServerOptions, ServerReady
 from roost.store import queries
 from roost.store.database import Database
@@ -85,6 +88,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
                 bool(options.mail.host),
                 tuple(HookRules(h.url, h.events, h.every_job) for h in options.webhooks),
             ),
+            expire_after_ms=options.expire_after_ms,
             submit_folder=str(options.data.resolve() / JOBS_FOLDER),
             submit_roots=tuple(map(str, options.submit_roots)),
         )
@@ -94,8 +98,20 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             options.chirp_folder_bytes_max,
         )
         desk = Desk(lambda: engine, folders)
+        removal = Removal(output)
+
+        def delete_output(jobs: Sequence[JobId]) -> None:
+            removal.add(jobs)
+            for job in jobs:
+                desk.forget(job)
+
         agents = Agents(
-            lambda: engine, output, options.heartbeat_ms, lambda job: access.job_changed(job), desk
+            lambda: engine,
+            output,
+            options.heartbeat_ms,
+            lambda job: access.job_changed(job),
+            delete_output,
+            desk,
         )
         engine = Engine(database, rules, agents.act, lambda changes: saved(changes), agents.cut_off)
         access = Access(
@@ -125,10 +141,13 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         running = asyncio.ensure_future(engine.run())
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         running.add_done_callback(lambda _: server.stop())
+        expiry = Expiry(engine, database, options.expire_after_ms)
+        tidying = asyncio.gather(removal.run(), expiry.run())
         with _stop_on_signals(server, options.exit_with_stdin):
             await server.listening(serving)
             on_ready(ServerReady(_url_of(options.host, listener), os.getpid()))
             await server.stopping.wait()
+            tidying.cancel()
             access.stop_following()
             engine.stop()
             await running

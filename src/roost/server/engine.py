@@ -28,6 +28,7 @@ from roost.core.messages import (
     Command,
     DeleteJobs,
     Effect,
+    ExpireJobs,
     Message,
     RescheduleJobs,
     Restarted,
@@ -230,7 +231,7 @@ def now() -> Moment:
 def _linked_ids(message: Message) -> tuple[JobId, ...]:
     """Jobs that must be in memory for this message even if they are finished."""
     match message:
-        case RescheduleJobs() | DeleteJobs() | SetPriority():
+        case RescheduleJobs() | DeleteJobs() | ExpireJobs() | SetPriority():
             return message.ids
         case SetConditions() | SetBlockedWarning() | SetAttributes():
             return (message.id,)

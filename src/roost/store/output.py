@@ -15,12 +15,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from roost.core.records import JobId
 from roost.errors import StoreFailure
 
+DOOMED_FILE = "doomed"
+"""Lists the jobs whose output is to be deleted, one id a line."""
 OPEN_FILES_MAX = 128
 """Files kept open for writing; the one not written to for longest is closed first."""
 
@@ -99,6 +101,31 @@ class OutputStore:
                 os.close(self._open.pop(key))
         for path in self._path(job, 0).parent.glob(f"{job}.*.log"):
             path.unlink(missing_ok=True)
+
+    def doom(self, jobs: Iterable[JobId]) -> None:
+        """Remember that the output of these jobs is to be deleted. Raises `StoreFailure`."""
+        path = self._folder / DOOMED_FILE
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="ascii") as file:
+                file.writelines(f"{job}\n" for job in jobs)
+        except OSError as error:
+            raise StoreFailure(
+                f"The list {path} could not be written: {error.strerror}."
+            ) from error
+
+    def doomed(self) -> list[JobId]:
+        """The jobs that were doomed since `clear_doomed`."""
+        try:
+            lines = (self._folder / DOOMED_FILE).read_text("ascii", "replace").split("\n")
+        except FileNotFoundError:
+            return []
+        # The last line is empty, or was cut short.
+        return [JobId(int(line)) for line in lines[:-1] if line.isdecimal()]
+
+    def clear_doomed(self) -> None:
+        """All of it has been deleted."""
+        (self._folder / DOOMED_FILE).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of all files; writing again opens them again."""

@@ -17,7 +17,7 @@ from heapq import merge
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select, tuple_
 
 from roost.core import attributes
 from roost.core.records import (
@@ -127,7 +127,6 @@ _POINTS = (
     .where(schema.attribute_points.c.job == _ID)
     .order_by(schema.attribute_points.c.key, schema.attribute_points.c.number)
 )
-_EXISTS = select(_jobs.id).where(_jobs.id == _ID)
 
 
 # --- jobs -------------------------------------------------------------------------------------
@@ -217,8 +216,21 @@ def job_ids(
     return sorted(map(JobId, connection.scalars(statement)))
 
 
-def job_exists(connection: Connection, job: JobId) -> bool:
-    return connection.execute(_EXISTS, {"id": job}).first() is not None
+def ended_roots(
+    connection: Connection, after: tuple[Moment, JobId], limit: int
+) -> list[tuple[Moment, JobId, int]]:
+    """Roots that are over, the first to end first: when, which, and how many jobs are in its tree.
+
+    Begins behind the root that ended then and has that id.
+    """
+    ended = (_jobs.ended_at, _jobs.id)
+    statement = (
+        select(*ended, _jobs.tasks_total)
+        .where(schema.IS_ENDED_ROOT, tuple_(*ended) > tuple_(*after))
+        .order_by(*ended)
+        .limit(limit)
+    )
+    return [(at, job, tasks) for at, job, tasks in connection.execute(statement)]
 
 
 def count_waiting(
@@ -234,11 +246,6 @@ def count_waiting(
     if priority_max is not None:
         statement = statement.where(_jobs.priority <= priority_max)
     return connection.execute(statement).scalar_one()
-
-
-def attempts_of(connection: Connection, job: JobId) -> list[Attempt]:
-    """All attempts of a job, first to latest."""
-    return [attempt_of(row) for row in connection.execute(_ATTEMPTS, {"ids": [job]})]
 
 
 def notices(connection: Connection) -> list[Notice]:

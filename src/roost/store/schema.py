@@ -124,6 +124,14 @@ Index(
     sqlite_where=IS_ROOT,
     postgresql_where=IS_ROOT,
 )
+IS_ENDED_ROOT = IS_ROOT & jobs.c.ended_at.is_not(None)
+Index(
+    "roots_by_end",
+    jobs.c.ended_at,
+    jobs.c.id,
+    sqlite_where=IS_ENDED_ROOT,
+    postgresql_where=IS_ENDED_ROOT,
+)
 # Its first column is the same throughout, but makes SQLite prefer it to jobs_by_status.
 Index(
     "jobs_waiting",
