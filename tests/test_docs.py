@@ -54,9 +54,14 @@ def programs(page: Path) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the farm."""
+    return tmp_path_factory.mktemp("farm")
+
+
+@pytest.fixture(scope="module")
+def farm(data: Path) -> Iterator[str]:
     """The address of a farm with four CPUs."""
-    data = tmp_path_factory.mktemp("farm")
     options = ["--port", "0", "--agent-port", "0", "--cpus", "4", "--log-level", "warning"]
     process = subprocess.Popen(
         [sys.executable, "-m", "roost", "up", "--announce", *options, "--data", str(data)],
@@ -74,10 +79,11 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if fences(p, "sh", "python")], ids=name_of)
-def test_the_commands_of_a_page_run(page: Path, farm: str, tmp_path: Path) -> None:
+def test_the_commands_of_a_page_run(page: Path, farm: str, data: Path, tmp_path: Path) -> None:
     environment = {name: text for name, text in os.environ.items() if not name.startswith("ROOST_")}
     environment |= {
         "ROOST_SERVER": farm,
+        "ROOST_DATA": str(data),
         "HOME": str(tmp_path),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "NO_COLOR": "1",

@@ -10,6 +10,7 @@
     annotating  roost attribute, event-log: what jobs say of themselves
     noting      roost notes, errors, history: what people wrote, what the farm remembers
     configuring roost settings: what is in force, and files of HQueue
+    moving      roost export, import: the whole farm as one file
     watching    --wait: a job's progress as it happens, and its fate as an exit code
     tables      records as aligned text, or as one JSON document
     checkup     what the doctor looks at
@@ -39,6 +40,7 @@ from roost.cli import (
     completion,
     configuring,
     machines,
+    moving,
     noting,
     options,
     running,
@@ -84,6 +86,7 @@ for command in (
     *machines.COMMANDS,
     *noting.COMMANDS,
     *configuring.COMMANDS,
+    *moving.COMMANDS,
     *annotating.COMMANDS,
     completion.completion,
 ):

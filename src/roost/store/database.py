@@ -17,6 +17,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -215,6 +216,23 @@ def _prepare(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)
+
+
+def migrate_to_head(url: str) -> None:
+    """Make the tables in a database that nobody uses yet."""
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            _upgrade(connection, make_url(url).database)
+    finally:
+        engine.dispose()
+
+
+def head_revision() -> str:
+    """Of the tables that this program knows."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory(str(Path(__file__).with_name("migrations"))).get_current_head() or ""
 
 
 def _upgrade(connection: Connection, place: str | None) -> None:

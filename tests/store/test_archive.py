@@ -1,0 +1,120 @@
+"""A farm comes out of its file as it went in, or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sqlite3
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine
+
+from roost.errors import Conflict, Invalid
+from roost.store import archive, schema
+from roost.store.database import migrate_to_head
+from roost.store.rows import save_changes
+
+
+@pytest.fixture
+def farm(tmp_path: Path, make: Any) -> Path:
+    """A folder with three jobs, output and a submit folder."""
+    data = tmp_path / "farm"
+    (data / "output" / "0").mkdir(parents=True)
+    (data / "jobs" / "2" / "deep").mkdir(parents=True)
+    (data / "output" / "0" / "1.1.log").write_bytes(b"line\n\xff")
+    (data / "jobs" / "2" / "deep" / "tool").write_text("#!/bin/sh\n")
+    (data / "jobs" / "2" / "deep" / "tool").chmod(0o755)
+    (data / "jobs" / "2" / "link").symlink_to("deep/tool")
+    url = f"sqlite:///{data / 'roost.db'}"
+    migrate_to_head(url)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        save_changes(connection, make.submitted(*(make.job(number) for number in (1, 2, 3))))
+    engine.dispose()
+    return data
+
+
+def tables_of(data: Path) -> dict[str, list[Any]]:
+    with sqlite3.connect(data / "roost.db") as disk:
+        found = {
+            name: disk.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall()
+            for name in schema.metadata.tables
+        }
+    disk.close()
+    return found
+
+
+def test_every_table_and_file_comes_back(farm: Path, tmp_path: Path) -> None:
+    file = tmp_path / "farm.tar.gz"
+    seen: list[str] = []
+    written = archive.write(farm, None, file, lambda what, _: seen.append(what))
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert written.tables["jobs"].rows == 3 and written.files == 3 and "jobs" in seen
+    other = tmp_path / "other"
+    assert archive.read(file, other) == written
+    assert tables_of(other) == tables_of(farm) and len(tables_of(other)["jobs"]) == 3
+    assert (other / "output" / "0" / "1.1.log").read_bytes() == b"line\n\xff"
+    tool = other / "jobs" / "2" / "link"
+    assert tool.is_symlink() and tool.stat().st_mode & 0o777 == 0o755
+    assert not (other / ".importing").exists()
+
+
+def test_a_farm_that_is_there_is_not_touched_unless_told(farm: Path, tmp_path: Path) -> None:
+    file = tmp_path / "farm.tar.gz"
+    archive.write(farm, None, file)
+    before = tables_of(farm)
+    with pytest.raises(Conflict, match="--replace"):
+        archive.read(file, farm)
+    (farm / "output" / "0" / "1.1.log").write_text("newer")
+    archive.read(file, farm, replace=True)
+    assert tables_of(farm) == before
+    assert (farm / "output" / "0" / "1.1.log").read_bytes() == b"line\n\xff"
+    (aside,) = farm.glob("before-import-*")
+    assert (aside / "output" / "0" / "1.1.log").read_text() == "newer"
+
+
+@pytest.mark.parametrize(
+    "damage", ["cut short", "changed", "a table less", "evil", "newer", "text"]
+)
+def test_what_is_no_whole_archive_changes_nothing(farm: Path, tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "farm.tar.gz"
+    archive.write(farm, None, file)
+    if damage == "cut short":
+        file.write_bytes(file.read_bytes()[:-200])
+    elif damage == "text":
+        file.write_text("no archive")
+    else:
+        rewrite(file, damage)
+    other = tmp_path / "other"
+    with pytest.raises(Invalid, match=r"farm\.tar\.gz"):
+        archive.read(file, other)
+    assert not other.exists()
+
+
+def rewrite(file: Path, damage: str) -> None:
+    new = file.with_suffix(".new")
+    with tarfile.open(file) as old, tarfile.open(new, "w:gz") as archive_file:
+        for member in old:
+            source = old.extractfile(member)
+            data = source.read() if source else b""
+            if damage == "changed" and member.name == "tables/jobs.jsonl":
+                data = data.replace(b"1", b"7", 1)
+            if damage == "a table less" and member.name == "tables/jobs.jsonl":
+                continue
+            if damage == "evil" and member.name.startswith("output"):
+                member.name = "output/../../evil"
+            if damage == "newer" and member.name == archive.MANIFEST:
+                data = json.dumps({**json.loads(data), "schema": "9999"}).encode()
+            member.size = len(data)
+            archive_file.addfile(member, io.BytesIO(data) if source else None)
+    shutil.move(new, file)
+
+
+def test_without_a_farm_there_is_nothing_to_write(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="There is no farm"):
+        archive.write(tmp_path, None, tmp_path / "x.tar.gz")
+    assert not list(tmp_path.iterdir())
