@@ -507,12 +507,16 @@ def test_an_agent_that_returns_is_found_at_the_same_contact(farm: Farm, tmp_path
     job = Waiting(farm, tmp_path, attributes=OPEN)
     contact = job.contact.read_text()
     wire = job.wire()
+    left_behind = job.contact.parent.parent / "4711.1"
+    left_behind.mkdir()
     agent.kill()
     assert ends(wire)
     farm.start_agent("a")
     assert job.contact.read_text() == contact
     assert job.wire().say("set_job_attr A 1") == b"0\n"
     assert job.end() == "succeeded"
+    farm.agents["a"].stop()
+    assert not left_behind.exists()
 
 
 def test_connections_end_with_the_attempt(chirp_farm: Farm, tmp_path: Path) -> None:  # noqa: F811

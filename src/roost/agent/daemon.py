@@ -323,6 +323,7 @@ class Agent:
         for course in self._plan.courses.values():
             if not course.over:
                 self._proxy.admit(course.order)
+        self._proxy.sweep()
 
     def _on_keeper_lost(self, error: BaseException) -> None:
         self._failure = error

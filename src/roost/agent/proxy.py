@@ -167,14 +167,23 @@ class Proxy:
 
     def _write_contact(self, scratch: Path, cookie: str) -> None:
         """Whole before it has its name, and nobody else's."""
-        with contextlib.suppress(FileExistsError):
+        line = f"{HOST} {self._port} {cookie}\n".encode()
+        try:
             scratch.mkdir(0o700)
-        new = scratch / f"{CONTACT}.new"
-        new.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(new, flags, 0o600), "w") as file:
-            file.write(f"{HOST} {self._port} {cookie}\n")
-        new.rename(scratch / CONTACT)
+        except FileExistsError:  # of an earlier agent, and the job may be reading it
+            new = scratch / f"{CONTACT}.new"
+            new.unlink(missing_ok=True)
+            _write_new(new, line)
+            new.rename(scratch / CONTACT)
+        else:
+            _write_new(scratch / CONTACT, line)
+
+    def sweep(self) -> None:
+        """Remove what attempts of an earlier agent have left that are not admitted by now."""
+        known = {contact.scratch for contact in self._contacts.values()}
+        for folder in self._scratch.iterdir():
+            if folder not in known:
+                self._calls.remove_folder(folder)
 
     def dismiss(self, key: AttemptKey) -> None:
         """Nothing of the attempt lives any more."""
@@ -184,7 +193,11 @@ class Proxy:
         del self._by_cookie[_digest(_cookie(self._secret, key))]
         for connection in tuple(contact.connections):
             connection.reset()
-        self._calls.remove_folder(contact.scratch)
+        try:
+            (contact.scratch / CONTACT).unlink(missing_ok=True)
+            contact.scratch.rmdir()
+        except OSError:  # the job has left something there
+            self._calls.remove_folder(contact.scratch)
 
     def take_delayed(self, key: AttemptKey) -> tuple[tuple[str, str], ...]:
         """What the attempt has set with delay since the last time."""
@@ -560,6 +573,15 @@ def _delayed(contact: Contact, name: bytes) -> str | None:
     return known[1] if known else None
 
 
+def _write_new(file: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(file, flags, 0o600)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
 def _make_tool(folder: Path) -> None:
     """Runs the client with the Python that runs us."""
     folder.mkdir(exist_ok=True)
@@ -600,6 +622,5 @@ def _restore(file: Path) -> tuple[bytes, int]:
 def _keep(file: Path, secret: bytes, port: int) -> None:
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as kept:
-        kept.write(f"{secret.hex()} {port}\n")
+    _write_new(new, f"{secret.hex()} {port}\n".encode())
     new.rename(file)
