@@ -148,6 +148,9 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             on_ready(ServerReady(_url_of(options.host, listener), os.getpid()))
             await server.stopping.wait()
             tidying.cancel()
+            await asyncio.wait([tidying])
+            if not tidying.cancelled():
+                tidying.exception()
             access.stop_following()
             engine.stop()
             await running
