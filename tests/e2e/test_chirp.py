@@ -468,6 +468,7 @@ def test_a_server_that_returns_goes_on_serving_the_job(farm: Farm, tmp_path: Pat
     farm.start_server()
     assert wire.line() == b"-17\n"  # its descriptor went with the server
     assert wire.line() in (b"0\n", b"-17\n")  # if the server was back in time
+    assert farm.wait(farm.submit("true")) == "succeeded"  # so the agent is back
     assert wire.say("get_job_attr Kept") == b"1\n" and wire.receive(1) == b"1"
     assert wire.say("open f wc 420") == b"1\n"
     wire.line()
@@ -496,9 +497,9 @@ def test_a_transfer_that_a_dying_server_cuts_is_noticed_at_once(farm: Farm, tmp_
     up.send(b"x" * 99_000_000)
     assert up.line() == b"-17\n"
     farm.start_server()
+    assert farm.wait(farm.submit("true")) == "succeeded"  # so the agent is back
     assert job.wire().say("stat large") == b"0\n"
     assert job.end() == "succeeded"
-    assert farm.wait(farm.submit("true")) == "succeeded"
 
 
 def test_an_agent_that_returns_is_found_at_the_same_contact(farm: Farm, tmp_path: Path) -> None:
