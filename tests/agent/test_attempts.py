@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from roost.core.messages import AttemptPaused, AttemptResumed, AttemptStarted
+from roost.core.messages import AttemptPaused, AttemptResumed, AttemptStarted, ChirpOrder, Gates
 from roost.core.records import PROGRESS_UNIT, AttemptCause
 
 
@@ -21,15 +21,69 @@ async def test_death_by_signal_is_a_negative_status(server, agent):
     assert (await server.ended()).exit_code == -signal.SIGTERM
 
 
-async def test_quiet_jobs_end_without_output_and_leave_no_files(server, agent):
-    for job in range(1, 41):
-        await server.order("true", job)
-    for job in range(1, 41):
+async def test_jobs_use_a_few_files_again_and_see_nothing_of_each_other(server, agent):
+    chirp = ChirpOrder(Gates(True, True, True), "owner", "", 1, "Chirp*")
+    command = "echo $JOBID; ls $_CONDOR_SCRATCH_DIR; touch $_CONDOR_SCRATCH_DIR/mine"
+    for job in range(1, 21):
+        await server.order(command, job, environment={"JOBID": str(job)}, chirp=chirp)
         assert (await server.ended(job)).exit_code == 0
-    # The last forgetting follows the last acknowledgement: one more job comes after it.
-    await server.order("true", 100)
-    await server.ended(100)
-    assert len(list((agent.options.data / "output").iterdir())) <= 1
+        assert server.text(job) == f"{job}\n"
+    for name in ("output", "scratch"):
+        assert len(list((agent.options.data / name).glob("[0-9]"))) <= 3
+
+
+async def test_jobs_beyond_the_cpus_start_by_themselves_as_others_end(server, make_agent, tmp_path):
+    agent = make_agent(cpus=1)
+    await agent.start_process()
+    await server.joined()
+    await _three_jobs_of_which_the_first_waits(server, tmp_path)
+    await agent.kill()
+    (tmp_path / "go").touch()
+    await agent.start_process()
+    for job in (2, 3):
+        assert (await server.ended(job)).exit_code == 0
+    assert (tmp_path / "order").read_text() == "1\n2\n3\n"
+
+
+async def test_jobs_that_waited_for_a_cpu_outlive_their_keeper(server, make_agent, tmp_path):
+    agent = make_agent(cpus=1)
+    await agent.start()
+    await server.joined()
+    await _three_jobs_of_which_the_first_waits(server, tmp_path)
+    agent.kill_keeper()
+    (tmp_path / "go").touch()
+    for job in (2, 3):
+        assert (await server.ended(job)).exit_code == 0
+    assert (tmp_path / "order").read_text() == "1\n2\n3\n"
+
+
+async def test_a_job_that_waits_for_a_cpu_is_given_back(server, make_agent, tmp_path):
+    await make_agent(cpus=1).start()
+    await server.joined()
+    await _three_jobs_of_which_the_first_waits(server, tmp_path)
+    await server.signal("eject", 2)
+    assert (await server.ended(2)).cause is AttemptCause.EJECTED
+    (tmp_path / "go").touch()
+    assert (await server.ended(3)).exit_code == 0
+    assert (tmp_path / "order").read_text() == "1\n3\n"
+
+
+async def _three_jobs_of_which_the_first_waits(server, folder):
+    wait = f"echo up; until test -e {folder}/go; do sleep 0.01; done;"
+    for job in (1, 2, 3):
+        await server.order(f"{wait if job == 1 else ''} echo {job} >> {folder}/order", job)
+    await server.printed("up")
+
+
+async def test_a_script_has_the_cpu_of_its_command(server, make_agent, tmp_path):
+    await make_agent(cpus=1).start()
+    await server.joined()
+    say = f"echo $JOBID >> {tmp_path}/order"
+    for job in (1, 2):
+        await server.order(say, job, cleanup=f"sleep 0.05; {say}")
+    for job in (1, 2):
+        await server.ended(job)
+    assert (tmp_path / "order").read_text() == "1\n1\n2\n2\n"
 
 
 async def test_environment_of_a_job(server, make_agent):

@@ -9,7 +9,7 @@ from roost.agent.ledger import Ledger, Run
 def write(path, *, cut: int = 0):
     """Three runs: begun, started, ended; and one that was forgotten."""
     ledger = Ledger(path)
-    runs = [Run(name, "1.1", "/out", "note", "boot") for name in "abcd"]
+    runs = [Run(name, "1.1", "/out", "note", "boot", 1, True) for name in "abcd"]
     for run in runs:
         ledger.begun(run)
         ledger.runs[run.name] = run
@@ -64,7 +64,7 @@ def test_it_is_written_afresh_when_it_has_grown(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "REWRITE_BYTES_MIN", 10_000)
     ledger = Ledger(tmp_path / "ledger")
     for number in range(1_000):
-        run = Run(str(number), "1.1", "/out", "note", "boot")
+        run = Run(str(number), "1.1", "/out", "note", "boot", 1, True)
         ledger.begun(run)
         ledger.forgotten(run)
         ledger.save([run])

@@ -20,6 +20,7 @@ from roost.agent.plan import (
     RunEnded,
     RunSignalled,
     RunStarted,
+    RunWithdrawn,
     SendReport,
     SignalReceived,
     SignalRun,
@@ -27,6 +28,7 @@ from roost.agent.plan import (
     TimePassed,
     Unwanted,
     Welcomed,
+    WithdrawRun,
 )
 from roost.core.messages import (
     AttemptEnded,
@@ -49,8 +51,8 @@ SCRIPTS = {
 class Play:
     """A plan, a moment, and everything it has asked for."""
 
-    def __init__(self, limits: Limits = Limits(100, 200, 1_000), cpus: int = 0) -> None:  # noqa: B008
-        self.plan = Plan(limits=limits, cpus=cpus)
+    def __init__(self, limits: Limits = Limits(100, 200, 1_000)) -> None:  # noqa: B008
+        self.plan = Plan(limits=limits)
         self.now = 1_000
         self.notes: dict[plan.RunKey, str] = {}
         self.actions: list[plan.Action] = []
@@ -84,7 +86,7 @@ class Play:
             purposes.append(starts[0].run[2])
             self.started(purposes[-1])
             actions = self.ended(9, purposes[-1])
-        assert actions == [DrainOutput((1, 1))]
+        assert actions[-1] == DrainOutput((1, 1))
         return purposes
 
     def end_report(self, job: int = 1, number: int = 1) -> AttemptEnded:
@@ -201,7 +203,7 @@ def test_kill_is_at_once_and_not_reported(running):
     assert running.signal("kill") == [SignalRun((1, 1, "command"), "kill")]
     assert running.plan.held() == ()
     assert running.plan.unsaved == []
-    assert running.ended(-9) == [Forget((1, 1), ((1, 1, "command"),))]
+    assert running.ended(-9)[-1] == Forget((1, 1), ((1, 1, "command"),))
     assert running.plan.idle
 
 
@@ -263,8 +265,7 @@ def test_an_order_for_an_older_attempt_is_ignored(play):
 def test_a_newer_attempt_waits_until_the_older_one_is_gone(running):
     assert running.order(number=2) == [SignalRun((1, 1, "command"), "kill")]
     assert running.order(number=2) == []
-    _, start = running.ended(-9)
-    assert start.run == (1, 2, "command")
+    assert running.ended(-9)[-1].run == (1, 2, "command")
 
 
 def test_an_attempt_that_waits_can_be_cancelled(running):
@@ -413,39 +414,21 @@ def test_memory_of_the_forgotten_is_bounded(play, monkeypatch):
     assert play.plan._latest[1] == 1, "what is here is never forgotten"
 
 
-# --- more orders than CPUs --------------------------------------------------------------------
-
-
-def starts(actions: list[plan.Action]) -> list[int]:
-    return [action.run[0] for action in actions if isinstance(action, StartRun)]
+# --- handed over and not started yet ----------------------------------------------------------
 
 
 @pytest.fixture
-def full() -> Play:
-    """Two CPUs: jobs 1 and 2 run, jobs 3 and 4 wait."""
-    play = Play(cpus=2)
-    assert [starts(play.order(job)) for job in (1, 2, 3, 4)] == [[1], [2], [], []]
+def ahead() -> Play:
+    """Job 1 runs, job 2 is with the keeper."""
+    play = Play()
+    play.order(1)
+    play.started(job=1)
+    play.order(2, **SCRIPTS)
     return play
 
 
-def test_orders_beyond_the_cpus_start_in_their_order_as_others_end(full: Play):
-    full.started(job=2)
-    assert starts(full.ended(job=2)) == [3]
-    full.started(job=1)
-    assert starts(full.ended(job=1)) == [4]
-
-
-def test_a_wide_job_is_not_overtaken_by_narrow_ones():
-    play = Play(cpus=2)
-    play.order(1)
-    assert starts(play.order(2, cpus=2)) == []
-    assert starts(play.order(3)) == []
-    play.started()
-    assert starts(play.ended()) == [2]
-
-
-def test_a_job_wider_than_the_node_runs_alone():
-    assert starts(Play(cpus=2).order(cpus=8)) == [1]
+def withdrawn(play: Play, job: int = 2) -> list[plan.Action]:
+    return play.tell(RunWithdrawn((job, 1, "command")))
 
 
 @pytest.mark.parametrize(
@@ -457,24 +440,97 @@ def test_a_job_wider_than_the_node_runs_alone():
         ("recall", AttemptCause.EJECTED),
     ],
 )
-def test_what_has_not_started_is_given_back_at_once(full: Play, action: str, cause: AttemptCause):
-    full.signal(action, job=3)
-    [report] = full.reports()
-    assert isinstance(report, AttemptEnded) and (report.job, report.cause) == (3, cause)
-    full.started(job=1)
-    assert starts(full.ended(job=1)) == [4]
+def test_what_has_not_started_is_given_back(ahead: Play, action: str, cause: AttemptCause):
+    assert ahead.signal(action, job=2) == [WithdrawRun((2, 1, "command"))]
+    assert DrainOutput((2, 1)) in withdrawn(ahead)
+    assert ahead.end_report(2).cause is cause
+    assert ahead.plan.ahead == set()
 
 
-def test_a_recall_leaves_alone_what_has_started(full: Play):
-    full.started(job=1)
-    assert full.signal("recall", job=1) == []
-    assert full.signal("recall", job=99) == []
+@pytest.mark.parametrize(
+    ("action", "after"),
+    [
+        ("cancel", [SignalRun((2, 1, "command"), "interrupt")]),
+        ("eject", [SignalRun((2, 1, "command"), "interrupt")]),
+        ("pause", [SignalRun((2, 1, "command"), "stop")]),
+        ("recall", []),
+    ],
+)
+def test_what_starts_before_it_is_withdrawn_is_signalled(ahead: Play, action: str, after):
+    ahead.signal(action, job=2)
+    assert ahead.started(job=2) == [SendReport(2, AttemptStarted(2, 1)), *after]
 
 
-def test_after_a_break_what_had_not_started_waits_for_a_new_order(full: Play):
-    full.started(job=1)
-    full.started(job=2)
-    full.tell(Welcomed(frozenset({(1, 1), (2, 1)})))
-    assert full.plan.held() == (HeldAttempt(1, 1, "running"), HeldAttempt(2, 1, "running"))
-    assert starts(full.ended(job=1)) == []
-    assert starts(full.order(3)) == [3]
+def test_a_cancel_follows_a_recall_but_nothing_follows_a_cancel(ahead: Play):
+    ahead.signal("recall", job=2)
+    assert ahead.signal("cancel", job=2) == [WithdrawRun((2, 1, "command"))]
+    assert ahead.signal("eject", job=2) == []
+    withdrawn(ahead)
+    assert ahead.end_report(2).cause is AttemptCause.CANCELLED
+
+
+def test_what_is_killed_before_it_starts_is_withdrawn_and_not_reported(ahead: Play):
+    run = (2, 1, "command")
+    assert ahead.signal("kill", job=2) == [WithdrawRun(run), SignalRun(run, "kill")]
+    assert Forget((2, 1), (run,)) in withdrawn(ahead)
+    assert ahead.reports() == []
+
+
+def test_a_recall_leaves_alone_what_has_started(ahead: Play):
+    assert ahead.signal("recall", job=1) == []
+    assert ahead.signal("recall", job=99) == []
+
+
+def test_after_a_break_what_had_not_started_goes_on(ahead: Play):
+    assert ahead.plan.held() == (HeldAttempt(1, 1, "running"), HeldAttempt(2, 1, "running"))
+    ahead.tell(Welcomed(frozenset({(1, 1), (2, 1)})))
+    assert ahead.started(job=2)[0].report == AttemptStarted(2, 1)
+
+
+def test_leaving_gives_back_what_has_not_started(ahead: Play):
+    assert WithdrawRun((2, 1, "command")) in ahead.tell(Leaving())
+    withdrawn(ahead)
+    assert ahead.end_report(2).text == "The node is leaving."
+
+
+def test_what_was_being_withdrawn_is_not_handed_to_the_next_keeper(ahead: Play):
+    ahead.signal("eject", job=2)
+    actions = ahead.tell(KeeperJoined((KeptRun((1, 1, "command"), "", 1_000),)))
+    assert not any(isinstance(action, StartRun) for action in actions)
+    assert ahead.end_report(2).cause is AttemptCause.EJECTED
+
+
+def test_what_was_forgotten_stays_forgotten_when_a_keeper_remembers_it(running: Play):
+    note = running.notes[1, 1, "command"]
+    running.runs_through()
+    running.end_report()
+    running.tell(ReportsSaved(2))
+    run = (1, 1, "command")
+    kept = KeptRun(run, note, 1_000, RunEnded(run, 1_000, 0))
+    assert running.tell(KeeperJoined((kept,))) == [Forget((1, 1), (run,))]
+
+
+def test_cpus_are_freed_by_the_end_of_the_run_or_after_the_last_script(play: Play):
+    [start] = play.order(1, cpus=2)
+    assert (start.cpus, start.frees) == (2, True)
+    [start] = play.order(2, cpus=2, cleanup="u")
+    assert (start.cpus, start.frees) == (2, False)
+    [script] = play.ended(job=2)
+    assert (script.cpus, script.frees) == (0, False)
+    assert play.ended(0, "cleanup", job=2) == [plan.FreeCpus((2, 1)), DrainOutput((2, 1))]
+
+
+def test_slots_are_used_again_the_lowest_first_and_never_twice(play: Play):
+    slots = {job: play.order(job)[0].slot for job in range(1, 4)}
+    assert list(slots.values()) == [0, 1, 2]
+    for job in (3, 1):
+        play.ended(job=job)
+        play.end_report(job)
+    play.tell(ReportsSaved(2))
+    assert [play.order(job)[0].slot for job in (4, 5, 6)] == [0, 2, 3]
+
+
+def test_a_new_agent_leaves_the_slots_that_are_in_use(running: Play):
+    running.order(2)
+    after = returned(running, ((2, 1, "command"), None))
+    assert [after.order(job)[0].slot for job in (3, 4)] == [0, 2]

@@ -71,7 +71,7 @@ def test_bytes_leave_once_in_order_and_the_end_is_told(tailer, tmp_path):
     assert outputs == [Output(1, 1, 10, b"SS: 1/2")]
     assert drained == [((1, 1), 0)]
     tailer.forget((1, 1))
-    assert not file.exists()
+    assert file.read_bytes() == b"", "it is empty for the next attempt"
 
 
 def test_drained_without_a_file(tailer, tmp_path):

@@ -105,8 +105,12 @@ def test_the_contact_is_for_the_job_s_account_alone(chirp_farm: Farm, tmp_path: 
     host, port, cookie = job.contact.read_text().split(" ")
     assert host == "127.0.0.1" and port.isdigit()
     assert len(cookie) == 32 and cookie.endswith("\n") and cookie[:-1].isalpha()
+    contact = job.contact.read_text()
     job.end()
-    assert not job.contact.exists()
+    (tmp_path / "after").mkdir()
+    after = Waiting(chirp_farm, tmp_path / "after")
+    assert after.contact.read_text() != contact, "the next job's cookie is another one"
+    after.end()
 
 
 @pytest.mark.parametrize(

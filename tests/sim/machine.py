@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from roost.agent import plan
+from roost.agent.admission import Admission
 from roost.agent.plan import Limits, Plan, RunKey
 from roost.core.messages import AttemptReport
 from roost.core.records import AttemptKey, Moment, NodeFacts
@@ -98,9 +99,12 @@ class Process:
 class Kept:
     """A run as the keeper's ledger has it."""
 
-    def __init__(self, run: RunKey, note: str) -> None:
-        self.run = run
-        self.note = note
+    def __init__(self, start: plan.StartRun) -> None:
+        self.run = start.run
+        self.note = start.note
+        self.slot = start.slot
+        self.cpus = start.cpus
+        self.frees = start.frees
         self.started_at: Moment | None = None
         self.ended: plan.RunEnded | None = None
         self.process: Process | None = None
@@ -121,6 +125,9 @@ class Machine:
         self.installations = 1
         self.on = False
         self.ledger: dict[RunKey, Kept] = {}
+        self.waiting: dict[RunKey, Kept] = {}
+        """What the keeper has without a CPU for it."""
+        self.admission = Admission(cpus)
         self.files: dict[AttemptKey, bytearray] = {}
         self.agent: Agent | None = None
         self.keeper = 1
@@ -168,17 +175,24 @@ class Machine:
     def end_keeper(self) -> None:
         """Its processes go on; the next one finds them again, in the ledger and alive."""
         self.note("keeper ends")
-        self.keeper += 1
+        self._lose_keeper()
         for kept in self.ledger.values():
             kept.is_found = True
+            if kept.process is not None and kept.process.alive:
+                self.admission.take(_mark(kept.run), kept.cpus)
         self.world.after(20, self._introduce)
+
+    def _lose_keeper(self) -> None:
+        self.keeper += 1
+        self.waiting.clear()
+        self.admission = Admission(self.cpus)
 
     def crash(self, away_ms: int, *, keep_disk: bool) -> None:
         if not self.on:
             return
         self.note("goes dark")
         self.on = False
-        self.keeper += 1
+        self._lose_keeper()
         if self.agent is not None:
             agent, self.agent = self.agent, None
             agent.end(gently=False, vanished=True)
@@ -241,9 +255,8 @@ class Machine:
         for kept in self.ledger.values():
             if kept.ended is None and (kept.process is None or not kept.process.alive):
                 kept.ended = plan.RunEnded(kept.run, self.clock())
-        held = tuple(
-            plan.KeptRun(k.run, k.note, k.started_at, k.ended) for k in self.ledger.values()
-        )
+        runs = [*self.ledger.values(), *self.waiting.values()]
+        held = tuple(plan.KeptRun(k.run, k.note, k.started_at, k.ended) for k in runs)
         self._tell(plan.KeeperJoined(held))
 
     def _tell(self, event: plan.Event) -> None:
@@ -266,29 +279,47 @@ class Machine:
 
     def _obey(self, action: plan.Action) -> None:
         match action:
-            case plan.StartRun(run, _, note):
-                if run not in self.ledger:
-                    kept = self.ledger[run] = Kept(run, note)
-                    self._start(kept)
+            case plan.StartRun(run):
+                if run not in self.ledger and run not in self.waiting:
+                    kept = Kept(action)
+                    if self.admission.enter(_name(run), _mark(run), kept.cpus):
+                        self._start(kept)
+                    else:
+                        self.waiting[run] = kept
+            case plan.WithdrawRun(run):
+                if self.admission.withdraw(_name(run)):
+                    del self.waiting[run]
+                    self._tell(plan.RunWithdrawn(run))
+            case plan.FreeCpus(key):
+                self.admission.free(_mark(key))
             case plan.SignalRun(run, signal):
                 kept = self.ledger.get(run)
                 if kept is not None and kept.ended is None and kept.process is not None:
                     kept.process.signal(signal)
                     self._tell(plan.RunSignalled(run, signal))
             case plan.KeepNote(run, note):
-                if run in self.ledger:
-                    self.ledger[run].note = note
+                if kept := self.waiting.get(run) or self.ledger.get(run):
+                    kept.note = note
             case plan.Forget(_, runs):
                 for run in runs:
                     kept = self.ledger.get(run)
                     if kept is not None and kept.ended is not None:
                         del self.ledger[run]
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while (name := self.admission.next()) is not None:
+            self._start(self.waiting.pop(_run_of(name)))
 
     def _start(self, kept: Kept) -> None:
         run = kept.run
+        for other in self.ledger.values():
+            taken = other.slot == kept.slot and other.run[:2] != run[:2] and other.ended is None
+            assert not taken, f"{self} starts {run} in the slot of {other.run}"
+        self.ledger[run] = kept
         if self.world.random.random() < 0.02:
             kept.ended = plan.RunEnded(run, self.clock(), None, "The command could not be run.")
-            self._tell(kept.ended)
+            self._ended(kept)
             return
         self.note(f"#{run[0]}.{run[1]} {run[2]} starts")
         kept.started_at = self.clock()
@@ -303,6 +334,13 @@ class Machine:
             self.world.oracle.process_ended(run, process.exit_code)
         code = None if kept.is_found else process.exit_code
         kept.ended = plan.RunEnded(run, self.clock(), code)
+        self._ended(kept)
+        self._go_on()
+
+    def _ended(self, kept: Kept) -> None:
+        if kept.frees:
+            self.admission.free(_mark(kept.run))
+        assert kept.ended is not None
         self._tell(kept.ended)
 
     def write(self, run: RunKey, data: bytes) -> None:
@@ -311,6 +349,19 @@ class Machine:
         self.world.oracle.output_written(key, data)
         if self.agent is not None:
             self.agent.wake()
+
+
+def _mark(key: AttemptKey | RunKey) -> str:
+    return f"{key[0]}.{key[1]}"
+
+
+def _name(run: RunKey) -> str:
+    return f"{run[0]}.{run[1]}.{run[2]}"
+
+
+def _run_of(name: str) -> RunKey:
+    job, number, purpose = name.split(".")
+    return (int(job), int(number), purpose)
 
 
 class Tail:
@@ -326,7 +377,7 @@ class Agent:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.world = machine.world
-        self.plan = Plan(limits=LIMITS, cpus=machine.cpus)
+        self.plan = Plan(limits=LIMITS)
         self.requests_lost = False
         self._ended = False
         self._knows_keeper = False

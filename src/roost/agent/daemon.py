@@ -32,6 +32,7 @@ from roost.agent.idleness import Idleness
 from roost.agent.link import Link, Waits
 from roost.agent.plan import Action, Event, Limits, Plan, RunEnded, RunKey, SignalName
 from roost.agent.proxy import Proxy
+from roost.agent.slots import Slots
 from roost.agent.starter import Starter
 from roost.agent.tailer import FolderWatch, Tailer
 from roost.agent.tether import Tether
@@ -65,8 +66,6 @@ RESTART = -1
 """What `run_agent` returns when the agent is to go on at once, as what `upgrade.switch` finds."""
 JOIN_S_MAX = 3.0
 """A start waits this long for the server's welcome before it is called one."""
-COLLECT_S = 0.01
-"""As long as there are orders ahead nobody waits for a report: many travel together."""
 OUTPUT_PAUSE_S = 0.02
 """Files that are written to without a break are looked at this often."""
 OUTPUT_LOOK_S = 0.5
@@ -130,7 +129,8 @@ class Agent:
             root=options.root,
             job_environment=options.job_environment,
         )
-        self._plan = Plan(limits=options.limits, cpus=options.cpus or probe.cpus())
+        self._slots = Slots(folder.path)
+        self._plan = Plan(limits=options.limits)
         self._tailer = Tailer()
         self._reports: deque[plan.SendReport] = deque()
         self._idleness = Idleness()
@@ -144,18 +144,22 @@ class Agent:
         self._stopped = asyncio.Event()
         self._joined = asyncio.Event()
         self._failure: BaseException | None = None
+        self._cpus = options.cpus or probe.cpus()
         self._tether = Tether(
-            folder.path, self._installation, self._starter.common, self._on_keeper_events
+            folder.path,
+            self._installation,
+            self._starter.common,
+            self._cpus,
+            self._on_keeper_events,
         )
         self._tether.lost = self._on_keeper_lost
         self._calls = Calls(options.shared_roots, lambda: self._link.wake())
-        self._proxy = Proxy(folder.path, self._calls)
+        self._proxy = Proxy(folder.path, self._slots, self._calls)
         self._link = Link(
             options.server,
             hello=self._hello,
             receive=self._on_frame,
             fill=self._fill,
-            patience=lambda: COLLECT_S if self._plan.waiting else 0,
             down=self._on_link_down,
             waits=options.waits,
         )
@@ -236,23 +240,26 @@ class Agent:
                 self._reports.append(action)
                 if isinstance(action.report, AttemptEnded):
                     self._folder.log(f"Finished job {action.report.job} ({action.report.cause})")
-            case plan.StartRun(run, order, note):
+            case plan.StartRun(run, order, note, slot, cpus, frees):
                 key = (order.job, order.number)
-                mark = _mark(key)
-                output = self._starter.output(mark)
+                output = self._slots.output(slot)
                 self._tailer.follow(key, output)
-                if run[2] in ("command", "on_child_error"):
-                    self._folder.log(f"Running job {order.job} (attempt {order.number})")
                 self._tether.request(
                     "start",
                     _run_name(run),
-                    mark,
+                    _mark(key),
                     self._starter.argv(order, run[2]),
-                    self._environment(order),
+                    self._environment(order, slot),
                     self._starter.cwd(order),
                     output,
                     note,
+                    cpus,
+                    frees,
                 )
+            case plan.WithdrawRun(run):
+                self._tether.request("withdraw", _run_name(run))
+            case plan.FreeCpus(key):
+                self._tether.request("free", _mark(key))
             case plan.SignalRun(run, name):
                 everybody = name in ("kill", "stop", "continue")
                 if name == "interrupt":
@@ -270,8 +277,8 @@ class Agent:
             case _:
                 assert_never(action)
 
-    def _environment(self, order: AttemptOrder) -> dict[str, str]:
-        if not (chirp := self._proxy.admit(order)):
+    def _environment(self, order: AttemptOrder, slot: int) -> dict[str, str]:
+        if not (chirp := self._proxy.admit(order, slot)):
             return order.environment
         path = order.environment.get("PATH", self._starter.common.get("PATH", os.defpath))
         return {**chirp, **order.environment, "PATH": f"{path}{os.pathsep}{self._proxy.tools}"}
@@ -303,9 +310,11 @@ class Agent:
         for event in events:
             match event:
                 case ["started", str(name), int(at)]:
-                    self._tell(plan.RunStarted(_run_key(name), Moment(at)))
+                    self._on_started(_run_key(name), Moment(at))
                 case ["ended", str(name), int() | None as status, int(at), str(text)]:
                     self._tell(RunEnded(_run_key(name), Moment(at), status, text))
+                case ["withdrawn", str(name)]:
+                    self._tell(plan.RunWithdrawn(_run_key(name)))
                 case ["signalled", str(name), int(number)]:
                     self._tell(plan.RunSignalled(_run_key(name), _NAMES[number]))
                 case ["held", list(records)]:
@@ -314,16 +323,24 @@ class Agent:
                     log.warning("The keeper says what nobody understands: %r", event)
         self._settle()
 
+    def _on_started(self, run: RunKey, at: Moment) -> None:
+        if run[2] in ("command", "on_child_error"):
+            self._folder.log(f"Running job {run[0]} (attempt {run[1]})")
+        self._tell(plan.RunStarted(run, at))
+
     def _on_held(self, records: list[dict[str, object]]) -> None:
-        runs = tuple(_kept_run(record) for record in records)
-        for kept in runs:
-            key = kept.run[:2]
-            self._tailer.follow(key, self._starter.output(_mark(key)))
-        self._tell(plan.KeeperJoined(runs))
-        for course in self._plan.courses.values():
+        joined = plan.KeeperJoined(tuple(map(_kept_run, records)))
+        actions = self._plan.handle(joined, self._now())
+        courses = self._plan.courses.values()
+        for course in courses:
+            self._tailer.follow(course.key, self._slots.output(course.slot))
+        for action in actions:
+            self._do(action)
+        for course in courses:
             if not course.over:
-                self._proxy.admit(course.order)
+                self._proxy.admit(course.order, course.slot)
         self._proxy.sweep()
+        self._slots.clear_outputs(course.slot for course in courses)
 
     def _on_keeper_lost(self, error: BaseException) -> None:
         self._failure = error
@@ -339,7 +356,7 @@ class Agent:
             ip=probe.address_towards(self._options.server),
             port=self._port,
             platform=self._platform,
-            cpus=self._options.cpus or probe.cpus(),
+            cpus=self._cpus,
             cpu_speed_mhz=probe.cpu_speed_mhz(),
             memory_kb=probe.memory_kb(),
             version=package.version(),
@@ -448,7 +465,7 @@ class Agent:
     async def _watch_output(self) -> None:
         """Files that are written to all the time are looked at now and then, not at each write."""
         try:
-            watch = FolderWatch(self._starter.outputs)
+            watch = FolderWatch(self._slots.outputs)
         except OSError:
             while True:
                 await asyncio.sleep(OUTPUT_LOOK_S)

@@ -5,13 +5,19 @@ status is there when it returns. An agent connects to a socket in the data folde
 connection takes the place of an older one, and lines of JSON go both ways, each a list of
 requests or of events:
 
-    ["environment", {…}]                              what all later starts have in common
-    ["start", name, mark, argv, env, cwd, output, note]   a name is started once, ever
+    ["node", {…}, cpus]       the environment that all later starts have in common; how much runs
+    ["start", name, mark, argv, env, cwd, output, note, cpus, frees]   a name is started once, ever
+    ["withdraw", name]        do not start it, if it has not been
     ["signal", name, number, everybody]               to its group, or to all of its processes
+    ["free", mark]            what this attempt had of the CPUs
     ["note", name, note]      ["forget", name]
 
     ["held", [run, …]]        first: everything it remembers (see `ledger.Run.as_record`)
     ["started", name, at]     ["ended", name, status, at, text]     ["signalled", name, number]
+    ["withdrawn", name]
+
+A run that finds no CPU free waits here (see `admission`) and starts when another one ends, without
+a word to the agent, who is then told of many at once: nobody waits for it.
 
 What always holds: a run is in the ledger before its process exists, and its end before it is
 told. When an end is told nothing of the run lives on: its group is killed while its leader is a
@@ -36,8 +42,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from roost.agent import kin
+from roost.agent.admission import Admission
 from roost.agent.ledger import Ledger, Run
 
 SOCKET = "keeper.sock"
@@ -45,6 +53,8 @@ LOCK = "keeper.lock"
 LEDGER = "ledger"
 START_TOLD_S = 0.02
 """A start is told after so long at the latest."""
+COLLECT_S = 0.02
+"""So is everything while there are runs that wait for a CPU: there is always something to do."""
 RECEIVE_BYTES = 64 * 1024
 """Small enough for the allocator to keep: beyond 128 KiB each buffer is mapped afresh."""
 _PR_SET_CHILD_SUBREAPER = 36
@@ -54,6 +64,15 @@ _AS_USUAL = (
     signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ,
 )  # fmt: skip
 """Signals that Python, we or a careless shell above us may have set to be ignored."""
+
+
+class Start(NamedTuple):
+    """A run that was handed over and has not been started."""
+
+    run: Run
+    argv: list[str]
+    environment: dict[str, str]
+    cwd: str
 
 
 class Keeper:
@@ -73,13 +92,16 @@ class Keeper:
         self._watched: set[int] = set()
         """Processes of those, by process id, with a pidfd on each."""
         self._living = 0
+        self._admission = Admission()
+        self._waiting: dict[str, Start] = {}
+        """Runs without a CPU. Not in the ledger: if we die, the agent hands them over again."""
         self._environment: dict[str, str] = {}
         self._agent: socket.socket | None = None
         self._received = b""
         self._to_send = b""
         self._events: list[object] = []
-        self._starts: list[float] = []
-        """When those of the events that are starts happened."""
+        self._tell_at: float | None = None
+        """When these must be told at the latest, by the monotonic clock."""
         self._selector = selectors.DefaultSelector()
         self._null = os.open(os.devnull, os.O_RDWR)
         self._become_subreaper()
@@ -95,33 +117,39 @@ class Keeper:
         if agent is not None:
             self._join(agent)
         while self._agent is not None or self._living:
-            wait = self._patience()
-            if not wait:
+            wait = None if self._tell_at is None else self._tell_at - time.monotonic()
+            if wait is not None and wait <= 0:
                 self._settle()
-            for key, events in self._selector.select(wait or None):
+                wait = None
+            for key, events in self._selector.select(wait):
                 act: Callable[[object, int], None] = key.data
                 act(key.fileobj, events)
         self._settle()
 
-    def _patience(self) -> float:
-        """Seconds until something must be told. Only starts can wait: many jobs end at once, and
-        then their start and their end travel and are written together."""
-        if not self._starts or len(self._starts) != len(self._events):
-            return 0
-        return max(0, self._starts[0] + START_TOLD_S - time.monotonic())
+    def _tell(self, event: tuple[object, ...], within_s: float = 0) -> None:
+        """What can wait is told with what comes after it: many jobs end at once, and then their
+        start and their end travel and are written together."""
+        self._events.append(event)
+        at = time.monotonic() + within_s
+        self._tell_at = at if self._tell_at is None else min(self._tell_at, at)
 
     def _settle(self) -> None:
-        """Save, then tell: in this order, once per turn of the loop."""
-        self._starts.clear()
+        """Save, then tell: in this order."""
+        self._tell_at = None
+        self._save()
+        if self._events and self._agent is not None:
+            self._to_send += json.dumps(self._events).encode() + b"\n"
+            self._send()
+        self._events.clear()
+
+    def _save(self) -> OSError | None:
         try:
             self._ledger.save(self._runs.values())
         except OSError as error:
             # The disk is full. Memory still has it, as long as this process lives.
             print(f"The ledger cannot be written: {error}", file=sys.stderr, flush=True)
-        if self._events and self._agent is not None:
-            self._to_send += json.dumps(self._events).encode() + b"\n"
-            self._send()
-        self._events.clear()
+            return error
+        return None
 
     # --- the agent ---------------------------------------------------------------------------
 
@@ -135,8 +163,9 @@ class Keeper:
         self._agent = agent
         self._selector.register(agent, selectors.EVENT_READ, self._talk)
         # It is told everything at once; what was waiting to be told is part of it.
-        self._starts.clear()
-        self._events = [["held", [run.as_record() for run in self._runs.values()]]]
+        self._events.clear()
+        runs = [*self._runs.values(), *(start.run for start in self._waiting.values())]
+        self._tell(("held", [run.as_record() for run in runs]))
 
     def _leave(self) -> None:
         if self._agent is not None:
@@ -184,47 +213,74 @@ class Keeper:
             self._leave()
 
     def _obey(self, requests: list[list[object]]) -> None:
-        starts = [request for request in requests if request[0] == "start"]
-        begun = self._begin(starts) if starts else set()
+        starts: list[Start] = []
         for request in requests:
             match request:
-                case ["start", str(name), _, list(argv), dict(environment), str(cwd), _, _]:
-                    if name in begun:
-                        self._start(self._runs[name], argv, environment, cwd)
+                case [
+                    "start", str(name), str(mark), list(argv), dict(environment), str(cwd),
+                    str(output), str(note), int(cpus), bool(frees),
+                ]:  # fmt: skip
+                    if name not in self._runs and name not in self._waiting:
+                        run = Run(name, mark, output, note, self._boot, cpus, frees)
+                        start = Start(run, argv, environment, cwd)
+                        if self._admission.enter(name, mark, cpus):
+                            starts.append(start)
+                        else:
+                            self._waiting[name] = start
+                case ["withdraw", str(name)]:
+                    if self._admission.withdraw(name):
+                        del self._waiting[name]
+                        self._tell(("withdrawn", name))
                 case ["signal", str(name), int(number), bool(everybody)]:
+                    self._start(starts)
                     self._signal(name, number, everybody)
+                case ["free", str(mark)]:
+                    self._admission.free(mark)
                 case ["note", str(name), str(note)]:
-                    if run := self._runs.get(name):
-                        run.note = note
-                        self._ledger.noted(run)
+                    self._keep(name, note)
                 case ["forget", str(name)]:
                     self._forget(name)
-                case ["environment", dict(environment)]:
+                case ["node", dict(environment), int(cpus)]:
                     self._environment = {str(key): str(value) for key, value in environment.items()}
+                    self._admission.cpus = cpus
                 case _:
                     raise ValueError(f"there is no such request: {request[:2]}")
+        self._start(starts)
+        self._go_on()
 
-    def _begin(self, starts: list[list[object]]) -> set[str]:
-        """Put them into the ledger together. Returns the names that are new."""
-        begun: set[str] = set()
-        for _, name, mark, _, _, _, output, note in starts:
-            assert isinstance(name, str)
-            if name not in self._runs:
-                run = Run(name, str(mark), str(output), str(note), self._boot)
-                self._runs[name] = run
-                self._ledger.begun(run)
-                begun.add(name)
-        try:
-            self._ledger.save(self._runs.values())
-        except OSError as error:
-            for name in begun:
-                self._not_started(self._runs[name], f"The node cannot record it: {error}.")
-            return set()
-        return begun
+    def _keep(self, name: str, note: str) -> None:
+        if start := self._waiting.get(name):
+            start.run.note = note
+        elif run := self._runs.get(name):
+            run.note = note
+            self._ledger.noted(run)
+
+    def _go_on(self) -> None:
+        """Start whoever may by now. Each that cannot be started makes room for another one."""
+        while (name := self._admission.next()) is not None:
+            starts = [self._waiting.pop(name)]
+            while (name := self._admission.next()) is not None:
+                starts.append(self._waiting.pop(name))
+            self._start(starts)
+
+    def _start(self, starts: list[Start]) -> None:
+        """Put them into the ledger together, then start them. Empties the list."""
+        if not starts:
+            return
+        for start in starts:
+            self._runs[start.run.name] = start.run
+            self._ledger.begun(start.run)
+        error = self._save()
+        for start in starts:
+            if error is None:
+                self._spawn(*start)
+            else:
+                self._not_started(start.run, f"The node cannot record it: {error}.")
+        starts.clear()
 
     # --- starting and signalling -------------------------------------------------------------
 
-    def _start(self, run: Run, argv: list[str], environment: dict[str, str], cwd: str) -> None:
+    def _spawn(self, run: Run, argv: list[str], environment: dict[str, str], cwd: str) -> None:
         # Every error here has one cause, which the text can name: that is why the folder is
         # changed and the file opened by us and not on the way to exec.
         try:
@@ -262,8 +318,7 @@ class Keeper:
             self._leaders[run.pid] = run
             self._living += 1
             self._ledger.started(run)
-            self._events.append(("started", run.name, run.at))
-            self._starts.append(time.monotonic())
+            self._tell(("started", run.name, run.at), START_TOLD_S)
         finally:
             os.close(output)
             # Neither keep the job's folder busy nor look like one of its processes.
@@ -285,7 +340,7 @@ class Keeper:
             leader = run.pid if self._leads(run) else _NOBODY
             for process in kin.members(leader, self._family(run)):
                 _kill(process.pid, number)
-        self._events.append(("signalled", name, number))
+        self._tell(("signalled", name, number))
 
     def _leads(self, run: Run) -> bool:
         """Whether its process id still is what it was: the leader lives, or nobody reaped it."""
@@ -332,6 +387,7 @@ class Keeper:
             os.waitpid(ended.si_pid, 0)
         if self._clearing:
             self._clear()
+            self._go_on()
 
     def _clear(self) -> None:
         """End the runs of which nobody is left; kill what is left of the others."""
@@ -369,12 +425,16 @@ class Keeper:
     def _end(self, run: Run, status: int | None) -> None:
         run.over, run.status, run.ended_at = True, status, _now()
         self._ledger.ended(run)
-        self._events.append(("ended", run.name, status, run.ended_at, run.text))
+        if run.frees:
+            self._admission.free(run.mark)
+        waits = COLLECT_S if self._waiting else 0
+        self._tell(("ended", run.name, status, run.ended_at, run.text), waits)
 
     # --- runs of an earlier keeper ------------------------------------------------------------
 
     def _find_again(self, run: Run) -> None:
         self._living += 1
+        self._admission.take(run.mark, run.cpus)
         self._found.add(run)
         family = self._family(run)
         if run.boot == self._boot and not run.pid:
@@ -405,6 +465,7 @@ class Keeper:
             if pid == run.pid and run not in self._clearing:
                 self._clearing.append(run)
             self._clear()
+            self._go_on()
 
         self._watched.add(pid)
         self._selector.register(process, selectors.EVENT_READ, gone)

@@ -26,11 +26,13 @@ class Run:
     """One process tree that was to be started: the command of an attempt, or one script of it."""
 
     __slots__ = (
-        "at", "boot", "ended_at", "mark", "name", "note", "output",
+        "at", "boot", "cpus", "ended_at", "frees", "mark", "name", "note", "output",
         "over", "pid", "status", "text",
     )  # fmt: skip
 
-    def __init__(self, name: str, mark: str, output: str, note: str, boot: str) -> None:
+    def __init__(
+        self, name: str, mark: str, output: str, note: str, boot: str, cpus: int, frees: bool
+    ) -> None:
         self.name = name
         self.mark = mark
         """What all runs of one attempt share: `<job>.<number>`."""
@@ -38,6 +40,9 @@ class Run:
         self.note = note
         """Whatever the agent wants to be told again when it returns."""
         self.boot = boot
+        self.cpus = cpus
+        self.frees = frees
+        """Whether its end frees the CPUs of the attempt."""
         self.pid = 0
         self.at = 0
         """When it was started, in milliseconds since 1970; 0 before."""
@@ -81,7 +86,7 @@ class Ledger:
     # The file is written in batches: call any of these, then `save`.
 
     def begun(self, run: Run) -> None:
-        self._note("begun", run.name, run.mark, run.output, run.note, run.boot)
+        self._note("begun", run.name, run.mark, run.output, run.note, run.boot, run.cpus, run.frees)
 
     def started(self, run: Run) -> None:
         self._note("started", run.name, run.pid, run.at)
@@ -133,8 +138,11 @@ class Ledger:
     def _read(self, line: str) -> None:
         try:
             match json.loads(line):
-                case ["begun", str(name), str(mark), str(output), str(note), str(boot)]:
-                    self.runs[name] = Run(name, mark, output, note, boot)
+                case [
+                    "begun", str(name), str(mark), str(output), str(note), str(boot),
+                    int(cpus), bool(frees),
+                ]:  # fmt: skip
+                    self.runs[name] = Run(name, mark, output, note, boot, cpus, frees)
                 case ["started", str(name), int(pid), int(at)]:
                     run = self.runs[name]
                     run.pid, run.at = pid, at

@@ -46,13 +46,11 @@ class Link:
         hello: Callable[[], Hello],
         receive: Callable[[list[FromServer]], None],
         fill: Callable[[], list[FromAgent]],
-        patience: Callable[[], float] = lambda: 0,
         down: Callable[[], None],
         waits: Waits = Waits(),  # noqa: B008  (immutable)
     ) -> None:
-        """`server` is its URL with http or https; `fill` answers [] for nothing to send; `patience`
-        tells for how many seconds to collect before it is asked; `down` is called when a
-        connection that had been welcomed has ended."""
+        """`server` is its URL with http or https; `fill` answers [] for nothing to send; `down` is
+        called when a connection that had been welcomed has ended."""
         parts = urlsplit(server.rstrip("/"))
         scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
         self.url = urlunsplit((scheme, parts.netloc, parts.path + wire.PATH, "", ""))
@@ -60,7 +58,6 @@ class Link:
         self._hello = hello
         self._receive = receive
         self._fill = fill
-        self._patience = patience
         self._down = down
         self._waits = waits
         self._something = asyncio.Event()
@@ -138,8 +135,6 @@ class Link:
         self._something.set()
         while True:
             await self._something.wait()
-            if (wait := self._patience()) > 0:
-                await asyncio.sleep(wait)
             self._something.clear()
             while messages := self._fill():
                 await socket.send(wire.encode(messages))

@@ -5,16 +5,24 @@ them in order. An attempt is a row of *runs*, each one process tree: the command
 of the job that apply. All of it is one `Course`, which travels as a note with every run, so that
 the keeper can tell it to the next agent: after a restart the same events are replayed on it.
 
-What always holds: an attempt is started at most once and a job has at most one living attempt; a
-script's exit status changes nothing; `AttemptEnded` is reported when nothing of the attempt lives
-and all of its output has been sent; a report is kept until the server has saved it; an attempt
-is forgotten when its end has been saved, or when nobody wants it.
+An order is handed to the keeper at once; the keeper starts it when CPUs are free, so that the next
+job begins without a word between the two. Until then it can be *withdrawn*, if the keeper is quick
+enough: what has started by then is signalled instead.
+
+Every attempt has a *slot*, a small number: the place of its output file and its scratch folder,
+which the next attempt uses again.
+
+What always holds: an attempt is started at most once and a job has at most one living attempt; no
+two attempts have one slot; a script's exit status changes nothing; `AttemptEnded` is reported when
+nothing of the attempt lives and all of its output has been sent; a report is kept until the server
+has saved it; an attempt is forgotten when its end has been saved, or when nobody wants it.
 
 Pure: no clock, no process, no file.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable
 from typing import Literal, assert_never
 
@@ -80,6 +88,12 @@ class RunEnded(Struct, frozen=True):
     text: str = ""
 
 
+class RunWithdrawn(Struct, frozen=True):
+    """It had not started, and will not."""
+
+    run: RunKey
+
+
 class RunSignalled(Struct, frozen=True):
     run: RunKey
     signal: SignalName
@@ -142,6 +156,7 @@ Event = (
     | SignalReceived
     | RunStarted
     | RunEnded
+    | RunWithdrawn
     | RunSignalled
     | OutputSent
     | AttributesSet
@@ -157,12 +172,30 @@ Event = (
 
 
 class StartRun(Struct, frozen=True):
-    """Start the text that `order` has for this purpose. Repeated for a run that is known to the
+    """Start the text that `order` has for this purpose, as soon as its CPUs are free, in the order
+    of asking; a script of an attempt has them already. Repeated for a run that is known to the
     keeper it changes nothing."""
 
     run: RunKey
     order: AttemptOrder
     note: str
+    slot: int
+    cpus: int
+    """0 for what follows the first run: the attempt has its CPUs by then."""
+    frees: bool
+    """Its end frees the CPUs; else `FreeCpus` does."""
+
+
+class WithdrawRun(Struct, frozen=True):
+    """Do not start it, and say so; if it has been started, do nothing."""
+
+    run: RunKey
+
+
+class FreeCpus(Struct, frozen=True):
+    """No more runs of this attempt follow."""
+
+    key: AttemptKey
 
 
 class SignalRun(Struct, frozen=True):
@@ -189,13 +222,15 @@ class SendReport(Struct, frozen=True):
 
 
 class Forget(Struct, frozen=True):
-    """The keeper may forget these runs of the attempt, and its output file is not needed."""
+    """The keeper may forget these runs of the attempt, and its slot is free."""
 
     key: AttemptKey
     runs: tuple[RunKey, ...]
 
 
-Action = StartRun | SignalRun | KeepNote | DrainOutput | SendReport | Forget
+Action = (
+    StartRun | WithdrawRun | SignalRun | FreeCpus | KeepNote | DrainOutput | SendReport | Forget
+)
 
 # --- the state of an attempt ------------------------------------------------------------------
 
@@ -206,6 +241,7 @@ class Course(Struct, omit_defaults=True):
     order: AttemptOrder
     purpose: Purpose
     """Of the run under way, or of the last one."""
+    slot: int
     ahead: list[Purpose] = []
     """Scripts still to run after it."""
     done: list[Purpose] = []
@@ -214,6 +250,8 @@ class Course(Struct, omit_defaults=True):
     """When its first run started; None before."""
     run_started_at: Moment | None = None
     run_ended: bool = False
+    wish: SignalAction | None = None
+    """It is being withdrawn for this; if it has started by then, this is done to it."""
     over: bool = False
     """Nothing runs and nothing will."""
     ended_at: Moment | None = None
@@ -239,6 +277,11 @@ class Course(Struct, omit_defaults=True):
     @property
     def run(self) -> RunKey:
         return (self.order.job, self.order.number, self.purpose)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Handed to the keeper, and as far as is known not started."""
+        return not (self.started_at or self.done or self.run_ended or self.over)
 
     def note(self) -> str:
         return _encode(self).decode()
@@ -267,14 +310,19 @@ class Plan(Struct):
 
     limits: Limits = Limits()
     courses: dict[AttemptKey, Course] = field(default_factory=dict)
-    cpus: int = 0
-    """What runs at the same time; 0 leaves it to the server alone."""
     waiting: dict[JobId, AttemptOrder] = field(default_factory=dict)
-    """Orders that cannot start yet, oldest first: no CPU is free, or an older attempt of the job
-    still lives here."""
+    """Orders that cannot be handed on yet: an older attempt of the job still lives here."""
     unsaved: list[Reported] = field(default_factory=list)
     """Reports that the server has not saved, in order. Resent as they are after a break."""
     leaving: bool = False
+    ahead: set[AttemptKey] = field(default_factory=set)
+    """Those that are with the keeper and have not started yet."""
+    _ends_told: set[AttemptKey] = field(default_factory=set)
+    """Whose end is among the unsaved reports."""
+    _slots: int = 0
+    """So many are in use or free."""
+    _slots_free: list[int] = field(default_factory=list)
+    """A heap: the lowest is used again first, as its files are warm."""
     _latest: dict[JobId, int] = field(default_factory=dict)
     _reports: int = 0
     _actions: list[Action] = field(default_factory=list)
@@ -292,6 +340,8 @@ class Plan(Struct):
                 self._on_run_started(run, at, now)
             case RunEnded():
                 self._on_run_ended(event, now)
+            case RunWithdrawn(run):
+                self._on_run_withdrawn(run, now)
             case RunSignalled(run, signal):
                 self._on_run_signalled(run, signal)
             case OutputSent(key, progress):
@@ -320,7 +370,7 @@ class Plan(Struct):
 
     def next_deadline(self) -> Moment | None:
         """When to send `TimePassed` at the latest."""
-        moments = [self._deadline(course) for course in self.courses.values()]
+        moments = [self._deadline(course) for course in self.courses.values() if not course.over]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def held(self) -> tuple[HeldAttempt, ...]:
@@ -356,29 +406,30 @@ class Plan(Struct):
             living = [course for course in older if not course.over]
             for course in living:
                 self._discard(course)
-            self.waiting[order.job] = order
-            self._begin_waiting()
-
-    def _begin_waiting(self) -> None:
-        """Start what can start, in the order of arrival; whoever lacks a CPU is not overtaken."""
-        if not self.waiting:
-            return
-        living = [course.order for course in self.courses.values() if not course.over]
-        jobs = {order.job for order in living}
-        busy = sum(order.cpus for order in living)
-        for order in list(self.waiting.values()):
-            if self.cpus and busy and busy + order.cpus > self.cpus:
-                return
-            if order.job not in jobs:
-                del self.waiting[order.job]
+            if living:
+                self.waiting[order.job] = order
+            else:
                 self._begin(order)
-                busy += order.cpus
 
     def _begin(self, order: AttemptOrder) -> None:
         alone = order.on_child_error and not order.command
-        course = Course(order, "on_child_error" if alone else "command")
+        course = Course(order, "on_child_error" if alone else "command", self._take_slot())
         self.courses[course.key] = course
-        self._actions.append(StartRun(course.run, order, course.note()))
+        self.ahead.add(course.key)
+        self._start(course)
+
+    def _start(self, course: Course) -> None:
+        order = course.order
+        cpus = 0 if course.done else order.cpus
+        frees = _frees_cpus(order)
+        note = course.note()
+        self._actions.append(StartRun(course.run, order, note, course.slot, cpus, frees))
+
+    def _take_slot(self) -> int:
+        if self._slots_free:
+            return heapq.heappop(self._slots_free)
+        self._slots += 1
+        return self._slots - 1
 
     def _on_signal(self, key: AttemptKey, action: SignalAction, now: Moment) -> None:
         waiting = self.waiting.get(key[0])
@@ -387,9 +438,13 @@ class Plan(Struct):
                 del self.waiting[key[0]]
                 if action != "kill":
                     cause = _CAUSES.get(action, AttemptCause.EJECTED)
-                    self._report(AttemptEnded(*key, cause, text="It had not started yet."))
+                    self._report(AttemptEnded(*key, cause, text=self._not_started_text()))
             return
         course = self.courses.get(key)
+        if course is not None and course.is_ahead and action != "kill":
+            if action != "resume" and course.wish in (None, "recall"):
+                self._withdraw(course, action)
+            return
         if action == "recall":
             return  # it has started, or ended
         if course is None:
@@ -416,6 +471,21 @@ class Plan(Struct):
                 self._keep(course)
         else:
             self._stop(course, _CAUSES[action], now)
+
+    def _withdraw(self, course: Course, wish: SignalAction) -> None:
+        course.wish = wish
+        self._keep(course)
+        self._actions.append(WithdrawRun(course.run))
+
+    def _on_run_withdrawn(self, run: RunKey, now: Moment) -> None:
+        course = self._course_of(run)
+        if course is not None and course.is_ahead:
+            course.cause = _CAUSES.get(course.wish or "", AttemptCause.EJECTED)
+            course.text = self._not_started_text()
+            self._finish(course, now)
+
+    def _not_started_text(self) -> str:
+        return "The node is leaving." if self.leaving else "It had not started yet."
 
     def _stop(self, course: Course, cause: AttemptCause, now: Moment) -> None:
         """Cancel outranks the others, as its script has to run; otherwise the first one counts."""
@@ -448,12 +518,14 @@ class Plan(Struct):
 
     def _discard(self, course: Course) -> None:
         """Nobody wants it: killed if it lives, and forgotten without a report."""
-        self._withdraw(course.key)
+        self._take_back_reports(course.key)
         if course.over:
             self._forget(course)
         elif not course.unwanted:
             course.unwanted = True
             self._keep(course)
+            if course.is_ahead:
+                self._actions.append(WithdrawRun(course.run))
             self._actions.append(SignalRun(course.run, "kill"))
 
     # --- runs ---------------------------------------------------------------------------------
@@ -463,16 +535,24 @@ class Plan(Struct):
         if course is None or course.run_started_at is not None:
             return
         course.run_started_at = at
-        if course.started_at is None:
-            course.started_at = at
-            if not course.unwanted:
-                self._report(AttemptStarted(*course.key))
+        if course.started_at is not None:
+            return
+        course.started_at = at
+        self.ahead.discard(course.key)
+        if course.unwanted:
+            return
+        self._report(AttemptStarted(*course.key))
+        if course.wish is not None:
+            self._on_signal(course.key, course.wish, now)
 
     def _on_run_ended(self, event: RunEnded, now: Moment) -> None:
         course = self._course_of(event.run)
         if course is None:
             return
+        if course.is_ahead and course.stopping is None:
+            course.stopping = _CAUSES.get(course.wish or "")
         course.run_ended = True
+        self.ahead.discard(course.key)
         if course.paused_since is not None:
             course.paused_ms += max(0, event.at - course.paused_since)
             course.paused_since = None
@@ -519,16 +599,20 @@ class Plan(Struct):
         course.purpose = course.ahead.pop(0)
         course.run_started_at = course.step = course.step_at = None
         course.run_ended = False
-        self._actions.append(StartRun(course.run, course.order, course.note()))
+        self._start(course)
 
     def _finish(self, course: Course, at: Moment) -> None:
         course.over, course.ended_at = True, at
         course.step = course.step_at = None
+        self.ahead.discard(course.key)
+        if not _frees_cpus(course.order):
+            self._actions.append(FreeCpus(course.key))
         if course.unwanted:
             self._forget(course)
         else:
             self._actions.append(DrainOutput(course.key))
-        self._begin_waiting()
+        if (order := self.waiting.pop(course.order.job, None)) is not None:
+            self._begin(order)
 
     def _on_run_signalled(self, run: RunKey, signal: SignalName) -> None:
         course = self._course_of(run)
@@ -582,9 +666,10 @@ class Plan(Struct):
 
     def _on_output_sent(self, key: AttemptKey, progress: int) -> None:
         course = self.courses.get(key)
-        if course is None or not course.over or course.unwanted or self._end_reported(key):
+        if course is None or not course.over or course.unwanted or key in self._ends_told:
             return
         assert course.cause is not None and course.ended_at is not None
+        self._ends_told.add(key)
         self._report(
             AttemptEnded(
                 *key,
@@ -623,6 +708,7 @@ class Plan(Struct):
             if not isinstance(reported.report, AttemptEnded)
             or (reported.report.job, reported.report.number) not in self.courses
         ]
+        self._ends_told.clear()
         self._actions.extend(SendReport(r.number, r.report) for r in self.unsaved)
         for key, course in self.courses.items():
             if course.over:
@@ -631,7 +717,9 @@ class Plan(Struct):
     def _on_leaving(self, now: Moment) -> None:
         self.leaving = True
         for course in list(self.courses.values()):
-            if course.paused_since is not None:
+            if course.is_ahead and not course.unwanted:
+                self._withdraw(course, "eject")
+            elif course.paused_since is not None:
                 self._stop(course, AttemptCause.CANCELLED, now)
         for order in self.waiting.values():
             self._report_leaving(order)
@@ -639,7 +727,7 @@ class Plan(Struct):
 
     def _report_leaving(self, order: AttemptOrder) -> None:
         """Not a failure of the job: it goes back to the queue."""
-        text = "The node is leaving."
+        text = self._not_started_text()
         self._report(AttemptEnded(order.job, order.number, AttemptCause.EJECTED, text=text))
 
     def _report_state(self, course: Course) -> None:
@@ -654,13 +742,7 @@ class Plan(Struct):
         self.unsaved.append(Reported(self._reports, report))
         self._actions.append(SendReport(self._reports, report))
 
-    def _end_reported(self, key: AttemptKey) -> bool:
-        return any(
-            isinstance(r.report, AttemptEnded) and (r.report.job, r.report.number) == key
-            for r in self.unsaved
-        )
-
-    def _withdraw(self, key: AttemptKey) -> None:
+    def _take_back_reports(self, key: AttemptKey) -> None:
         self.unsaved = [r for r in self.unsaved if (r.report.job, r.report.number) != key]
 
     # --- memory -------------------------------------------------------------------------------
@@ -670,26 +752,35 @@ class Plan(Struct):
         kept = {run.run: run for run in runs}
         last = {run.run[:2]: run for run in kept.values()}
         for key, run in last.items():
-            if key not in self.courses:
+            if key not in self.courses and self._latest.get(key[0], 0) >= key[1]:
+                # The keeper ended before it could write down that this was forgotten.
+                self._actions.append(Forget(key, tuple(r for r in kept if r[:2] == key)))
+            elif key not in self.courses:
                 try:
                     course = _decode(run.note)
                 except msgspec.MsgspecError:
                     # Written by another version: better ended without a word than run for ever.
                     order = AttemptOrder(*key, name="", command="", environment={})
-                    course = Course(order, run.run[2], unwanted=True)
+                    course = Course(order, run.run[2], -1, unwanted=True)
                     self._actions.append(SignalRun(run.run, "kill"))
                 self.courses[key] = course
                 self._learn(key)
+                if course.is_ahead:
+                    self.ahead.add(key)
+        self._recount_slots()
         for course in list(self.courses.values()):
             known = kept.get(course.run)
             if course.over:
+                continue
+            if known is None and course.is_ahead and course.wish is not None:
+                self._on_run_withdrawn(course.run, now)
                 continue
             if known is None and course.unwanted:
                 self._finish(course, now)
                 continue
             if known is None:
                 # The start was under way when the keeper ended: it never happened.
-                self._actions.append(StartRun(course.run, course.order, course.note()))
+                self._start(course)
                 continue
             if known.started_at is not None:
                 self._on_run_started(course.run, known.started_at, now)
@@ -697,19 +788,29 @@ class Plan(Struct):
                 self._on_run_ended(known.ended, now)
             elif course.unwanted:
                 self._actions.append(SignalRun(course.run, "kill"))
+            elif course.is_ahead and course.wish is not None:
+                self._actions.append(WithdrawRun(course.run))
             elif course.step is not None:
                 self._actions.append(SignalRun(course.run, course.step))
             elif course.paused_since is not None:
                 self._actions.append(SignalRun(course.run, "stop"))
 
+    def _recount_slots(self) -> None:
+        used = {course.slot for course in self.courses.values()}
+        self._slots = max(used, default=-1) + 1
+        self._slots_free = [slot for slot in range(self._slots) if slot not in used]
+
     def _keep(self, course: Course) -> None:
         self._actions.append(KeepNote(course.run, course.note()))
 
     def _forget(self, course: Course) -> None:
-        order, key = course.order, course.key
-        self.courses.pop(key, None)
+        key = course.key
+        del self.courses[key]
+        self._ends_told.discard(key)
+        if course.slot >= 0:
+            heapq.heappush(self._slots_free, course.slot)
         runs = tuple((*key, purpose) for purpose in [*course.done, course.purpose])
-        self._actions.append(Forget((order.job, order.number), runs))
+        self._actions.append(Forget(key, runs))
 
     def _learn(self, key: AttemptKey) -> None:
         self._latest.pop(key[0], None)
@@ -735,6 +836,11 @@ SCRIPT_OF: dict[Purpose, Callable[[AttemptOrder], str]] = {
     "cleanup": lambda order: order.cleanup,
 }
 """What a run of each purpose executes."""
+
+
+def _frees_cpus(order: AttemptOrder) -> bool:
+    """Whether nothing can follow its first run."""
+    return not (order.on_success or order.on_error or order.on_cancel or order.cleanup)
 
 
 def _given(order: AttemptOrder, purposes: list[Purpose]) -> list[Purpose]:

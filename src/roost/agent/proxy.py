@@ -33,6 +33,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from roost.agent.calls import Calls
+from roost.agent.slots import Slots, holds_only
 from roost.core import attributes
 from roost.core.classad import canonical, is_name
 from roost.core.messages import AttemptOrder, ChirpOrder
@@ -87,7 +88,10 @@ class Contact(Struct):
 
     order: ChirpOrder
     key: AttemptKey
-    scratch: Path
+    slot: int
+    scratch: str
+    digest: bytes
+    """Of its cookie."""
     delayed: dict[str, tuple[str, str]] = field(default_factory=dict)
     """What was set with delay in this attempt: folded name → name and text."""
     unsent: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -98,17 +102,18 @@ class Contact(Struct):
     def environment(self) -> dict[str, str]:
         """What a job finds (Chirp spec §1.2)."""
         return {
-            "_CONDOR_CHIRP_CONFIG": str(self.scratch / CONTACT),
-            "_CONDOR_SCRATCH_DIR": str(self.scratch),
+            "_CONDOR_CHIRP_CONFIG": f"{self.scratch}{os.sep}{CONTACT}",
+            "_CONDOR_SCRATCH_DIR": self.scratch,
             "_CHIRP_DELAYED_UPDATE_PREFIX": self.order.prefix,
         }
 
 
 class Proxy:
-    def __init__(self, folder: Path, calls: Calls) -> None:
+    def __init__(self, folder: Path, slots: Slots, calls: Calls) -> None:
         """`folder` is the agent's own. Raises `OSError`."""
-        self._scratch = folder / "scratch"
-        self._scratch.mkdir(mode=0o700, exist_ok=True)
+        self._slots = slots
+        self._clean: set[int] = set()
+        """Slots whose scratch folder has nothing but a contact file that we wrote."""
         self.tools = folder / "bin"
         """Has `condor_chirp`, for jobs to find after everything that is on their own PATH."""
         _make_tool(self.tools)
@@ -146,7 +151,7 @@ class Proxy:
 
     # --- attempts -----------------------------------------------------------------------------
 
-    def admit(self, order: AttemptOrder) -> dict[str, str]:
+    def admit(self, order: AttemptOrder, slot: int) -> dict[str, str]:
         """Offer Chirp to an attempt that is about to start, or that an earlier agent started;
         gives its environment. Nothing happens when it may not use Chirp, or is known already."""
         if order.chirp is None or self._server is None:
@@ -154,50 +159,62 @@ class Proxy:
         key = (order.job, order.number)
         contact = self._contacts.get(key)
         if contact is None:
-            scratch = self._scratch / f"{key[0]}.{key[1]}"
+            scratch = self._slots.folder(slot)
             cookie = _cookie(self._secret, key)
             try:
-                self._write_contact(scratch, cookie)
+                self._write_contact(slot, scratch, cookie)
             except OSError as error:
                 log.warning("No Chirp for attempt %s.%s: %s", *key, error)
                 return {}
-            contact = Contact(order.chirp, key, scratch)
-            self._contacts[key] = self._by_cookie[_digest(cookie)] = contact
+            contact = Contact(order.chirp, key, slot, scratch, _digest(cookie))
+            self._contacts[key] = self._by_cookie[contact.digest] = contact
         return contact.environment
 
-    def _write_contact(self, scratch: Path, cookie: str) -> None:
-        """Whole before it has its name, and nobody else's."""
+    def _write_contact(self, slot: int, scratch: str, cookie: str) -> None:
+        """Whole before anybody reads it, and nobody else's."""
         line = f"{HOST} {self._port} {cookie}\n".encode()
+        file = f"{scratch}{os.sep}{CONTACT}"
+        if slot in self._clean:
+            self._clean.discard(slot)
+            _write_over(file, line)
+            return
         try:
-            scratch.mkdir(0o700)
+            os.mkdir(scratch, 0o700)  # noqa: PTH102
         except FileExistsError:  # of an earlier agent, and the job may be reading it
-            new = scratch / f"{CONTACT}.new"
-            new.unlink(missing_ok=True)
-            _write_new(new, line)
-            new.rename(scratch / CONTACT)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{file}.new")  # noqa: PTH108
+            _write_new(f"{file}.new", line)
+            os.rename(f"{file}.new", file)  # noqa: PTH104
         else:
-            _write_new(scratch / CONTACT, line)
+            _write_new(file, line)
 
     def sweep(self) -> None:
         """Remove what attempts of an earlier agent have left that are not admitted by now."""
+        self._clean.clear()
         known = {contact.scratch for contact in self._contacts.values()}
-        for folder in self._scratch.iterdir():
+        for folder in map(str, self._slots.scratch.iterdir()):
             if folder not in known:
-                self._calls.remove_folder(folder)
+                self._remove(folder)
 
     def dismiss(self, key: AttemptKey) -> None:
         """Nothing of the attempt lives any more."""
         contact = self._contacts.pop(key, None)
         if contact is None:
             return
-        del self._by_cookie[_digest(_cookie(self._secret, key))]
+        del self._by_cookie[contact.digest]
         for connection in tuple(contact.connections):
             connection.reset()
-        try:
-            (contact.scratch / CONTACT).unlink(missing_ok=True)
-            contact.scratch.rmdir()
-        except OSError:  # the job has left something there
-            self._calls.remove_folder(contact.scratch)
+        if holds_only(contact.scratch, CONTACT):
+            self._clean.add(contact.slot)
+        else:
+            self._remove(contact.scratch)
+
+    def _remove(self, folder: str) -> None:
+        """At once for whoever comes next, in good time for the disk."""
+        doomed = f"{folder}.{secrets.token_hex(4)}.doomed"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(folder, doomed)  # noqa: PTH104
+            self._calls.remove_folder(Path(doomed))
 
     def take_delayed(self, key: AttemptKey) -> tuple[tuple[str, str], ...]:
         """What the attempt has set with delay since the last time."""
@@ -573,9 +590,19 @@ def _delayed(contact: Contact, name: bytes) -> str | None:
     return known[1] if known else None
 
 
-def _write_new(file: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(file, flags, 0o600)
+def _write_new(file: str, data: bytes) -> None:
+    _write(file, data, os.O_CREAT | os.O_EXCL)
+
+
+def _write_over(file: str, data: bytes) -> None:
+    """In place: to truncate a file first makes some file systems write it to the disk at once."""
+    _write(file, data, 0)
+    if os.path.getsize(file) != len(data):  # noqa: PTH202
+        os.truncate(file, len(data))
+
+
+def _write(file: str, data: bytes, flags: int) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
     try:
         os.write(descriptor, data)
     finally:
@@ -594,16 +621,13 @@ def _make_tool(folder: Path) -> None:
 
 # --- cookies ----------------------------------------------------------------------------------
 
+_LETTERS = bytes(ord("a") + value % 26 for value in range(256))
+
 
 def _cookie(secret: bytes, key: AttemptKey) -> str:
     """31 letters, as every client's scanner takes them."""
     digest = hmac.digest(secret, b"%d.%d" % key, "sha256")
-    number = int.from_bytes(digest)
-    letters = []
-    for _ in range(COOKIE_LETTERS):
-        number, letter = divmod(number, 26)
-        letters.append(chr(ord("a") + letter))
-    return "".join(letters)
+    return digest[:COOKIE_LETTERS].translate(_LETTERS).decode()
 
 
 def _digest(cookie: str) -> bytes:
@@ -622,5 +646,5 @@ def _restore(file: Path) -> tuple[bytes, int]:
 def _keep(file: Path, secret: bytes, port: int) -> None:
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)
-    _write_new(new, f"{secret.hex()} {port}\n".encode())
+    _write_new(str(new), f"{secret.hex()} {port}\n".encode())
     new.rename(file)

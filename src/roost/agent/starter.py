@@ -22,7 +22,7 @@ DEFAULT_SHELL_OF_WINDOWS = "cmd"
 
 
 class Starter:
-    """Knows the agent's own surroundings; `argv`, `cwd` and `output` are asked for every run."""
+    """Knows the agent's own surroundings; `argv` and `cwd` are asked for every run."""
 
     def __init__(
         self,
@@ -35,17 +35,13 @@ class Starter:
     ) -> None:
         """`server` is the farm's URL, `folder` the agent's data folder, `root` the shared one.
 
-        Makes the folders it needs. Raises `OSError`.
+        Makes the folder that jobs start in. Raises `OSError`.
         """
         is_windows = platform.startswith("windows")
         self._default_shell = DEFAULT_SHELL_OF_WINDOWS if is_windows else DEFAULT_SHELL
-        self._work = folder / "work"
-        self.outputs = folder / "output"
-        """Where the output files are, and nothing else."""
-        for place in (self._work, self.outputs):
-            place.mkdir(parents=True, exist_ok=True)
-        self._cwd = str(self._work)
-        self._output = str(self.outputs) + os.sep
+        work = folder / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        self._cwd = str(work)
         package = Path(roost.__file__).parent if roost.__file__ else folder
         self.common = {
             **os.environ,
@@ -71,7 +67,3 @@ class Starter:
 
     def cwd(self, order: AttemptOrder) -> str:
         return order.cwd or self._cwd
-
-    def output(self, name: str) -> str:
-        """Path of the file that an attempt of this name writes to."""
-        return self._output + name

@@ -21,6 +21,7 @@ import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from roost.agent.slots import clear_output
 from roost.core.records import PROGRESS_UNIT, AttemptKey
 from roost.wire.link import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_WINDOW_BYTES, Output
 
@@ -162,7 +163,7 @@ class Tailer:
         return [(key, tail.progress.progress) for key, tail in changed.items()]
 
     def forget(self, key: AttemptKey) -> None:
-        """Its output has been saved elsewhere: the file goes."""
+        """Its output has been saved elsewhere: the file is cleared for the next attempt."""
         tail = self._tails.pop(key, None)
         if tail is None:
             return
@@ -172,7 +173,7 @@ class Tailer:
         self._progressed.pop(key, None)
         self._under_way -= tail.sent - tail.acknowledged
         with contextlib.suppress(OSError):
-            os.unlink(tail.path)  # noqa: PTH108  (once per job)
+            clear_output(tail.path)
 
     def close(self) -> None:
         for tail in self._tails.values():

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
+
+import msgspec
 
 from roost.agent import keeper
 from roost.errors import Unreachable
@@ -32,12 +33,14 @@ class Tether(asyncio.Protocol):
         folder: Path,
         owner: str,
         environment: dict[str, str],
+        cpus: int,
         on_events: Callable[[list[list[object]]], None],
     ) -> None:
         """`on_events` gets every line of the keeper, the one with `held` after each joining."""
         self._folder = folder
         self._owner = owner
         self._environment = environment
+        self._cpus = cpus
         self._on_events = on_events
         self._transport: asyncio.WriteTransport | None = None
         self._requests: list[list[object]] = []
@@ -86,7 +89,7 @@ class Tether(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do what asyncio.WriteTransport does without being one.
         self._transport = cast(asyncio.WriteTransport, transport)
-        self._requests = [["environment", self._environment]]
+        self._requests = [["node", self._environment, self._cpus]]
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -98,7 +101,7 @@ class Tether(asyncio.Protocol):
         for line in lines:
             if self._joined is not None and not self._joined.done():
                 self._joined.set_result(True)
-            self._on_events(json.loads(line))
+            self._on_events(msgspec.json.decode(line))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -119,7 +122,7 @@ class Tether(asyncio.Protocol):
 
     def _flush(self) -> None:
         if self._requests and self._transport is not None:
-            self._transport.write(json.dumps(self._requests).encode() + b"\n")
+            self._transport.write(msgspec.json.encode(self._requests) + b"\n")
         self._requests.clear()
 
     def _connect(self) -> socket.socket:

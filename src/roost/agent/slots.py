@@ -1,0 +1,68 @@
+"""The slots of an agent: places for the output and the scratch folder of an attempt, used again.
+
+Making and removing a file and a folder for every attempt costs more than running a short command.
+So an attempt gets a numbered slot (see `plan`), and leaves it as it found it: an empty output file,
+a scratch folder with nothing but a contact file whose cookie is good no more. What an attempt has
+not left clean, or what a process of it may still have open, is removed and made anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class Slots:
+    def __init__(self, folder: Path) -> None:
+        """Makes `output` and `scratch` in the agent's folder. Raises `OSError`."""
+        self.outputs = folder / "output"
+        """Where the output files are, and nothing else."""
+        self.scratch = folder / "scratch"
+        self.outputs.mkdir(parents=True, exist_ok=True)
+        self.scratch.mkdir(mode=0o700, exist_ok=True)
+
+    def output(self, slot: int) -> str:
+        """Path of the file that the attempt in this slot writes to; it may not exist yet."""
+        return f"{self.outputs}{os.sep}{slot}"
+
+    def folder(self, slot: int) -> str:
+        """Path of its scratch folder; it may not exist yet."""
+        return f"{self.scratch}{os.sep}{slot}"
+
+    def clear_outputs(self, in_use: Iterable[int]) -> None:
+        """Clear every output file but those of these slots."""
+        kept = {str(slot) for slot in in_use}
+        for name in os.listdir(self.outputs):  # noqa: PTH208  (names are wanted, not paths)
+            if name not in kept:
+                clear_output(f"{self.outputs}{os.sep}{name}")
+
+
+def clear_output(path: str) -> None:
+    """Leave an empty file that nobody else has open, or none."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        # The kernel grants this lease only while nobody else has the file open.
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        if os.fstat(file).st_size:
+            os.ftruncate(file, 0)
+    except OSError:
+        os.unlink(path)  # noqa: PTH108  (once per job)
+    finally:
+        os.close(file)
+
+
+def holds_only(folder: str, name: str) -> bool:
+    """Whether all there is in a folder is one plain file of this name, with no other name."""
+    try:
+        if os.listdir(folder) != [name]:  # noqa: PTH208
+            return False
+        found = os.lstat(f"{folder}{os.sep}{name}")
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1

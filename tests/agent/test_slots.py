@@ -1,0 +1,60 @@
+"""What is left of an attempt for the next one in its slot: nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roost.agent.slots import Slots, clear_output, holds_only
+
+
+@pytest.fixture
+def slots(tmp_path: Path) -> Slots:
+    return Slots(tmp_path / "agent")
+
+
+def test_an_output_file_is_emptied_and_used_again(slots: Slots) -> None:
+    file = Path(slots.output(3))
+    file.write_text("text")
+    place = file.stat().st_ino
+    clear_output(str(file))
+    assert (file.read_text(), file.stat().st_ino) == ("", place)
+
+
+def test_an_output_file_that_somebody_has_open_is_left_to_them(slots: Slots) -> None:
+    file = Path(slots.output(3))
+    with file.open("w") as straggler:
+        clear_output(str(file))
+        assert not file.exists()
+        straggler.write("late")
+
+
+def test_there_need_not_be_an_output_file(slots: Slots) -> None:
+    clear_output(slots.output(3))
+    assert not Path(slots.output(3)).exists()
+
+
+def test_only_the_outputs_of_free_slots_are_cleared(slots: Slots) -> None:
+    files = [Path(slots.output(slot)) for slot in range(3)]
+    for file in files:
+        file.write_text("text")
+    slots.clear_outputs([1])
+    assert [file.read_text() for file in files] == ["", "text", ""]
+
+
+def test_a_folder_is_clean_with_nothing_but_the_plain_file(tmp_path: Path) -> None:
+    folder, contact = tmp_path / "folder", tmp_path / "folder" / "contact"
+    assert not holds_only(str(folder), "contact")
+    folder.mkdir()
+    assert not holds_only(str(folder), "contact")
+    contact.write_text("text")
+    assert holds_only(str(folder), "contact")
+    (folder / "more").touch()
+    assert not holds_only(str(folder), "contact")
+    (folder / "more").unlink()
+    (tmp_path / "other name").hardlink_to(contact)
+    assert not holds_only(str(folder), "contact")
+    contact.unlink()
+    contact.symlink_to(tmp_path / "other name")
+    assert not holds_only(str(folder), "contact")
