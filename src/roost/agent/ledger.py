@@ -1,11 +1,11 @@
 """What a keeper has started, on disk: how the attempts of a killed keeper are found again.
 
-A file of JSON lines, appended by the one keeper of the folder, read when the next one starts. A
-run is *begun* before its process is spawned and *started* after it, so a crash leaves no process
-without a line. Ends are appended before they are told to anybody. Nothing is synced: the ledger
-survives the death of processes; that of the machine ends all runs anyway, which the boot id tells.
-A last line cut short by a crash is ignored. When the file has grown well beyond what is
-remembered it is written afresh.
+A file of JSON lines, appended by the one keeper of the folder, read when the next one starts; a
+line is a list of everything that was noted since the one before. A run is *begun* before its
+process is spawned and *started* after it, so a crash leaves no process without a line. Ends are
+appended before they are told to anybody. Nothing is synced: the ledger survives the death of
+processes; that of the machine ends all runs anyway, which the boot id tells. A last line cut short
+by a crash is ignored. When the file has grown well beyond what is remembered it is written afresh.
 
 Standard library only. Knows lines and runs; neither processes nor agents.
 """
@@ -74,7 +74,9 @@ class Ledger:
         """Raises `OSError` when the file can be neither read nor written."""
         self.path = path
         self.runs: dict[str, Run] = {}
-        self._pending: list[str] = []
+        self._noted: list[tuple[object, ...]] = []
+        self._pending = b""
+        """What the disk did not take of the last line."""
         with contextlib.suppress(FileNotFoundError), path.open(errors="replace") as file:
             for line in file:
                 self._read(line)
@@ -102,42 +104,50 @@ class Ledger:
 
     def save(self, remembered: Iterable[Run]) -> None:
         """Append what was noted since the last time. Raises `OSError`, then tries again later."""
+        if self._noted:
+            self._pending += _line(self._noted)
+            self._noted.clear()
         if not self._pending:
             return
-        data = "".join(self._pending).encode()
-        written = os.write(self._file, data)
+        written = os.write(self._file, self._pending)
         self._size += written
-        self._pending.clear()
-        if written < len(data):
-            self._pending.append(data[written:].decode())
+        self._pending = self._pending[written:]
+        if self._pending:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         if self._size > self._rewrite_at:
             old, self._file = self._file, self._open(remembered)
             os.close(old)
 
     def _note(self, *line: object) -> None:
-        self._pending.append(json.dumps(line) + "\n")
+        self._noted.append(line)
 
     def _open(self, remembered: Iterable[Run]) -> int:
         """A fresh file with only what is remembered takes the place of the old one at once."""
         fresh = self.path.with_suffix(".fresh")
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        held, self._pending = self._pending, []
+        held, self._noted = self._noted, []
         for run in remembered:
             self.begun(run)
             if run.at:
                 self.started(run)
             if run.over:
                 self.ended(run)
-        self._size = os.write(file, "".join(self._pending).encode())
-        self._pending = held
+        self._size = os.write(file, _line(self._noted))
+        self._noted = held
         self._rewrite_at = max(REWRITE_BYTES_MIN, 4 * self._size)
         fresh.replace(self.path)
         return file
 
     def _read(self, line: str) -> None:
         try:
-            match json.loads(line):
+            for noted in json.loads(line):
+                self._learn(noted)
+        except (ValueError, TypeError):
+            return  # cut short by a crash
+
+    def _learn(self, noted: object) -> None:
+        try:
+            match noted:
                 case [
                     "begun", str(name), str(mark), str(output), str(note), str(boot),
                     int(cpus), bool(frees),
@@ -153,6 +163,9 @@ class Ledger:
                     self.runs[name].note = note
                 case ["forgotten", str(name)]:
                     self.runs.pop(name, None)
-        except (ValueError, KeyError):
-            # A line cut short, or about a run whose beginning was: nothing more to learn from it.
-            return
+        except KeyError:
+            return  # about a run whose beginning was cut short: there is nothing to learn from it
+
+
+def _line(noted: list[tuple[object, ...]]) -> bytes:
+    return json.dumps(noted).encode() + b"\n"

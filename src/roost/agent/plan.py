@@ -402,14 +402,16 @@ class Plan(Struct):
             self._report_leaving(order)
         else:
             self._learn(key)
-            older = [course for course in self.courses.values() if course.order.job == order.job]
-            living = [course for course in older if not course.over]
+            living = self._living_of(order.job) if known else []
             for course in living:
                 self._discard(course)
             if living:
                 self.waiting[order.job] = order
             else:
                 self._begin(order)
+
+    def _living_of(self, job: JobId) -> list[Course]:
+        return [c for c in self.courses.values() if c.order.job == job and not c.over]
 
     def _begin(self, order: AttemptOrder) -> None:
         alone = order.on_child_error and not order.command

@@ -179,7 +179,7 @@ class Floor:
 
     # --- a pass ---------------------------------------------------------------------------
 
-    def place(self, start: Callable[[JobId, tuple[NodeId, ...]], None]) -> None:
+    def place(self, start: Callable[[JobId, Rank, Need, tuple[NodeId, ...]], None]) -> None:
         """One pass. `start` is called for each job that got its nodes, and must occupy them."""
         fresh_kinds, fresh_nodes = self._fresh_kinds, self._fresh_nodes
         self._fresh_kinds, self._fresh_nodes = {}, {}
@@ -211,7 +211,7 @@ class Floor:
             job = JobId(rank[1])
             self.withdraw(job)
             self._push_out_holds(rank, kind.need, nodes_found)
-            start(job, nodes_found)
+            start(job, rank, kind.need, nodes_found)
             placed += 1
             following = self._first(kind)
             if following is None:

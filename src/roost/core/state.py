@@ -22,7 +22,7 @@ from roost.core import attributes, notices
 from roost.core.attributes import ChirpRules
 from roost.core.board import Board
 from roost.core.lifecycle import FINAL, INITIAL, ON_NODE, TRANSITIONS
-from roost.core.matching import Need, need_of, rank_of
+from roost.core.matching import Need, Rank, need_of, rank_of
 from roost.core.messages import (
     AttemptOrder,
     Changes,
@@ -94,6 +94,8 @@ class State:
 
     def __init__(self, rules: Rules | None = None) -> None:
         self.rules = rules or Rules()
+        self._usual_gates = attributes.gates({}, self.rules.chirp)
+        """Of a job without attributes."""
         self.now = Moment(0)
         self.jobs: dict[JobId, Job] = {}
         self.tree = Tree(self.jobs)
@@ -261,12 +263,10 @@ class State:
 
     def move_on(self, job: Job, message: str = "", **fields: Any) -> Job:
         """Set the status that `next_status` finds for the job with these fields."""
-        if fields:
-            job = self.update_job(job, **fields)
-        status = self.next_status(job)
+        status = self.next_status(replace(job, **fields))
         if status is S.FAILED and not message:
             message = self._children_failed_text(job) or "its command failed"
-        return self.set_status(job, status, message)
+        return self.set_status(job, status, message, **fields)
 
     def _settle(self) -> None:
         """Waiting jobs whose children have changed move on; this may end their parents too.
@@ -348,13 +348,14 @@ class State:
         attempt = self.attempts.get((job.id, job.attempt)) if occupies else None
         self.tree.set_assigned(job.id, attempt.nodes if attempt is not None else ())
 
-    def start_attempt(self, job_id: JobId, nodes: tuple[NodeId, ...]) -> None:
+    def start_attempt(
+        self, job_id: JobId, rank: Rank, need: Need, nodes: tuple[NodeId, ...]
+    ) -> None:
         """Placement found room: the job runs from now on."""
         job = self.jobs[job_id]
         purpose = CHILD_ERROR if self.tree.has_failed_children(job_id) else "command"
         number = job.attempt + 1
         attempt = Attempt(job_id, number, nodes, assigned_at=self.now, purpose=purpose)
-        rank, need = rank_of(job), self.need(job)
         self.attempts[attempt.key] = attempt
         self._changed_attempts[attempt.key] = attempt
         for node in nodes:
@@ -453,8 +454,11 @@ class State:
     def chirp_order(self, job: Job, root: JobId) -> ChirpOrder | None:
         """What `job`, a job beneath `root`, may use of Chirp; None for nothing."""
         rules = self.rules.chirp
-        own = self.own_attributes(job) if job.spec.attributes or job.id in self.attributes else {}
-        gates = attributes.gates(own, rules)
+        own: dict[str, Attribute] = {}
+        gates = self._usual_gates
+        if job.spec.attributes or job.id in self.attributes:
+            own = self.own_attributes(job)
+            gates = attributes.gates(own, rules)
         if not gates:
             return None
         return ChirpOrder(
@@ -530,6 +534,14 @@ class State:
             return
         if attempt.stopping and job.status is not S.EJECTING:
             return
+        if cause is C.EXITED and exit_code == 0 and attempt.purpose != CHILD_ERROR:
+            self.move_on(
+                job,
+                command_ended_at=self.now,
+                command_outcome="succeeded",
+                progress=PROGRESS_UNIT,
+            )
+            return
         job = self.update_job(
             job,
             command_ended_at=self.now if cause in (C.EXITED, C.TIME_LIMIT) else None,
@@ -556,8 +568,6 @@ class State:
                 self.move_on(job)
             else:
                 self.set_status(job, S.FAILED, self._children_failed_text(job))
-        elif cause is C.EXITED and exit_code == 0:
-            self.move_on(job, command_outcome="succeeded", progress=PROGRESS_UNIT)
         elif job.tries_left > 0:
             tries_left = job.tries_left - 1
             message = f"{failure_text(exit_code, text)}; trying again, {tries_left} tries left"

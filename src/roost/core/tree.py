@@ -215,6 +215,8 @@ class Tree:
     def job_changed(self, old: Job, new: Job) -> None:
         """The record was replaced: carry the difference to all ancestors."""
         self.touched[new.id] = None
+        if old.status is new.status and old.progress == new.progress and old.spec is new.spec:
+            return
         has_children = new.id in self.children
         before = share_of(old, has_children)
         after = share_of(new, has_children)
