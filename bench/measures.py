@@ -6,20 +6,18 @@ asserts nothing about time; that all jobs succeeded it does check.
 
 from __future__ import annotations
 
-import http.client
 import json
 import statistics
 import subprocess
 import sys
 import time
-import xmlrpc.client
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
+import calls
 from farms import CPUS, Farm, farm, farm_without_nodes
-from limits import SpawnLoop, bare_start, parse
+from limits import SpawnLoop, bare_start
 from report import Row
 
 PERCENTILE = 0.99
@@ -38,6 +36,9 @@ class Sizes(NamedTuple):
     newjobs: int = 10
     readings: int = 200
     idle_s: int = 10
+    singles: int = 2_000
+    pings: int = 8_000
+    answers: int = 1_000
 
 
 def throughput(folder: Path, sizes: Sizes, repetitions: int, measure: str) -> list[Row]:
@@ -104,32 +105,9 @@ def _late(values: list[float]) -> float:
     return sorted(values)[min(len(values) - 1, round(len(values) * PERCENTILE))]
 
 
-def submission(folder: Path, sizes: Sizes, repetitions: int) -> list[Row]:
-    """Seconds from sending a tree of jobs to its answer, beside only parsing it."""
-    body = xmlrpc.client.dumps((_tree(sizes.children),), "newjob").encode()
-    ours: list[float] = []
-    limits: list[float] = []
-    with farm_without_nodes(folder) as server:
-        for _ in range(repetitions):
-            limits.append(parse(body))
-            ours.append(_post(server.url, body))
-    return [Row("d", f"newjob with {sizes.children:,} children", "s", ours, limits, False)]
-
-
 def _tree(children: int, **fields: Any) -> dict[str, Any]:
     jobs = [{"name": f"job {number}", "command": "true"} for number in range(children)]
     return {"name": "tree", "children": jobs, **fields}
-
-
-def _post(url: str, body: bytes) -> float:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc)
-    before = time.perf_counter()
-    connection.request("POST", "/", body, {"Content-Type": "text/xml"})
-    answer = connection.getresponse().read()
-    took = time.perf_counter() - before
-    connection.close()
-    xmlrpc.client.loads(answer)  # raises when it is a Fault
-    return took
 
 
 def reading(folder: Path, sizes: Sizes, repetitions: int) -> list[Row]:
@@ -234,8 +212,11 @@ MEASURES: dict[str, Callable[[Path, Sizes, int], list[Row]]] = {
     "a": lambda folder, sizes, repetitions: throughput(folder, sizes, repetitions, "a"),
     "b": lambda folder, sizes, repetitions: throughput(folder, sizes, repetitions, "b"),
     "c": latency,
-    "d": submission,
+    "d": calls.large_submissions,
     "e": reading,
     "g": reading_under_load,
+    "h": calls.single_submissions,
+    "i": calls.pings,
+    "j": calls.large_answers,
 }
 """`e` measures memory, `f`, on the way."""

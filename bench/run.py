@@ -18,7 +18,17 @@ from measures import MEASURES, Sizes
 from report import Row, page, settings, table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-QUICK = Sizes(jobs=500, latencies=20, children=1_000, newjobs=3, readings=50, idle_s=3)
+QUICK = Sizes(
+    jobs=500,
+    latencies=20,
+    children=1_000,
+    newjobs=3,
+    readings=50,
+    idle_s=3,
+    singles=200,
+    pings=500,
+    answers=100,
+)
 
 
 def main(arguments: list[str]) -> int:

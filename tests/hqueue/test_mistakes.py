@@ -80,7 +80,7 @@ class Server:
         await engine.ask(SetNodeDisabled(NodeId(node), True))  # type: ignore[arg-type]
         output = OutputStore(self._folder / "output")
         access = Access(engine, database, output, {})
-        app = Starlette(routes=dispatch.routes(access))
+        app = dispatch.Endpoint(access, Starlette())
         config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
         self._uvicorn = uvicorn.Server(config)
         self.farm = engine.farm

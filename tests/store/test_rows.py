@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from sqlalchemy import Connection, create_engine, event, func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, create_engine, func, select
 
 from roost.core.farm import Farm
 from roost.core.invariants import check
@@ -189,7 +189,7 @@ def test_two_nodes_cannot_have_one_name(connection: Connection) -> None:
     old = Node(NodeId(1), NodeFacts("box"), Moment(1), Moment(1))
     new = replace(old, id=NodeId(2), facts=NodeFacts("BOX"))
     save_changes(connection, Changes(nodes=[old]))
-    with pytest.raises(IntegrityError):
+    with pytest.raises(sqlite3.IntegrityError):
         save_changes(connection, Changes(nodes=[new]))
 
 
@@ -401,7 +401,7 @@ def test_setting_an_attribute_writes_its_row_and_nothing_else(
 ) -> None:
     save_changes(connection, make.submitted(make.job(1)))
     written: list[str] = []
-    event.listen(connection, "before_cursor_execute", lambda *args: written.append(args[2]))
+    connection.connection.driver_connection.set_trace_callback(written.append)
     save_changes(connection, Changes(attributes=[attribute(1, "A", "1", count=1)]))
     save_changes(connection, Changes(attributes=[attribute(1, "a", "2", count=2)]))
     assert len(written) == 2

@@ -22,7 +22,7 @@ import structlog
 from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roost.core import jobspec
 from roost.errors import Invalid, ProtocolError, Refused
@@ -31,7 +31,8 @@ from roost.hqueue import clients, folders, groups, jobs, notes, resources, servi
 from roost.wire import xmlrpc
 from roost.wire.xmlrpc import Call, Fault
 
-PATHS = ("/RPC2", "/", "/xmlrpc")
+FRONT_PAGE = "/"
+PATHS = ("/RPC2", FRONT_PAGE, "/xmlrpc")
 """The first is what `xmlrpc.client` posts to unless told otherwise (spec §2.1)."""
 BODY_BYTES_MAX = 64 * 1024 * 1024
 """Default limit of a request; HQueue took 4 MiB, Houdini sends more (spec §2.4)."""
@@ -493,30 +494,49 @@ async def respond(gateway: Gateway, body: bytes) -> bytes:
         return xmlrpc.encode_fault(_bug(gateway, call.method))
 
 
-def routes(gateway: Gateway, body_bytes_max: int = BODY_BYTES_MAX) -> list[Route]:
-    """POST on the three paths callers use (spec §2.1); other methods are left to others.
+class Endpoint:
+    """Takes calls by POST on the three paths that callers use (spec §2.1), as an ASGI application;
+    leaves the rest to another one, which therefore costs calls nothing.
 
     A body of another type is answered with 415, one above `body_bytes_max` with 413 before it
     has been read whole.
     """
 
-    async def handle_rpc(request: Request) -> Response:
+    def __init__(
+        self, gateway: Gateway, others: ASGIApp, body_bytes_max: int = BODY_BYTES_MAX
+    ) -> None:
+        self._gateway = gateway
+        self._others = others
+        self._body_bytes_max = body_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] not in PATHS:
+            await self._others(scope, receive, send)
+        elif scope["method"] == "POST":
+            response = await self._answer(Request(scope, receive))
+            await response(scope, receive, send)
+        elif scope["path"] == FRONT_PAGE:
+            await self._others(scope, receive, send)
+        else:
+            only_calls = PlainTextResponse("Method Not Allowed", 405, {"allow": "POST"})
+            await only_calls(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type not in xmlrpc.CONTENT_TYPES:
             return PlainTextResponse("XML-RPC calls must be sent as text/xml.\n", 415)
         try:
-            body = await _body(request, body_bytes_max)
+            body = await _body(request, self._body_bytes_max)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is left to read it
         if body is None:
             return PlainTextResponse(
-                f"The call is larger than {body_bytes_max} bytes, the limit of this server.\n",
+                f"The call is larger than {self._body_bytes_max} bytes, "
+                "the limit of this server.\n",
                 413,
                 {"connection": "close"},  # the rest of the body is not worth receiving
             )
-        return Response(await respond(gateway, body), media_type="text/xml")
-
-    return [Route(path, handle_rpc, methods=["POST"]) for path in PATHS]
+        return Response(await respond(self._gateway, body), media_type="text/xml")
 
 
 async def _body(request: Request, bytes_max: int) -> bytes | None:

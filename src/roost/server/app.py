@@ -23,6 +23,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
 
 from roost import __version__, package, timezone
 from roost.api import routes as api
@@ -135,8 +136,8 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
 
         await engine.load()
         postman.take(await database.read(queries.notices))
-        app = Starlette(routes=[*_routes(agents), *hqueue.routes(access, options.body_bytes_max)])
-        app.router.routes.extend(api.routes(access))
+        others = Starlette(routes=[*_routes(agents), *api.routes(access)])
+        app = hqueue.Endpoint(access, others, options.body_bytes_max)
         server = _Server(_configuration(app))
         running = asyncio.ensure_future(engine.run())
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
@@ -182,7 +183,7 @@ def _routes(agents: Agents) -> list[BaseRoute]:
     ]
 
 
-def _configuration(app: Starlette) -> uvicorn.Config:
+def _configuration(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_config=None,

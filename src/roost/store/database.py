@@ -1,10 +1,11 @@
 """The engine, the one writer and the readers: who touches the database file, and when.
 
-Exactly one thread and one connection write; a save is one transaction and is on disk when it
-returns. A few reader threads have connections that cannot write; each read sees one moment of
-the database from its first statement to its last. Reads never wait for the writer (WAL), nor it
-for them. What SQLite needs in particular, pragmas and its spelling of BEGIN, stands in
-`_sqlite_engines` and nowhere else: another database is another such function.
+Exactly one connection writes; a save is one transaction and is on disk when it returns. A small one
+is done at once, on the loop, as long as the disk is quick; others have a thread. A few reader
+threads have connections that cannot write; each read sees one moment of the database from its first
+statement to its last. Reads never wait for the writer (WAL), nor it for them. What SQLite needs in
+particular, pragmas and its spelling of BEGIN, stands in `_sqlite_engines` and nowhere else: another
+database is another such function.
 
 Must not know what is saved or asked: that is `rows` and `queries`. Every failure of the database
 leaves here as `StoreFailure`, with the transaction rolled back; the caller may try again.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -32,6 +34,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 READERS = 4
+SMALL_JOBS_MAX = 100
+QUICK_SAVE_S = 0.005
+"""A small save that takes longer shows that the disk is slow just now."""
+SLOW_FOR_S = 1.0
+"""After that, so long no save holds up the loop."""
 CLOSE_MS_MAX = 300
 """How long `close` waits for readers that are busy computing rather than reading."""
 _INTERRUPT_MS = 10
@@ -62,7 +69,9 @@ class Database:
         self._writer_thread = ThreadPoolExecutor(1, "store-writer")
         self._reader_threads = ThreadPoolExecutor(readers, "store-reader")
         self._pen: Connection | None = None
-        """The writer's connection; only the writer thread touches it."""
+        """The writer's connection; one save at a time touches it."""
+        self._slow_until = 0.0
+        """By the monotonic clock: until then a save has the writer's thread, not the loop's."""
         self._reads: set[Future[Any]] = set()
         self._reading: set[sqlite3.Connection] = set()
         """Connections in use by readers, to be interrupted on close."""
@@ -77,7 +86,15 @@ class Database:
 
     async def save(self, changes: Changes) -> None:
         """Write all of it or none; on disk when this returns. Raises `StoreFailure`."""
-        await self._in_writer(save_changes, changes)
+        before = time.monotonic()
+        if before >= self._slow_until and _is_small(changes):
+            # To wake a thread costs more than a small commit on a quick disk.
+            self._write(lambda c: save_changes(c, changes))
+        else:
+            await self._in_writer(save_changes, changes)
+        now = time.monotonic()
+        if _is_small(changes) and now - before > QUICK_SAVE_S:
+            self._slow_until = now + SLOW_FOR_S
 
     async def probe(self) -> None:
         """Write something harmless. Raises `StoreFailure` while the disk does not take it."""
@@ -173,6 +190,10 @@ class Database:
             ) from error
 
 
+def _is_small(changes: Changes) -> bool:
+    return not changes.deleted and len(changes.submitted) + len(changes.jobs) <= SMALL_JOBS_MAX
+
+
 def _stopping() -> Unavailable:
     return Unavailable("The server is stopping; ask again when it is back.")
 
@@ -212,7 +233,9 @@ def _prepare(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
             driver.execute(f"PRAGMA {pragma}").close()
 
     def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.execute(begin).close()
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)

@@ -89,12 +89,15 @@ class Bulk:
         if dialect.name not in self._compiled:
             self._compiled[dialect.name] = self._compile(dialect)
         sql, positional = self._compiled[dialect.name]
-        if positional:
-            connection.exec_driver_sql(sql, rows)
-        else:
-            connection.exec_driver_sql(
-                sql, [dict(zip(self._names, row, strict=True)) for row in rows]
-            )
+        # Past SQLAlchemy, whose own part of an `executemany` costs more than a few rows do.
+        cursor = connection.connection.cursor()
+        try:
+            if positional:
+                cursor.executemany(sql, rows)
+            else:
+                cursor.executemany(sql, [dict(zip(self._names, row, strict=True)) for row in rows])
+        finally:
+            cursor.close()
 
     def _compile(self, dialect: Dialect) -> tuple[str, bool]:
         compiled = self._build(dialect).compile(dialect=dialect, column_keys=self._names)
