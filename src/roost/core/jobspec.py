@@ -412,7 +412,7 @@ _SHARED_FIELDS = ("environment", "tags", "conditions", "resources", "command", "
 """Mostly the same for all frames of a job: equal ones are kept once."""
 
 
-class _Draft(Struct):
+class _Draft(Struct, gc=False):
     """A specification that has been read, while its relations are still being worked out."""
 
     fields: dict[str, Any]

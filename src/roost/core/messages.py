@@ -42,7 +42,7 @@ from roost.core.records import (
 # --- commands ---------------------------------------------------------------------------------
 
 
-class NewJob(Struct, frozen=True):
+class NewJob(Struct, frozen=True, gc=False):
     """One job of a submission, already coerced, with its place among the others."""
 
     spec: JobSpec
@@ -321,7 +321,7 @@ class NodeBeat(Struct, frozen=True, tag=True):
     """(job, attempt number, millionths) of what progressed since the last beat."""
 
 
-class AttemptStarted(Struct, frozen=True, tag=True):
+class AttemptStarted(Struct, frozen=True, gc=False, tag=True):
     job: JobId
     number: int
 
@@ -336,7 +336,7 @@ class AttemptResumed(Struct, frozen=True, tag=True):
     number: int
 
 
-class AttemptEnded(Struct, frozen=True, tag=True):
+class AttemptEnded(Struct, frozen=True, gc=False, tag=True):
     """The attempt is over and nothing of it lives on; its output has been sent before this."""
 
     job: JobId
@@ -365,7 +365,7 @@ class NodeLeft(Struct, frozen=True, tag=True):
 AttemptReport = AttemptStarted | AttemptPaused | AttemptResumed | AttemptEnded | AttributesReported
 
 
-class NodeReported(Struct, frozen=True, tag=True):
+class NodeReported(Struct, frozen=True, gc=False, tag=True):
     """An attempt report together with the node that made it, so that strangers cannot report."""
 
     node: NodeId
@@ -425,7 +425,7 @@ class ChirpOrder(Struct, frozen=True, array_like=True):
     """Rights that files it makes do not get."""
 
 
-class AttemptOrder(Struct, frozen=True):
+class AttemptOrder(Struct, frozen=True, gc=False):
     """All that an agent needs to run an attempt, and nothing it would have to ask for."""
 
     job: JobId
@@ -451,7 +451,7 @@ class AttemptOrder(Struct, frozen=True):
     """None when the job may use nothing of it."""
 
 
-class StartAttempt(Struct, frozen=True, tag=True):
+class StartAttempt(Struct, frozen=True, gc=False, tag=True):
     """Idempotent: an agent that already has the attempt answers with its present state."""
 
     node: NodeId

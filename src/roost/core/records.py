@@ -3,6 +3,9 @@
 Records are frozen; a change replaces the record. They know nothing of each other beyond ids:
 who is whose child lives in `tree`, who runs where in `farm`. Moments are integer milliseconds
 since 1970 in UTC, durations end in `_ms`.
+
+Those of which there are many are hidden from the garbage collector (`gc=False`): they hold no
+cycles, and to look through a million of them stops a server for a second.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class JobStatus(StrEnum):
     ABANDONED = "abandoned"
 
 
-class Condition(Struct, frozen=True):
+class Condition(Struct, frozen=True, gc=False):
     """One placement rule of a job (spec §3.4); all of a job's conditions must hold."""
 
     name: str
@@ -58,7 +61,7 @@ class Condition(Struct, frozen=True):
     type: str = "client"
 
 
-class JobSpec(Struct, frozen=True, omit_defaults=True):
+class JobSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     """What the submitter asked for, after coercion (spec §3.1, §3.2, decision 5)."""
 
     name: str
@@ -95,7 +98,7 @@ class JobSpec(Struct, frozen=True, omit_defaults=True):
         return bool(self.command)
 
 
-class Job(Struct, frozen=True):
+class Job(Struct, frozen=True, gc=False):
     """A job's own state. Times are None until they have happened."""
 
     id: JobId
@@ -124,7 +127,7 @@ class Job(Struct, frozen=True):
     """Shown to people: some node gets no more of these jobs, as too many failed there."""
 
 
-class Rollup(Struct, frozen=True):
+class Rollup(Struct, frozen=True, gc=False):
     """What a job shows of itself and its descendants; kept current, not computed on reads."""
 
     ui_status: str
@@ -151,7 +154,7 @@ class AttemptCause(StrEnum):
     """The server gave up on the node; whatever the attempt still reports is ignored."""
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, gc=False):
     """One run of a job: the unit that is started, signalled and ended."""
 
     job: JobId
@@ -286,7 +289,7 @@ class Note(Struct, frozen=True):
     text: str
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """A line of a job's story: the `logs` of the API (decision 15)."""
 
     job: JobId
@@ -295,7 +298,7 @@ class Event(Struct, frozen=True):
     message: str = ""
 
 
-class Attribute(Struct, frozen=True):
+class Attribute(Struct, frozen=True, gc=False):
     """What a job's attribute became after it was submitted; see `attributes`."""
 
     job: JobId
@@ -309,7 +312,7 @@ class Attribute(Struct, frozen=True):
     """How many numbers it has been set to: points of its history, most of them forgotten."""
 
 
-class AttributePoint(Struct, frozen=True):
+class AttributePoint(Struct, frozen=True, gc=False):
     """A number that an attribute was set to."""
 
     job: JobId
@@ -321,7 +324,7 @@ class AttributePoint(Struct, frozen=True):
     value: float
 
 
-class Notice(Struct, frozen=True):
+class Notice(Struct, frozen=True, gc=False):
     """Something that somebody is to be told of a job; see `notices`."""
 
     id: NoticeId

@@ -35,10 +35,10 @@ R = TypeVar("R")
 
 READERS = 4
 SMALL_JOBS_MAX = 100
-QUICK_SAVE_S = 0.005
-"""A small save that takes longer shows that the disk is slow just now."""
-SLOW_FOR_S = 1.0
-"""After that, so long no save holds up the loop."""
+QUICK_SAVE_S = 0.003
+"""When small saves take longer, on the average of the last few, none holds up the loop."""
+_MEMORY = 8
+"""So many, roughly, are the last few."""
 CLOSE_MS_MAX = 300
 """How long `close` waits for readers that are busy computing rather than reading."""
 _INTERRUPT_MS = 10
@@ -70,8 +70,8 @@ class Database:
         self._reader_threads = ThreadPoolExecutor(readers, "store-reader")
         self._pen: Connection | None = None
         """The writer's connection; one save at a time touches it."""
-        self._slow_until = 0.0
-        """By the monotonic clock: until then a save has the writer's thread, not the loop's."""
+        self._small_save_s = 0.0
+        """What a small save took, as a running mean."""
         self._reads: set[Future[Any]] = set()
         self._reading: set[sqlite3.Connection] = set()
         """Connections in use by readers, to be interrupted on close."""
@@ -86,15 +86,16 @@ class Database:
 
     async def save(self, changes: Changes) -> None:
         """Write all of it or none; on disk when this returns. Raises `StoreFailure`."""
+        if not _is_small(changes):
+            await self._in_writer(save_changes, changes)
+            return
         before = time.monotonic()
-        if before >= self._slow_until and _is_small(changes):
+        if self._small_save_s < QUICK_SAVE_S:
             # To wake a thread costs more than a small commit on a quick disk.
             self._write(lambda c: save_changes(c, changes))
         else:
             await self._in_writer(save_changes, changes)
-        now = time.monotonic()
-        if _is_small(changes) and now - before > QUICK_SAVE_S:
-            self._slow_until = now + SLOW_FOR_S
+        self._small_save_s += (time.monotonic() - before - self._small_save_s) / _MEMORY
 
     async def probe(self) -> None:
         """Write something harmless. Raises `StoreFailure` while the disk does not take it."""
