@@ -51,6 +51,10 @@ class Caller:
         head = f"POST / HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: text/xml\r\n"
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
+    def get(self, path: str) -> bytes:
+        """A request for `send`."""
+        return f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()
+
     def call(self, body: bytes) -> bytes:
         return self.send(self.request(body))
 

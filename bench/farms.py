@@ -75,20 +75,26 @@ def _cpu_s(pid: int) -> float:
 def farm(folder: Path, *arguments: str) -> Iterator[Farm]:
     """`roost up` on free ports, ended with the block."""
     cpus = ("--agent-port", "0", "--cpus", str(CPUS))
-    with _running(folder, "up", *cpus, *arguments) as up:
+    with _running(Path(tempfile.mkdtemp(dir=folder)), "up", *cpus, *arguments) as up:
         yield up
 
 
 @contextlib.contextmanager
 def farm_without_nodes(folder: Path) -> Iterator[Farm]:
     """`roost server` alone: whatever is submitted waits."""
-    with _running(folder, "server") as server:
+    with server_on(Path(tempfile.mkdtemp(dir=folder))) as server:
         yield server
 
 
 @contextlib.contextmanager
-def _running(folder: Path, *command: str) -> Iterator[Farm]:
-    data = Path(tempfile.mkdtemp(dir=folder))
+def server_on(data: Path) -> Iterator[Farm]:
+    """`roost server` on what an earlier one has left in `data`."""
+    with _running(data, "server") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _running(data: Path, *command: str) -> Iterator[Farm]:
     options = ["--announce", "--port", "0", "--data", str(data / "farm"), "--log-level", "warning"]
     options += ["--exit-with-stdin"]  # whatever becomes of us
     process = subprocess.Popen(

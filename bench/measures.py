@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import calls
+import scale
 from farms import CPUS, Farm, farm, farm_without_nodes
 from limits import SpawnLoop, bare_start
 from report import Row
@@ -39,6 +40,13 @@ class Sizes(NamedTuple):
     singles: int = 2_000
     pings: int = 8_000
     answers: int = 1_000
+    few: int = 1_000
+    many: int = 100_000
+    nodes: int = 200
+    agents: int = 2_000
+    crowd_s: int = 30
+    live: int = 200_000
+    finished: int = 1_000_000
 
 
 def throughput(folder: Path, sizes: Sizes, repetitions: int, measure: str) -> list[Row]:
@@ -218,5 +226,9 @@ MEASURES: dict[str, Callable[[Path, Sizes, int], list[Row]]] = {
     "h": calls.single_submissions,
     "i": calls.pings,
     "j": calls.large_answers,
+    "k": scale.placements,
+    "l": scale.crowd,
+    "m": scale.starts,
+    "n": scale.history,
 }
 """`e` measures memory, `f`, on the way."""

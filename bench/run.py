@@ -28,6 +28,12 @@ QUICK = Sizes(
     singles=200,
     pings=500,
     answers=100,
+    few=500,
+    many=5_000,
+    agents=50,
+    crowd_s=3,
+    live=10_000,
+    finished=10_000,
 )
 
 

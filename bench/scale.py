@@ -1,0 +1,219 @@
+"""How Roost grows: many runnable jobs, many nodes, many live jobs at a start, many finished ones.
+
+A placement is measured in the core alone, as the bench's other rows have the rest. Agents are real
+connections that beat and run nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, select
+from websockets.asyncio.client import ClientConnection, connect
+
+from calls import Caller
+from farms import farm_without_nodes, server_on
+from report import Row
+from roost.core import jobspec
+from roost.core.farm import Farm
+from roost.core.messages import NodeJoined, StartAttempt, Tick
+from roost.core.records import NodeFacts
+from roost.store import schema
+from roost.wire import link
+
+KINDS = 50
+BEAT_S = 10.0
+
+
+def placements(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
+    """One placement with few and with many runnable jobs, on as many nodes."""
+    few: list[float] = []
+    many: list[float] = []
+    for _ in range(repetitions):
+        few.append(_placements_a_second(sizes.few, sizes.nodes))
+        many.append(_placements_a_second(sizes.many, sizes.nodes))
+    name = f"placements, {KINDS} kinds of jobs, {sizes.nodes:,} nodes"
+    return [
+        Row("k", f"{name}, {sizes.few:,} runnable", "jobs/s", few),
+        Row("k", f"{name}, {sizes.many:,} runnable, beside the few", "jobs/s", many, few),
+    ]
+
+
+def _placements_a_second(jobs: int, nodes: int) -> float:
+    farm = Farm()
+    children = [
+        {"name": f"job {n}", "command": "x", "cpus": 1 + n % 2, "tags": [f"single:{n % KINDS}"]}
+        for n in range(jobs)
+    ]
+    farm.handle(jobspec.parse({"name": "tree", "children": children}), 1_000)
+    farm.take_changes()
+    # Few enough that all runnable jobs stay many: what is measured is the queue, not its end.
+    for number in range(min(nodes, jobs // 4)):
+        facts = NodeFacts(hostname=f"node{number}", installation="x", cpus=2)
+        farm.handle(NodeJoined(facts, (), number + 1), 1_000)
+    farm.take_changes()
+    placed, before = 0, time.perf_counter()
+    while farm.floor.has_work:
+        effects = farm.handle(Tick(), 1_000).effects
+        placed += sum(isinstance(effect, StartAttempt) for effect in effects)
+    return placed / (time.perf_counter() - before)
+
+
+def crowd(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
+    """What many idle agents cost the server, in CPUs."""
+    with farm_without_nodes(folder) as server:
+        spent = asyncio.run(_idle_crowd(server, sizes.agents, sizes.crowd_s))
+    return [Row("l", f"CPUs of a server with {sizes.agents:,} idle agents", "CPUs", [spent])]
+
+
+async def _idle_crowd(server: Any, agents: int, watch_s: float) -> float:
+    url = server.url.replace("http", "ws", 1) + link.PATH
+
+    async def beat(number: int, joined: asyncio.Semaphore) -> None:
+        async with joined:
+            socket = await connect(url, compression=None, proxy=None)
+            facts = NodeFacts(hostname=f"node{number}", installation=f"i{number}", cpus=8)
+            await socket.send(link.encode([link.Hello(link.PROTOCOL, facts)]))
+            await socket.recv()
+        beating.append(asyncio.ensure_future(_beat(socket, number / agents)))
+
+    beating: list[asyncio.Future[None]] = []
+    joined = asyncio.Semaphore(50)
+    await asyncio.gather(*(beat(number, joined) for number in range(agents)))
+    before = server.cpu_s()["server"]
+    await asyncio.sleep(watch_s)
+    spent: float = (server.cpu_s()["server"] - before) / watch_s
+    for task in beating:
+        task.cancel()
+    await asyncio.gather(*beating, return_exceptions=True)
+    return spent
+
+
+async def _beat(socket: ClientConnection, phase: float) -> None:
+    async with socket:
+        await asyncio.sleep(phase * BEAT_S)
+        while True:
+            await socket.send(link.encode([link.Beat(0.5, 3)]))
+            await asyncio.sleep(BEAT_S)
+
+
+def starts(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
+    """A server's start with many live jobs, beside reading their rows with SQLAlchemy Core."""
+    ours: list[float] = []
+    limits: list[float] = []
+    with farm_without_nodes(folder) as server:
+        data = server.data
+        for _ in range(sizes.live // 10_000):
+            children = [{"name": f"job {n}", "command": "true"} for n in range(9_999)]
+            server.newjob({"name": "tree", "children": children})
+    for _ in range(repetitions):
+        limits.append(_read_rows(data / "farm" / "roost.db"))
+        before = time.perf_counter()
+        with server_on(data):
+            ours.append(time.perf_counter() - before)
+    name = f"start of a server with {sizes.live:,} live jobs, beside reading their rows"
+    return [Row("m", name, "s", ours, limits, False)]
+
+
+def _read_rows(database: Path) -> float:
+    engine = create_engine(f"sqlite:///{database}")
+    before = time.perf_counter()
+    with engine.connect() as connection:
+        for table in (schema.jobs, schema.job_specs, schema.job_edges, schema.attempts):
+            connection.execute(select(table)).fetchall()
+    took = time.perf_counter() - before
+    engine.dispose()
+    return took
+
+
+def history(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
+    """The listings of the JSON API with few and with very many finished jobs."""
+    times: dict[int, dict[str, float]] = {}
+    with farm_without_nodes(folder) as server:
+        data = server.data
+        server.newjob({"name": "live", "command": "true"})
+    for finished in (1_000, sizes.finished):
+        _fill(data / "farm" / "roost.db", finished)
+        with server_on(data) as server:
+            times[finished] = {path: _answer_ms(server.url, path) for path in LISTINGS}
+    few, many = times[1_000], times[sizes.finished]
+    return [
+        Row(
+            "n",
+            f"{path} with {sizes.finished:,} finished jobs, beside 1,000",
+            "ms",
+            [many[path]],
+            [few[path]],
+            False,
+        )
+        for path in LISTINGS
+    ]
+
+
+LISTINGS = (
+    "/api/v1/jobs?limit=100",
+    "/api/v1/jobs?limit=100&status=failed",
+    "/api/v1/jobs?limit=100&submitted_by=user3",
+    "/api/v1/jobs?limit=100&roots=true",
+    "/api/v1/nodes",
+    "/healthz",
+)
+
+
+def _fill(database: Path, finished: int) -> None:
+    """So many finished root jobs in all, one in fifty failed, of ten submitters."""
+    connection = sqlite3.connect(database)
+    names = [row[1] for row in connection.execute("PRAGMA table_info(jobs)")]
+    made = {
+        "id": "n",
+        "name": "'old ' || n",
+        "submitted_by": "'user' || (n % 10)",
+        "is_root": "1",
+        "status": "CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'succeeded' END",
+        "ui_status": "CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'succeeded' END",
+        "started_at": "1000",
+        "ended_at": "2000",
+        "progress": "1000000",
+        "overall_progress": "1000000",
+        "tasks_total": "1",
+        "tasks_done": "1",
+        "runnable_at": "NULL",
+    }
+    columns = ", ".join(made.get(name, name) for name in names)
+    have = connection.execute("SELECT count(*) FROM jobs WHERE id >= 100").fetchone()[0]
+    numbers = (
+        "WITH RECURSIVE numbers(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM numbers "
+        "WHERE n < :last)"
+    )
+    span = {"first": 100 + have, "last": 99 + finished}
+    with connection:
+        connection.execute(
+            f"{numbers} INSERT INTO jobs SELECT {columns} FROM numbers, "
+            "(SELECT * FROM jobs WHERE id = 1) AS one",
+            span,
+        )
+        connection.execute(
+            f"{numbers} INSERT INTO job_specs SELECT n, spec FROM numbers, "
+            "(SELECT spec FROM job_specs WHERE job = 1)",
+            span,
+        )
+        connection.execute(
+            "INSERT OR REPLACE INTO counters VALUES ('next_job_id', ?)", (100 + finished,)
+        )
+    connection.close()
+
+
+def _answer_ms(url: str, path: str) -> float:
+    caller = Caller(url)
+    times = []
+    for _ in range(30):
+        before = time.perf_counter()
+        caller.send(caller.get(path))
+        times.append((time.perf_counter() - before) * 1000)
+    caller.close()
+    return statistics.median(times[5:])
