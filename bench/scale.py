@@ -46,10 +46,11 @@ def placements(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
 
 def _placements_a_second(jobs: int, nodes: int) -> float:
     farm = Farm()
-    children = [
-        {"name": f"job {n}", "command": "x", "cpus": 1 + n % 2, "tags": [f"single:{n % KINDS}"]}
-        for n in range(jobs)
+    kinds = [
+        {"conditions": [{"name": "hostname", "op": "!=", "value": f"other{n}"}]}
+        for n in range(KINDS)
     ]
+    children = [{"name": f"job {n}", "command": "x", **kinds[n % KINDS]} for n in range(jobs)]
     farm.handle(jobspec.parse({"name": "tree", "children": children}), 1_000)
     farm.take_changes()
     # Few enough that all runnable jobs stay many: what is measured is the queue, not its end.

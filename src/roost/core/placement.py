@@ -262,6 +262,8 @@ class _Choice:
         self.need = need
         self.nodes = nodes
         self.heap: list[tuple[int, NodeId]] | None = None
+        self.eligible: set[NodeId] = set()
+        """Found so; the others in the heap are only looked at when their turn comes."""
         self.full: list[NodeId] = []
         """Eligible ones that turned out to have no room, the emptiest first."""
 
@@ -277,7 +279,6 @@ class _Choice:
             self.heap = [
                 (-floor.nodes[node].facts.cpus + floor.uses[node].cpus_busy, node)
                 for node in self.nodes
-                if obstacle(floor.candidate(need, rank, node), ELIGIBLE_TESTS) is None
             ]
             heapq.heapify(self.heap)
         while self.heap:
@@ -285,10 +286,16 @@ class _Choice:
             free_now = -floor.nodes[node].facts.cpus + floor.uses[node].cpus_busy
             if free_now != free_negative:
                 heapq.heapreplace(self.heap, (free_now, node))
-            elif obstacle(floor.candidate(need, rank, node), ROOM_TESTS) is None:
+                continue
+            candidate = floor.candidate(need, rank, node)
+            if node not in self.eligible:
+                if obstacle(candidate, ELIGIBLE_TESTS) is not None:
+                    heapq.heappop(self.heap)
+                    continue
+                self.eligible.add(node)
+            if obstacle(candidate, ROOM_TESTS) is None:
                 return (node,)
-            else:
-                self.full.append(heapq.heappop(self.heap)[1])
+            self.full.append(heapq.heappop(self.heap)[1])
         if need.wants_much:
             self._hold_one(rank)
         return None
