@@ -61,9 +61,13 @@ class Farm:
         return {part: _cpu_s(pid) for part, pid in self.processes().items()}
 
     def resident_bytes(self) -> int:
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(line.split()[1]) * 1024
+        return resident_bytes(self.pid)
+
+
+def resident_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
 
 
 def _cpu_s(pid: int) -> float:
@@ -72,10 +76,10 @@ def _cpu_s(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def farm(folder: Path, *arguments: str) -> Iterator[Farm]:
+def farm(folder: Path, cpus: int = CPUS) -> Iterator[Farm]:
     """`roost up` on free ports, ended with the block."""
-    cpus = ("--agent-port", "0", "--cpus", str(CPUS))
-    with _running(Path(tempfile.mkdtemp(dir=folder)), "up", *cpus, *arguments) as up:
+    options = ("--agent-port", "0", "--cpus", str(cpus))
+    with _running(Path(tempfile.mkdtemp(dir=folder)), "up", *options) as up:
         yield up
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import calls
+import output
 import scale
 from farms import CPUS, Farm, farm, farm_without_nodes
 from limits import SpawnLoop, bare_start
@@ -47,6 +48,9 @@ class Sizes(NamedTuple):
     crowd_s: int = 30
     live: int = 200_000
     finished: int = 1_000_000
+    flood_mib: int = 1_024
+    trickles: int = 200
+    trickle_s: int = 20
 
 
 def throughput(folder: Path, sizes: Sizes, repetitions: int, measure: str) -> list[Row]:
@@ -230,5 +234,7 @@ MEASURES: dict[str, Callable[[Path, Sizes, int], list[Row]]] = {
     "l": scale.crowd,
     "m": scale.starts,
     "n": scale.history,
+    "o": output.flood,
+    "p": output.trickle,
 }
 """`e` measures memory, `f`, on the way."""

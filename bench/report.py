@@ -7,6 +7,7 @@ minute falls on both.
 
 from __future__ import annotations
 
+import html
 import os
 import platform
 import sqlite3
@@ -64,6 +65,41 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(made)
 
 
+BAR = 24
+CHART_WIDTH = 960
+LABEL_WIDTH = 560
+
+
+def chart(rows: Sequence[Row]) -> str:
+    """An SVG with a bar for every ratio; the line is where Roost does what its limit does."""
+    shown = [(row, statistics.median(row.ratios())) for row in rows if row.ratios()]
+    longest = max([1.0, *(ratio for _, ratio in shown)])
+    scale = (CHART_WIDTH - LABEL_WIDTH - 60) / longest
+    height = BAR * len(shown) + 2 * BAR
+    line = LABEL_WIDTH + scale
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{CHART_WIDTH}" height="{height}" '
+        'font-family="sans-serif" font-size="12" role="img">',
+        "<title>What Roost reaches of each limit; longer is better</title>",
+        f'<rect width="{CHART_WIDTH}" height="{height}" fill="white"/>',
+    ]
+    for place, (row, ratio) in enumerate(shown):
+        top = BAR * (place + 1)
+        label = html.escape(f"{row.measure}  {row.what}"[:92])
+        parts += [
+            f'<text x="{LABEL_WIDTH - 8}" y="{top + 16}" text-anchor="end">{label}</text>',
+            f'<rect x="{LABEL_WIDTH}" y="{top + 4}" width="{ratio * scale:.1f}" '
+            f'height="{BAR - 8}" fill="#0090ff"/>',
+            f'<text x="{LABEL_WIDTH + ratio * scale + 6:.1f}" y="{top + 16}">{ratio:.2f}</text>',
+        ]
+    parts += [
+        f'<line x1="{line:.1f}" x2="{line:.1f}" y1="{BAR / 2}" y2="{height - BAR / 2}" '
+        'stroke="black" stroke-dasharray="4 3"/>',
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
 def settings(folder: Path | None, repetitions: int, numbers: dict[str, int]) -> dict[str, str]:
     """What was measured on what."""
     return {
@@ -111,5 +147,5 @@ def page(rows: Sequence[Row], known: dict[str, str]) -> str:
         "and the highest; the limit is what the machine did for the same work without Roost in the "
         "same run, and the ratio (the median of the pairs) how much of it Roost reaches. Compare "
         "ratios: the numbers themselves belong to this machine.\n\n"
-        f"{table(rows)}\n\n{facts}\n"
+        f"{table(rows)}\n\n![What Roost reaches of each limit](results.svg)\n\n{facts}\n"
     )

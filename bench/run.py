@@ -2,7 +2,7 @@
 
     python bench/run.py [--quick] [--only a,b] [--repetitions N] [--folder DIR]
 
-Prints a table; a full run also writes it to `RESULTS.md` beside this file. What the letters mean
+Prints a table; a full run also writes it to `RESULTS.md` beside this file, and `results.svg`. What the letters mean
 is in `measures`, what the numbers mean in docs/explanation/performance.md.
 """
 
@@ -15,9 +15,10 @@ import tempfile
 from pathlib import Path
 
 from measures import MEASURES, Sizes
-from report import Row, page, settings, table
+from report import Row, chart, page, settings, table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+CHART = RESULTS.with_name("results.svg")
 QUICK = Sizes(
     jobs=500,
     latencies=20,
@@ -34,6 +35,9 @@ QUICK = Sizes(
     crowd_s=3,
     live=10_000,
     finished=10_000,
+    flood_mib=50,
+    trickles=20,
+    trickle_s=2,
 )
 
 
@@ -52,6 +56,7 @@ def main(arguments: list[str]) -> int:
     if not options.quick and options.only == list(MEASURES):
         known = settings(options.folder, options.repetitions, sizes._asdict())
         RESULTS.write_text(page(rows, known))
+        CHART.write_text(chart(rows))
         print(f"\nWritten to {RESULTS}.")
     return 0
 
