@@ -2,8 +2,8 @@
 
     python bench/run.py [--quick] [--only a,b] [--repetitions N] [--folder DIR]
 
-Prints a table; a full run also writes it to `RESULTS.md` beside this file, and `results.svg`. What the letters mean
-is in `measures`, what the numbers mean in docs/explanation/performance.md.
+Prints a table; a full run also writes it to `RESULTS.md` beside this file, and `results.svg`. What
+the letters mean is in `measures`, what the numbers mean in docs/explanation/performance.md.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ class Letterbox:
         return responses
 
     def check(self, _server: Any, _session: Any, _envelope: Any, _kind: Any, data: Any) -> Any:
-        return AuthResult(success=(data.login, data.password) == (b"farm", b"secret"))
+        known = (data.login, data.password) == (b"farm", b"secret")
+        return AuthResult(success=known, handled=known)  # else nobody answers the client
 
     async def handle_RCPT(  # noqa: N802
         self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any

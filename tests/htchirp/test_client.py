@@ -634,6 +634,22 @@ def test_an_error_tells_its_code_and_its_request(chirp: HTChirp) -> None:
     assert caught.value.__notes__ == ["The request was: stat absent"]
 
 
+def test_an_error_does_not_repeat_a_value_that_was_to_be_written(chirp: HTChirp) -> None:
+    with pytest.raises(HTChirp.NotAuthorized) as caught:
+        chirp.set_job_attr_delayed("Other", '"secret"')
+    assert caught.value.__notes__ == ["The request was: set_job_attr_delayed Other"]
+
+
+def test_a_read_that_starts_beyond_the_end_of_a_file_reads_nothing(
+    chirp: HTChirp, starter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (starter.root / "sparse").open("wb") as file:
+        file.truncate(3 * 2**30)
+    monkeypatch.setattr(HTChirp, "_read_on", lambda *_: pytest.fail("it reads its way there"))
+    assert chirp.read("sparse", 4, 2**32) == b""
+    assert chirp.read("sparse", 4, 3 * 2**30) == b""
+
+
 def test_the_function_is_the_command(starter: Any) -> None:
     assert condor_chirp("set_job_attr A 5") is None
     assert condor_chirp(["get_job_attr", "A"]) == "5"

@@ -318,8 +318,9 @@ class HTChirp:
         error = kind(text)
         error.code = code
         if request:
-            said = " ".join(_shown(part) for part in request)
-            error.add_note(f"The request was: {said}")
+            # What is written may be a secret, and errors end up in logs.
+            said = request[: _WORDS_SHOWN.get(str(request[0]), len(request))]
+            error.add_note(f"The request was: {' '.join(map(_shown, said))}")
         return error
 
     # --- descriptors --------------------------------------------------------------------------
@@ -572,6 +573,8 @@ class HTChirp:
             # Asking for what is not there would be no error, but not for nothing either. A size
             # of 0 says nothing: files in /proc have it.
             length = min(length, _room(about["size"], offset, strides))
+            if length <= 0:
+                return
         if _end(offset, length, strides) > NARROW_MAX and not self._counts_far(fd):
             if strides:
                 self._too_far()
@@ -1058,6 +1061,10 @@ def _writer(file: io.FileIO) -> Write:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
+
+
+_WORDS_SHOWN = {"set_job_attr": 2, "set_job_attr_delayed": 2, "ulog": 1}
+"""How much of a request is repeated in a note of its error; all of it unless it is here."""
 
 
 def _shown(part: object) -> str:
