@@ -9,10 +9,10 @@ SEED ?= 1
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve peers test quick sim bench lint docs lock clean
+.PHONY: help install demo serve peers test quick sim bench bench-peers lint docs lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## a virtual environment in .venv with everything pinned, and .venv/bin/roost
 
@@ -52,6 +52,11 @@ sim: install ## replay one simulated world: make sim SEED=4711
 bench: install ## measure Roost against the machine's own limits
 	$(BIN)/python bench/run.py
 
+bench-peers: ## what `make bench` compares Roost with, in .bench-peers (Debian: redis-server slurmctld slurmd slurm-client munge)
+	"$(PYTHON)" -m venv .bench-peers
+	.bench-peers/bin/pip install --quiet --disable-pip-version-check \
+		hyperqueue==0.27.0 distributed==2026.8.0 huey==3.5.4 celery==5.7.0 redis==8.1.0
+
 lint: install ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,5 +76,5 @@ lock: ## choose the newest versions that fit and pin them with hashes (needs uv)
 	$(COMPILE) --upgrade --group dev -o requirements/dev.txt
 
 clean: ## remove everything that the other verbs made
-	rm -rf $(VENV) demo-farm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench-peers demo-farm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import calls
+import competition
 import output
 import scale
 from farms import CPUS, Farm, farm, farm_without_nodes
@@ -236,5 +237,6 @@ MEASURES: dict[str, Callable[[Path, Sizes, int], list[Row]]] = {
     "n": scale.history,
     "o": output.flood,
     "p": output.trickle,
+    "q": competition.against_peers,
 }
 """`e` measures memory, `f`, on the way."""

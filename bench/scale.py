@@ -167,7 +167,8 @@ LISTINGS = (
 
 
 def _fill(database: Path, finished: int) -> None:
-    """So many finished root jobs in all, one in fifty failed, of ten submitters."""
+    """So many finished root jobs in all, one in five failed, of ten submitters: a page of any
+    listing is full in the smaller farm too."""
     connection = sqlite3.connect(database)
     names = [row[1] for row in connection.execute("PRAGMA table_info(jobs)")]
     made = {
@@ -175,8 +176,8 @@ def _fill(database: Path, finished: int) -> None:
         "name": "'old ' || n",
         "submitted_by": "'user' || (n % 10)",
         "is_root": "1",
-        "status": "CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'succeeded' END",
-        "ui_status": "CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'succeeded' END",
+        "status": "CASE WHEN n % 5 = 0 THEN 'failed' ELSE 'succeeded' END",
+        "ui_status": "CASE WHEN n % 5 = 0 THEN 'failed' ELSE 'succeeded' END",
         "started_at": "1000",
         "ended_at": "2000",
         "progress": "1000000",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
 import sys
@@ -47,6 +48,51 @@ def test_readers_meet_no_fault_and_no_wrong_type_while_jobs_run() -> None:
     assert done.returncode == 0, done.stderr
     table = [line for line in done.stdout.splitlines() if line.startswith("| g")]
     assert ["8 readers while 300 jobs run" in line for line in table] == [True, True, False]
+
+
+@pytest.mark.slow
+def test_the_measures_of_calls_and_of_growth_run_end_to_end() -> None:
+    letters = ["d", "h", "i", "j", "k", "l", "m", "n", "o", "p"]
+    done = subprocess.run(
+        [sys.executable, BENCH, "--quick", "--repetitions", "1", "--only", ",".join(letters)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    assert sorted({row.split("|")[1].strip() for row in rows}) == letters
+
+
+def test_a_peer_that_is_not_there_is_left_out_with_a_sentence(tmp_path: Path) -> None:
+    ask = (
+        "import competition, measures, pathlib; competition.PYTHON = pathlib.Path('absent'); "
+        "print(competition.against_peers(pathlib.Path(), measures.Sizes(), 1))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        env={**os.environ, "PYTHONPATH": str(BENCH.parent)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+    assert done.stderr.count("Roost is not measured beside") == 5
+    assert "`make bench-peers` was not run" in done.stderr
+
+
+def test_a_chart_has_a_bar_for_every_ratio() -> None:
+    report = runpy.run_path(str(BENCH.with_name("report.py")))
+    rows = [
+        report["Row"]("a", "fast & <quick>", "jobs/s", [10.0], [5.0]),
+        report["Row"]("b", "alone", "µs", [1.0]),
+    ]
+    svg = report["chart"](rows)
+    assert svg.count("<rect") == 2, "the ground and one bar"
+    assert "fast &amp; &lt;quick&gt;" in svg and ">2.00<" in svg
 
 
 def test_a_reader_does_not_take_a_wrong_type() -> None:
