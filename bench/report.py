@@ -68,12 +68,14 @@ def table(rows: Sequence[Row]) -> str:
 BAR = 24
 CHART_WIDTH = 960
 LABEL_WIDTH = 560
+RATIO_DRAWN_MAX = 5.0
+"""A longer bar would make all others short; its number is beside it."""
 
 
 def chart(rows: Sequence[Row]) -> str:
     """An SVG with a bar for every ratio; the line is where Roost does what its limit does."""
     shown = [(row, statistics.median(row.ratios())) for row in rows if row.ratios()]
-    longest = max([1.0, *(ratio for _, ratio in shown)])
+    longest = min(RATIO_DRAWN_MAX, max([1.0, *(ratio for _, ratio in shown)]))
     scale = (CHART_WIDTH - LABEL_WIDTH - 60) / longest
     height = BAR * len(shown) + 2 * BAR
     line = LABEL_WIDTH + scale
@@ -84,13 +86,13 @@ def chart(rows: Sequence[Row]) -> str:
         f'<rect width="{CHART_WIDTH}" height="{height}" fill="white"/>',
     ]
     for place, (row, ratio) in enumerate(shown):
-        top = BAR * (place + 1)
+        top, width = BAR * (place + 1), min(ratio, longest) * scale
         label = html.escape(f"{row.measure}  {row.what}"[:92])
         parts += [
             f'<text x="{LABEL_WIDTH - 8}" y="{top + 16}" text-anchor="end">{label}</text>',
-            f'<rect x="{LABEL_WIDTH}" y="{top + 4}" width="{ratio * scale:.1f}" '
+            f'<rect x="{LABEL_WIDTH}" y="{top + 4}" width="{width:.1f}" '
             f'height="{BAR - 8}" fill="#0090ff"/>',
-            f'<text x="{LABEL_WIDTH + ratio * scale + 6:.1f}" y="{top + 16}">{ratio:.2f}</text>',
+            f'<text x="{LABEL_WIDTH + width + 6:.1f}" y="{top + 16}">{ratio:.2f}</text>',
         ]
     parts += [
         f'<line x1="{line:.1f}" x2="{line:.1f}" y1="{BAR / 2}" y2="{height - BAR / 2}" '
