@@ -12,7 +12,7 @@ tells which roll-ups it touched through `touched`. It decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from roost.core.lifecycle import FAILED, FINAL, ui_status
@@ -117,7 +117,10 @@ class Tree:
     def __init__(self, jobs: Mapping[JobId, Job]) -> None:
         self.jobs = jobs
         self.children: dict[JobId, list[JobId]] = {}
-        self.parents: dict[JobId, list[JobId]] = {}
+        self.parents: dict[JobId, tuple[JobId, ...]] = {}
+        """Children that were linked one after another share one tuple, as most are frames of a job:
+        that is a tenth of what a job takes in memory."""
+        self._last_parents: tuple[JobId, ...] = ()
         self.tallies: dict[JobId, Tally] = {}
         self.assigned: dict[JobId, tuple[NodeId, ...]] = {}
         self.touched: dict[JobId, None] = {}
@@ -143,7 +146,7 @@ class Tree:
 
     @staticmethod
     def _walk(
-        found: list[JobId], level: Iterable[JobId], step: Mapping[JobId, list[JobId]]
+        found: list[JobId], level: Iterable[JobId], step: Mapping[JobId, Sequence[JobId]]
     ) -> list[JobId]:
         seen = dict.fromkeys(found)
         waiting = list(level)
@@ -268,7 +271,10 @@ class Tree:
                     tally.add_nodes(nodes)
         self.touched.update(dict.fromkeys(above))
         self.children[parent].append(child)
-        self.parents.setdefault(child, []).append(parent)
+        parents = (*self.parents.get(child, ()), parent)
+        if parents != self._last_parents:
+            self._last_parents = parents
+        self.parents[child] = self._last_parents
         tally, child_job = self.tallies[parent], self.jobs[child]
         tally.children_open += child_job.status not in FINAL
         tally.children_failed += _spoils_parent(child_job)
@@ -304,9 +310,9 @@ class Tree:
             for child in self.children.pop(job, ()):
                 if child not in gone:
                     edges.append((job, child))
-                    self.parents[child].remove(job)
-                    if not self.parents[child]:
-                        del self.parents[child]
+                    left = tuple(one for one in self.parents.pop(child) if one != job)
+                    if left:
+                        self.parents[child] = left
             self.tallies.pop(job, None)
             self.touched.pop(job, None)
         for job in kept_below:
