@@ -1,4 +1,4 @@
-"""Build hook: what the web pages borrow, from npm by the lock file into `static/vendor`, with licences.
+"""Build hook: what the web pages borrow goes from npm into `static/vendor`, with licences.
 
 Runs for wheels and editable installs, so an installed Roost contains all it serves and no page
 asks another host for anything. Does nothing when `vendor` was made from the present lock file.
@@ -37,13 +37,13 @@ LICENCES = {
 FONTS = ("inter", "jetbrains-mono")
 SUBSETS = ("latin", "latin-ext")
 COLOURS = ("blue", "bronze", "cyan", "green", "orange", "red", "slate", "violet")
-ICONS = """
+_ICONS = """
     activity alert-triangle arrow-back-up arrow-bar-to-right arrow-right arrow-up bell ban bolt
     calendar chart-line check chevron-down chevron-right circle-check clock command copy cpu
     dots-vertical download eye file-text filter folder home key keyboard license link list
     message moon note pencil player-eject player-pause player-play player-stop plug plus refresh
     rotate-clockwise search send server settings sitemap sun table terminal-2 trash user users x
-""".split()
+"""
 
 
 class Pages(BuildHookInterface):
@@ -117,7 +117,7 @@ def _write_font(package: Path, name: str, vendor: Path) -> None:
 def _sprite(folder: Path) -> str:
     """One SVG with a symbol for each icon, to be used as `icons.svg#name`."""
     symbols = []
-    for name in ICONS:
+    for name in _ICONS.split():
         inner = re.search(r"<svg[^>]*>(.*)</svg>", _read(folder / f"{name}.svg"), re.S)
         assert inner, name
         strokes = re.sub(r"\s*<path[^>]*M0 0h24v24H0z[^>]*/>", "", inner[1]).strip()

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from roost.core.messages import Command
 from roost.core.records import (
+    PROGRESS_UNIT,
     Attempt,
     Attribute,
     AttributePoint,
@@ -78,6 +79,14 @@ class JobView(Struct, frozen=True):
         """The reasons as one text; empty when the job does not wait."""
         return " ".join(reason.text for reason in self.reasons)
 
+    def remaining_ms(self, now: Moment) -> int | None:
+        """How long it will take if it goes on as it went so far (decision 26); None when that
+        says nothing."""
+        progress, started = self.rollup.overall_progress, self.job.started_at
+        if not progress or started is None or not self.rollup.ui_status.startswith("running"):
+            return None
+        return max(now - started, 0) * (PROGRESS_UNIT - progress) // progress
+
 
 class NodeView(Struct, frozen=True):
     node: Node
@@ -140,17 +149,62 @@ class OutputPart(Struct, frozen=True):
     """True when nothing more can come: the job is finished and all is stored."""
 
 
+SORTS = ("id", "name", "submitted_by", "status", "priority", "progress", "failed", "ended")
+"""What a listing can be sorted by."""
+
+
 class JobFilter(Struct, frozen=True):
-    """Which jobs a listing shows; newest first. Empty fields do not filter."""
+    """Which jobs a listing shows, and in which order. Empty fields do not filter."""
 
     statuses: tuple[JobStatus, ...] = ()
     roots_only: bool = False
     parent: JobId | None = None
     name_contains: str = ""
+    name_excludes: str = ""
     submitted_by: str = ""
+    submitted_after: Moment | None = None
+    ended_after: Moment | None = None
     before: JobId | None = None
-    """Only ids below this one: the next page."""
+    """Only ids below this one: the next page of a listing by id."""
+    after: JobId | None = None
+    """Only ids above this one: what has come since."""
+    sort: str = "id"
+    """One of `SORTS`; equals go by id."""
+    descending: bool = True
+    skip: int = 0
+    """Leave out as many: the next page of a listing by something else than the id."""
     limit: int = 50
+
+
+class JobStanding(Struct, frozen=True):
+    """What has to be known of a job to offer actions on it."""
+
+    id: JobId
+    name: str
+    status: JobStatus
+    priority: int
+    tasks_failed: int
+
+
+class Acted(Struct, frozen=True):
+    """What became of a wish that several jobs should be treated in the same way."""
+
+    applied: tuple[JobId, ...]
+    left_out: tuple[JobId, ...]
+    """Unknown, or in a state that does not allow it; newest first."""
+
+
+class FarmChange(Struct, frozen=True):
+    """What changed since the last one, merged while the reader was busy."""
+
+    jobs: tuple[JobId, ...] = ()
+    """Of those that are followed."""
+    submitted: bool = False
+    """There are new jobs."""
+    counts: bool = False
+    """Some job or other began, ended or changed."""
+    nodes: bool = False
+    """Some node, group or resource changed."""
 
 
 class FarmCounts(Struct, frozen=True):
@@ -159,6 +213,8 @@ class FarmCounts(Struct, frozen=True):
     jobs: dict[str, int]
     """Live jobs by status."""
     nodes: int
+    nodes_busy: int
+    """Active ones that run something."""
     nodes_active: int
     cpus: int
     cpus_busy: int
@@ -171,6 +227,17 @@ class Gateway(Protocol):
         """Have the core decide; returns its reply once the change is on disk."""
         ...
 
+    async def act(
+        self,
+        action: str,
+        which: JobFilter | None = None,
+        ids: Sequence[JobId] = (),
+        priority: int | None = None,
+    ) -> Acted:
+        """Do what `core.actions` names to all jobs that pass a filter, up to its limit, or to
+        these: as one command, all of it or nothing."""
+        ...
+
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
         """In the order of `ids`; unknown ids are left out."""
         ...
@@ -180,6 +247,17 @@ class Gateway(Protocol):
         ...
 
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]: ...
+
+    async def count_jobs(self, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
+        """How many jobs pass the filter, by status; counting stops at `count_max` for each. The
+        order and the bounds of the page do not matter."""
+        ...
+
+    async def standings(
+        self, which: JobFilter | None = None, ids: Sequence[JobId] = ()
+    ) -> list[JobStanding]:
+        """Of all jobs that pass the filter, up to its limit, or of these; newest first."""
+        ...
 
     async def job_ids(
         self, statuses: Sequence[JobStatus] | None = None, *, roots_only: bool = False
@@ -240,6 +318,10 @@ class Gateway(Protocol):
     def follow(self, jobs: Sequence[JobId]) -> AsyncIterator[tuple[JobId, ...]]:
         """Yields the ids among `jobs` that changed (state, progress, roll-up or output), as it
         happens, merged while the reader is busy; once at the start with all of them."""
+        ...
+
+    def watch(self, jobs: Sequence[JobId]) -> AsyncIterator[FarmChange]:
+        """As `follow`, with what else changed in the farm; once at the start with all of them."""
         ...
 
     async def counts(self) -> FarmCounts: ...

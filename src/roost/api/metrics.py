@@ -41,6 +41,7 @@ class _Counts(Collector):
         yield jobs
         for name, text, value in (
             ("roost_nodes", "Nodes that are registered.", counts.nodes),
+            ("roost_nodes_busy", "Active nodes that run something.", counts.nodes_busy),
             ("roost_nodes_active", "Nodes that are heard from.", counts.nodes_active),
             ("roost_cpus", "CPUs of the active nodes.", counts.cpus),
             ("roost_cpus_busy", "CPUs taken by running jobs.", counts.cpus_busy),

@@ -7,16 +7,18 @@ up the engine; only why a job waits, and the nodes, are asked of the farm in mem
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from roost import package
+from roost.core import actions
 from roost.core.availability import offset_minutes
 from roost.core.explanation import explain
-from roost.core.lifecycle import FINAL
+from roost.core.lifecycle import FAILED, FINAL
 from roost.core.messages import Changes, Command, SubmitJobs
 from roost.core.records import (
     Attempt,
@@ -34,8 +36,11 @@ from roost.core.records import (
 from roost.core.upgrading import upgrade_job, upgrades
 from roost.errors import Forbidden, NotFound
 from roost.gateway import (
+    Acted,
+    FarmChange,
     FarmCounts,
     JobFilter,
+    JobStanding,
     JobView,
     NodeView,
     OutputPart,
@@ -78,6 +83,8 @@ class Access:
         self._config = config
         self._upgrades = upgrades
         self._followers: dict[JobId, set[_Follower]] = {}
+        self._watchers: set[_Follower] = set()
+        self._every_follower: set[_Follower] = set()
         self._errors: deque[ServerError] = deque(maxlen=ERRORS_KEPT)
         self._errors_total = 0
         self._version = package.version()
@@ -86,6 +93,34 @@ class Access:
 
     async def ask(self, command: Command) -> object:
         return await self._engine.ask(command)
+
+    async def act(
+        self,
+        action: str,
+        which: JobFilter | None = None,
+        ids: Sequence[JobId] = (),
+        priority: int | None = None,
+    ) -> Acted:
+        what = actions.find(action)
+        found = await self.standings(which, ids)
+        applied = [one.id for one in found if one.status in what.applies]
+        named = [one.id for one in found]
+        if action == "reschedule_failed":
+            applied += self._failed_below(one.id for one in found if one.tasks_failed)
+            named = applied
+        if named:
+            # Also those it does not apply to: it may to what is below them.
+            value = () if priority is None else (priority,)
+            await self.ask(what.command(tuple(named), *value))
+        known = set(applied)
+        left_out = [one for one in ids or [each.id for each in found] if one not in known]
+        return Acted(tuple(applied), tuple(left_out))
+
+    def _failed_below(self, parents: Iterable[JobId]) -> list[JobId]:
+        """The failed ones among the descendants of those jobs that are not over."""
+        farm = self._engine.farm
+        below = {job for one in parents if one in farm.jobs for job in farm.tree.descendants(one)}
+        return sorted(job for job in below if farm.jobs[job].status in FAILED)
 
     # --- jobs -----------------------------------------------------------------------------
 
@@ -99,6 +134,14 @@ class Access:
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]:
         views = await self._database.read(queries.list_jobs, which, parts)
         return self._with_reasons(views, parts)
+
+    async def count_jobs(self, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
+        return await self._database.read(queries.count_jobs, which, count_max)
+
+    async def standings(
+        self, which: JobFilter | None = None, ids: Sequence[JobId] = ()
+    ) -> list[JobStanding]:
+        return await self._database.read(queries.standings, which, ids)
 
     def _with_reasons(self, views: list[JobView], parts: frozenset[Part]) -> list[JobView]:
         if Part.REASONS not in parts and Part.HOLDS not in parts:
@@ -255,26 +298,49 @@ class Access:
     # --- following ------------------------------------------------------------------------
 
     async def follow(self, jobs: Sequence[JobId]) -> AsyncIterator[tuple[JobId, ...]]:
+        with self._following(jobs) as follower:
+            while change := await follower.next():
+                yield change.jobs
+
+    async def watch(self, jobs: Sequence[JobId]) -> AsyncIterator[FarmChange]:
+        with self._following(jobs) as follower:
+            self._watchers.add(follower)
+            try:
+                while change := await follower.next():
+                    yield change
+            finally:
+                self._watchers.discard(follower)
+
+    @contextmanager
+    def _following(self, jobs: Sequence[JobId]) -> Iterator[_Follower]:
         follower = _Follower(jobs)
+        self._every_follower.add(follower)
         for job in jobs:
             self._followers.setdefault(job, set()).add(follower)
         try:
-            while changed := await follower.next():
-                yield changed
+            yield follower
         finally:
+            self._every_follower.discard(follower)
             for job in jobs:
                 self._followers[job].discard(follower)
                 if not self._followers[job]:
                     del self._followers[job]
 
     def stop_following(self) -> None:
-        """The server stops: streams that follow jobs end instead of being cut."""
-        for followers in self._followers.values():
-            for follower in followers:
-                follower.stop()
+        """The server stops: streams that follow the farm end instead of being cut."""
+        for follower in self._every_follower:
+            follower.stop()
 
     def publish(self, changes: Changes) -> None:
-        """Wake whoever follows one of the jobs that changed."""
+        """Wake whoever follows one of the jobs that changed, or watches the farm."""
+        if self._watchers:
+            submitted = bool(changes.submitted)
+            counts = submitted or bool(changes.jobs or changes.deleted)
+            nodes = bool(changes.nodes or changes.groups or changes.groups_deleted)
+            nodes = nodes or bool(changes.resources or changes.resources_deleted)
+            if counts or nodes:
+                for follower in self._watchers:
+                    follower.note(submitted, counts, nodes)
         if self._followers:
             for job, _ in (*changes.submitted, *changes.jobs):
                 self.job_changed(job.id)
@@ -296,8 +362,9 @@ class Access:
         listed = [node for node in farm.nodes.values() if not node.leaving]
         active = [node for node in listed if node.active]
         return FarmCounts(
-            jobs=dict(Counter(job.status.value for job in farm.jobs.values())),
+            jobs={status.value: count for status, count in farm.standing.items() if count},
             nodes=len(listed),
+            nodes_busy=sum(bool(farm.floor.uses[node.id].attempts) for node in active),
             nodes_active=len(active),
             cpus=sum(node.facts.cpus for node in active),
             cpus_busy=sum(
@@ -320,27 +387,36 @@ class Access:
 
 
 class _Follower:
-    """Ids that changed and were not yet fetched; merged while the reader is busy."""
+    """What changed and was not yet fetched; merged while the reader is busy."""
 
     def __init__(self, jobs: Sequence[JobId]) -> None:
-        self._changed: dict[JobId, None] = dict.fromkeys(jobs)
+        self._jobs: dict[JobId, None] = dict.fromkeys(jobs)
+        self._submitted = self._counts = self._nodes = False
         self._stopped = False
         self._some = asyncio.Event()
         self._some.set()
 
     def add(self, job: JobId) -> None:
-        self._changed[job] = None
+        self._jobs[job] = None
+        self._some.set()
+
+    def note(self, submitted: bool, counts: bool, nodes: bool) -> None:
+        self._submitted |= submitted
+        self._counts |= counts
+        self._nodes |= nodes
         self._some.set()
 
     def stop(self) -> None:
-        self._changed = {}
         self._stopped = True
         self._some.set()
 
-    async def next(self) -> tuple[JobId, ...]:
-        """Empty when nothing more will come."""
+    async def next(self) -> FarmChange | None:
+        """None when nothing more will come."""
         await self._some.wait()
-        if not self._stopped:
-            self._some.clear()
-        changed, self._changed = tuple(self._changed), {}
-        return changed
+        if self._stopped:
+            return None
+        self._some.clear()
+        change = FarmChange(tuple(self._jobs), self._submitted, self._counts, self._nodes)
+        self._jobs = {}
+        self._submitted = self._counts = self._nodes = False
+        return change
