@@ -13,6 +13,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from roost.core.lifecycle import ON_NODE
 from roost.core.messages import Command
 from roost.core.records import (
     PROGRESS_UNIT,
@@ -220,6 +221,22 @@ class FarmCounts(Struct, frozen=True):
     cpus_busy: int
 
 
+class Headline(Struct, frozen=True):
+    """What is to be seen at the top of every page."""
+
+    counts: FarmCounts
+    failed_today: int
+    """Root jobs that failed since midnight by the farm's clocks; counting stops at 10,000."""
+
+    @property
+    def running(self) -> int:
+        return sum(self.counts.jobs.get(status.value, 0) for status in ON_NODE)
+
+    @property
+    def waiting(self) -> int:
+        return self.counts.jobs.get("runnable", 0) + self.counts.jobs.get("queued", 0)
+
+
 class Gateway(Protocol):
     """Every method raises `Refused` for what cannot be, and nothing else."""
 
@@ -275,6 +292,10 @@ class Gateway(Protocol):
         """All listed nodes, by id; `with_former` adds those that have left the farm."""
         ...
 
+    def node_labels(self) -> dict[NodeId, str]:
+        """Of all nodes that there ever were and that were not removed."""
+        ...
+
     async def upgrade_nodes(self, ids: Sequence[NodeId]) -> list[JobId]:
         """Make a job for each of these nodes that runs another Roost than the server; gives their
         ids. Nodes that are unknown, up to date, or have such a job are left out. Raises
@@ -325,6 +346,10 @@ class Gateway(Protocol):
         ...
 
     async def counts(self) -> FarmCounts: ...
+
+    async def headline(self) -> Headline:
+        """May be a second old: it is shared by all who look."""
+        ...
 
     def note_error(self, text: str) -> None:
         """Remember an unexpected error, in one sentence."""

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from roost import package
 from roost.core import actions
-from roost.core.availability import offset_minutes
+from roost.core.availability import midnight, offset_minutes
 from roost.core.explanation import explain
 from roost.core.lifecycle import FAILED, FINAL
 from roost.core.messages import Changes, Command, SubmitJobs
@@ -39,6 +39,7 @@ from roost.gateway import (
     Acted,
     FarmChange,
     FarmCounts,
+    Headline,
     JobFilter,
     JobStanding,
     JobView,
@@ -56,6 +57,8 @@ from roost.store.database import Database
 from roost.store.output import OutputStore
 
 ERRORS_KEPT = 100
+HEADLINE_MS = 1_000
+FAILED_COUNT_MAX = 10_000
 LEGACY_SECRETS = frozenset({"sqlalchemy.default.url", "smtp_password", "database_url"})
 
 
@@ -85,6 +88,8 @@ class Access:
         self._followers: dict[JobId, set[_Follower]] = {}
         self._watchers: set[_Follower] = set()
         self._every_follower: set[_Follower] = set()
+        self._headline: Headline | None = None
+        self._headline_at = Moment(0)
         self._errors: deque[ServerError] = deque(maxlen=ERRORS_KEPT)
         self._errors_total = 0
         self._version = package.version()
@@ -186,6 +191,9 @@ class Access:
             for node in farm.nodes.values()
             if with_former or not node.leaving
         ]
+
+    def node_labels(self) -> dict[NodeId, str]:
+        return {node.id: node.facts.label for node in self._engine.farm.nodes.values()}
 
     def _node_view(
         self, node_id: NodeId, groups: tuple[GroupId, ...], latest_note: Note | None
@@ -371,6 +379,19 @@ class Access:
                 min(farm.floor.uses[node.id].cpus_busy, node.facts.cpus) for node in active
             ),
         )
+
+    async def headline(self) -> Headline:
+        if self._headline is None or now() - self._headline_at > HEADLINE_MS:
+            failed = JobFilter(
+                statuses=(JobStatus.FAILED,),
+                roots_only=True,
+                ended_after=midnight(now(), self._engine.farm.rules.zone),
+            )
+            # Taken before the question, so that the next to come does not ask it as well.
+            self._headline_at = now()
+            count = await self.count_jobs(failed, FAILED_COUNT_MAX)
+            self._headline = Headline(await self.counts(), sum(count.values()))
+        return self._headline
 
     def note_error(self, text: str) -> None:
         self._errors_total += 1

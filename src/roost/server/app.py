@@ -46,6 +46,8 @@ from roost.settings import ServerOptions, ServerReady
 from roost.store import queries
 from roost.store.database import Database
 from roost.store.output import OutputStore
+from roost.web import pages
+from roost.web.site import Look
 from roost.wire import link
 
 STOP_SECONDS_MAX = 1
@@ -136,7 +138,9 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
 
         await engine.load()
         postman.take(await database.read(queries.notices))
-        others = Starlette(routes=[*_routes(agents), *api.routes(access)])
+        look = Look(options.farm_name, options.farm_colour, options.shown)
+        site = pages.routes(access, look)
+        others = Starlette(routes=[*_routes(agents), *site, *api.routes(access)])
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
         server = _Server(_configuration(app))
         running = asyncio.ensure_future(engine.run())

@@ -209,7 +209,7 @@ _ORDERS: dict[str, Any] = {
 
 def count_jobs(connection: Connection, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
     """How many jobs pass the filter, by status. Each count stops at `count_max`."""
-    everything = replace(which, before=None, after=None, limit=count_max)
+    everything = replace(which, before=None, limit=count_max)
     statement = _filtered(select(_jobs.id), everything).order_by(None)
     wanted = which.statuses or tuple(JobStatus)
     if which.parent is not None:
