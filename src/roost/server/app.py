@@ -21,11 +21,11 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from roost import __version__, package, timezone
+from roost import package, timezone
 from roost.api import routes as api
 from roost.core.attributes import ChirpRules
 from roost.core.messages import Changes
@@ -171,18 +171,11 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
 
 
 def _routes(agents: Agents) -> list[BaseRoute]:
-    async def front_page(request: Request) -> Response:
-        return PlainTextResponse(
-            f"Roost {__version__}\n\nXML-RPC (HQueue API): POST to this address\n"
-            f"JSON API: {request.base_url}api/v1/openapi.json\nMetrics: {request.base_url}metrics\n"
-        )
-
     async def own_package(request: Request) -> Response:
         return Response(await asyncio.to_thread(package.archive), media_type="application/zip")
 
     return [
         WebSocketRoute(link.PATH, agents.serve),
-        Route("/", front_page, methods=["GET"]),
         Route(PACKAGE_PATH, own_package, methods=["GET"]),
     ]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 
 from roost.gateway import Gateway
-from roost.web import job, jobs, live
+from roost.web import farm, job, jobs, live, nodes, submit
 from roost.web.site import Look, Site
+
+MODULES = (live, jobs, job, nodes, farm, submit)
 
 
 def routes(gateway: Gateway, look: Look) -> list[BaseRoute]:
     site = Site(gateway, look)
-    return [site.static(), *live.routes(site), *jobs.routes(site), *job.routes(site)]
+    return [site.static(), *(route for module in MODULES for route in module.routes(site))]

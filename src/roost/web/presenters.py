@@ -96,8 +96,9 @@ def segments(job: Job, rollup: Rollup) -> list[Segment]:
     total = rollup.tasks_total
     done, failed = rollup.tasks_done, rollup.tasks_failed
     running = 0 if job.status in FINAL else min(rollup.clients_assigned, total - done - failed)
+    spoilt = "cancelled" if job.status is S.CANCELLED else "failed"
     found, start = [], 0
-    for name, count in (("succeeded", done), ("failed", failed), ("running", running)):
+    for name, count in (("succeeded", done), (spoilt, failed), ("running", running)):
         size = round(count * 1000 / total)
         if count and not size:
             size = 4  # a single failure among thousands is the very thing to be seen
