@@ -8,6 +8,7 @@ be said here is a change here, not a way around it. Everything returned is plain
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 from enum import Enum
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from roost.core.lifecycle import ON_NODE
 from roost.core.messages import Command
 from roost.core.records import (
     PROGRESS_UNIT,
+    Activity,
     Attempt,
     Attribute,
     AttributePoint,
@@ -35,6 +37,9 @@ from roost.core.records import (
     Rollup,
     ThreadId,
 )
+
+ACTING: ContextVar[str] = ContextVar("acting", default="")
+"""On whose behalf a front end asks: through what and from where. Empty for the server itself."""
 
 
 class Part(Enum):
@@ -220,6 +225,57 @@ class FarmCounts(Struct, frozen=True):
     cpus: int
     cpus_busy: int
 
+    @property
+    def running(self) -> int:
+        """Jobs that are on a node."""
+        return sum(self.jobs.get(status.value, 0) for status in ON_NODE)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a node or for their children."""
+        return self.jobs.get("runnable", 0) + self.jobs.get("queued", 0)
+
+
+class Pace(Struct, frozen=True):
+    """What was counted since the server started, and how long jobs waited of late."""
+
+    ended: int = 0
+    """Runs that are over."""
+    failed: int = 0
+    """Those of them that failed."""
+    wait_p50_ms: int = 0
+    wait_p90_ms: int = 0
+    wait_p99_ms: int = 0
+    """Percentiles over the jobs that began in the last whole minute."""
+
+
+class Sample(Struct, frozen=True):
+    """The farm's numbers at a moment, and what happened in the minute before."""
+
+    at: Moment
+    running: int
+    waiting: int
+    cpus: int
+    cpus_busy: int
+    nodes: int
+    nodes_active: int
+    nodes_busy: int
+    ended: int
+    failed: int
+    wait_p50_ms: int
+    wait_p90_ms: int
+    wait_p99_ms: int
+
+
+class Kind(Struct, frozen=True):
+    """Jobs whose names differ in numbers only, of those that ended last."""
+
+    name: str
+    jobs: int
+    failed: int
+    run_ms: int
+    """What one took, in the mean."""
+
 
 class Headline(Struct, frozen=True):
     """What is to be seen at the top of every page."""
@@ -227,14 +283,6 @@ class Headline(Struct, frozen=True):
     counts: FarmCounts
     failed_today: int
     """Root jobs that failed since midnight by the farm's clocks; counting stops at 10,000."""
-
-    @property
-    def running(self) -> int:
-        return sum(self.counts.jobs.get(status.value, 0) for status in ON_NODE)
-
-    @property
-    def waiting(self) -> int:
-        return self.counts.jobs.get("runnable", 0) + self.counts.jobs.get("queued", 0)
 
 
 class Gateway(Protocol):
@@ -346,6 +394,24 @@ class Gateway(Protocol):
         ...
 
     async def counts(self) -> FarmCounts: ...
+
+    def pace(self) -> Pace: ...
+
+    async def samples(self, since: Moment, count_max: int) -> list[Sample]:
+        """Oldest first; when there are more, several become one: what was counted is added up,
+        the largest wait is kept, the rest is the mean."""
+        ...
+
+    async def kinds(self, roots_max: int) -> list[Kind]:
+        """Of the root jobs that ended last, so many of them; most jobs first."""
+        ...
+
+    async def activities(
+        self, limit: int, before: int | None = None, words: str = ""
+    ) -> list[tuple[int, Activity]]:
+        """What people did, the latest first, with numbers that tell where to go on; `words` is
+        looked for in who, what and the text."""
+        ...
 
     async def headline(self) -> Headline:
         """May be a second old: it is shared by all who look."""

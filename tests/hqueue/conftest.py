@@ -52,6 +52,7 @@ from roost.gateway import (
     JobView,
     NodeView,
     OutputPart,
+    Pace,
     Part,
     ResourceView,
     ServerError,
@@ -353,6 +354,9 @@ class FakeGateway:
         for view in self.views.values():
             jobs[view.job.status.value] = jobs.get(view.job.status.value, 0) + 1
         return FarmCounts(jobs, len(self.node_views), 0, len(self.node_views), 16, 4)
+
+    def pace(self) -> Pace:
+        return Pace(7, 2, 10, 20, 30)
 
     def config(self, key: str) -> str | None:
         return self.settings.get(key)

@@ -63,7 +63,17 @@ from roost.core.records import (
     ThreadId,
 )
 from roost.errors import Conflict, Invalid, NotFound, Refused, TooLarge
-from roost.gateway import ALL_PARTS, Acted, Gateway, JobFilter, JobView, NodeView, Part, ThreadView
+from roost.gateway import (
+    ALL_PARTS,
+    Acted,
+    Gateway,
+    JobFilter,
+    JobView,
+    NodeView,
+    Part,
+    Sample,
+    ThreadView,
+)
 from roost.wire import rest
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
@@ -76,6 +86,10 @@ FOLLOWED_JOBS_MAX = 1_000
 HISTORY_JOBS = 50
 HISTORY_JOBS_MAX = 1_000
 ERRORS_MAX = 100
+STATISTICS_HOURS_MAX = 90 * 24
+STATISTICS_MOMENTS_MAX = 1_440
+KIND_ROOTS_MAX = 2_000
+"""Over so many of the jobs that ended last."""
 
 ACTED_JOBS_MAX = 100_000
 """That a filter may choose at once."""
@@ -800,6 +814,52 @@ async def get_server_errors(gateway: Gateway, request: Request) -> rest.FarmErro
     )
 
 
+async def get_statistics(gateway: Gateway, request: Request) -> rest.Statistics:
+    """The farm's numbers over time; long times are folded into fewer moments.
+
+    What was counted (`ended`, `failed`) is added up then, of waits the longest is kept, and of
+    everything else the mean.
+    """
+    hours = _query(request, "hours", float, 24.0)
+    if not 0 < hours <= STATISTICS_HOURS_MAX:
+        raise Invalid(f"hours: must be above 0, and {STATISTICS_HOURS_MAX} at most.")
+    since = Moment(gateway.now() - round(hours * 3_600_000))
+    found = await gateway.samples(since, STATISTICS_MOMENTS_MAX)
+    names = [name for name in Sample.__struct_fields__ if name != "at"]
+    return rest.Statistics(
+        at=[sample.at for sample in found],
+        series={name: [getattr(sample, name) for sample in found] for name in names},
+        kinds=[
+            rest.JobKind(one.name, one.jobs, one.failed, one.run_ms)
+            for one in await gateway.kinds(KIND_ROOTS_MAX)
+        ],
+    )
+
+
+async def list_activity(gateway: Gateway, request: Request) -> rest.ActivityPage:
+    """What people did to the farm, the latest first."""
+    limit = _query(request, "limit", int, PAGE_JOBS)
+    if not 1 <= limit <= PAGE_JOBS_MAX:
+        raise Invalid(f"limit: must be between 1 and {PAGE_JOBS_MAX}.")
+    before = _query(request, "before", int, 0) or None
+    found = await gateway.activities(limit, before, _query(request, "words", str, ""))
+    return rest.ActivityPage(
+        [
+            rest.Deed(
+                id=number,
+                at=one.at,
+                by=one.by,
+                action=one.action,
+                text=one.text,
+                jobs=list(one.jobs),
+                jobs_total=one.jobs_total,
+                node=one.node,
+            )
+            for number, one in found
+        ]
+    )
+
+
 async def get_health(gateway: Gateway, request: Request) -> Response:
     """Whether the server takes work, and the numbers of the farm; 503 when it does not."""
     try:
@@ -813,7 +873,9 @@ async def get_health(gateway: Gateway, request: Request) -> Response:
 
 async def get_metrics(gateway: Gateway, request: Request) -> Response:
     """The numbers of the farm in the text format of Prometheus."""
-    return Response(metrics.text(await gateway.counts()), media_type=metrics.CONTENT_TYPE)
+    return Response(
+        metrics.text(await gateway.counts(), gateway.pace()), media_type=metrics.CONTENT_TYPE
+    )
 
 
 async def get_openapi(gateway: Gateway, request: Request) -> Response:
@@ -950,6 +1012,24 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("DELETE", f"{_RESOURCES}/{{name:path}}", remove_resource, rest.Done),
     Operation("GET", f"{rest.PREFIX}/config/{{key}}", get_config, rest.ConfigValue),
     Operation("GET", f"{rest.PREFIX}/errors", get_server_errors, rest.FarmErrors),
+    Operation(
+        "GET",
+        f"{rest.PREFIX}/statistics",
+        get_statistics,
+        rest.Statistics,
+        queries=(Query("hours", float, "How far back, 24 unless told."),),
+    ),
+    Operation(
+        "GET",
+        f"{rest.PREFIX}/activity",
+        list_activity,
+        rest.ActivityPage,
+        queries=(
+            Query("limit", int, f"At most so many, {PAGE_JOBS} unless told."),
+            Query("before", int, "Only those with ids below this one."),
+            Query("words", str, "Only those that have these words."),
+        ),
+    ),
     Operation("GET", f"{rest.PREFIX}/openapi.json", get_openapi, dict[str, Any]),
     Operation("GET", "/healthz", get_health, rest.Health),
     Operation("GET", "/metrics", get_metrics, "text/plain"),

@@ -36,6 +36,7 @@ from roost.core.notices import NoticeRules
 from roost.core.placement import Floor
 from roost.core.records import (
     PROGRESS_UNIT,
+    Activity,
     Attempt,
     AttemptCause,
     AttemptKey,
@@ -167,6 +168,10 @@ class State:
 
     def notices_done(self, ids: Iterable[NoticeId]) -> None:
         self._changes.notices_done.extend(ids)
+
+    def note(self, activity: Activity) -> None:
+        """Keep what somebody did, together with what came of it."""
+        self._changes.activities.append(activity)
 
     def add_job(self, job: Job) -> None:
         """A new job; `requeue` it once its links are known, for its conditions may be inherited."""

@@ -21,6 +21,7 @@ from roost.core.explanation import explain
 from roost.core.lifecycle import FAILED, FINAL
 from roost.core.messages import Changes, Command, SubmitJobs
 from roost.core.records import (
+    Activity,
     Attempt,
     AttributePoint,
     Group,
@@ -36,6 +37,7 @@ from roost.core.records import (
 from roost.core.upgrading import upgrade_job, upgrades
 from roost.errors import Forbidden, NotFound
 from roost.gateway import (
+    ACTING,
     Acted,
     FarmChange,
     FarmCounts,
@@ -43,15 +45,19 @@ from roost.gateway import (
     JobFilter,
     JobStanding,
     JobView,
+    Kind,
     NodeView,
     OutputPart,
+    Pace,
     Part,
     ResourceView,
+    Sample,
     ServerError,
     ServerErrors,
     ThreadView,
 )
 from roost.server.engine import Engine, now
+from roost.server.statistics import Statistics
 from roost.store import queries
 from roost.store.database import Database
 from roost.store.output import OutputStore
@@ -88,6 +94,7 @@ class Access:
         self._followers: dict[JobId, set[_Follower]] = {}
         self._watchers: set[_Follower] = set()
         self._every_follower: set[_Follower] = set()
+        self.statistics = Statistics(database, self.counts)
         self._headline: Headline | None = None
         self._headline_at = Moment(0)
         self._errors: deque[ServerError] = deque(maxlen=ERRORS_KEPT)
@@ -97,7 +104,7 @@ class Access:
     # --- commands -------------------------------------------------------------------------
 
     async def ask(self, command: Command) -> object:
-        return await self._engine.ask(command)
+        return await self._engine.ask(command, ACTING.get())
 
     async def act(
         self,
@@ -341,6 +348,7 @@ class Access:
 
     def publish(self, changes: Changes) -> None:
         """Wake whoever follows one of the jobs that changed, or watches the farm."""
+        self.statistics.take(changes)
         if self._watchers:
             submitted = bool(changes.submitted)
             counts = submitted or bool(changes.jobs or changes.deleted)
@@ -379,6 +387,20 @@ class Access:
                 min(farm.floor.uses[node.id].cpus_busy, node.facts.cpus) for node in active
             ),
         )
+
+    def pace(self) -> Pace:
+        return self.statistics.pace()
+
+    async def samples(self, since: Moment, count_max: int) -> list[Sample]:
+        return await self._database.read(queries.samples, since, count_max)
+
+    async def kinds(self, roots_max: int) -> list[Kind]:
+        return await self._database.read(queries.ended_kinds, roots_max)
+
+    async def activities(
+        self, limit: int, before: int | None = None, words: str = ""
+    ) -> list[tuple[int, Activity]]:
+        return await self._database.read(queries.activities, limit, before, words)
 
     async def headline(self) -> Headline:
         if self._headline is None or now() - self._headline_at > HEADLINE_MS:

@@ -147,7 +147,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         running.add_done_callback(lambda _: server.stop())
         expiry = Expiry(engine, database, options.expire_after_ms)
-        tidying = asyncio.gather(removal.run(), expiry.run())
+        tidying = asyncio.gather(removal.run(), expiry.run(), access.statistics.run())
         with _stop_on_signals(server, options.exit_with_stdin):
             await server.listening(serving)
             on_ready(ServerReady(_url_of(options.host, listener), os.getpid()))

@@ -12,16 +12,18 @@ therefore asked for one by one and merged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from heapq import merge
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select, tuple_
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, or_, select, tuple_
 
 from roost.core import attributes
 from roost.core.records import (
+    Activity,
     Attempt,
     Attribute,
     AttributePoint,
@@ -35,7 +37,7 @@ from roost.core.records import (
     Notice,
     ThreadId,
 )
-from roost.gateway import JobFilter, JobStanding, JobView, Part, ThreadView
+from roost.gateway import JobFilter, JobStanding, JobView, Kind, Part, Sample, ThreadView
 from roost.store import rows, schema
 from roost.store.rows import (
     JOB_COLUMNS,
@@ -351,6 +353,78 @@ def start_failures(connection: Connection, node: NodeId, limit: int) -> tuple[in
 
 def _texts(statuses: Iterable[JobStatus]) -> list[str]:
     return list(dict.fromkeys(status.value for status in statuses))
+
+
+# --- the farm over time -----------------------------------------------------------------------
+
+
+def samples(connection: Connection, since: Moment, count_max: int) -> list[Sample]:
+    """Since that moment, oldest first, folded into at most `count_max`."""
+    columns = schema.samples.c
+    rows_found = connection.execute(
+        select(schema.samples).where(columns.at >= since).order_by(columns.at)
+    ).all()
+    size = -(-len(rows_found) // max(count_max, 1))
+    if size <= 1:
+        return [Sample(*row) for row in rows_found]
+    return [_folded(rows_found[at : at + size]) for at in range(0, len(rows_found), size)]
+
+
+def _folded(rows_found: Sequence[Row]) -> Sample:
+    found = [Sample(*row) for row in rows_found]
+    names = Sample.__struct_fields__
+
+    def fold(name: str) -> Any:
+        values: list[int] = [getattr(one, name) for one in found]
+        if name in ("ended", "failed"):
+            return sum(values)
+        if name == "at" or name.startswith("wait_"):
+            return max(values)
+        return round(sum(values) / len(values))
+
+    return Sample(**{name: fold(name) for name in names})
+
+
+def ended_kinds(connection: Connection, roots_max: int) -> list[Kind]:
+    """By the names of the root jobs that ended last, digits aside; most jobs first."""
+    statement = (
+        select(_jobs.name, _jobs.status, _jobs.started_at, _jobs.ended_at)
+        .where(schema.IS_ENDED_ROOT)
+        .order_by(_jobs.ended_at.desc(), _jobs.id.desc())
+        .limit(roots_max)
+    )
+    totals: dict[str, list[int]] = {}
+    for name, status, started_at, ended_at in connection.execute(statement):
+        total = totals.setdefault(_DIGITS.sub("#", name), [0, 0, 0, 0])
+        total[0] += 1
+        total[1] += status == JobStatus.FAILED.value
+        if started_at is not None:
+            total[2] += 1
+            total[3] += ended_at - started_at
+    found = [
+        Kind(name, jobs, failed, ran_ms // max(ran, 1))
+        for name, (jobs, failed, ran, ran_ms) in totals.items()
+    ]
+    return sorted(found, key=lambda kind: (-kind.jobs, kind.name))
+
+
+_DIGITS = re.compile(r"\d+")
+
+
+def activities(
+    connection: Connection, limit: int, before: int | None = None, words: str = ""
+) -> list[tuple[int, Activity]]:
+    """What people did, the latest first, each with its number."""
+    columns = schema.activities.c
+    statement = select(schema.activities).order_by(columns.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(columns.id < before)
+    for word in words.split():
+        places = (columns.by, columns.action, columns.text)
+        statement = statement.where(
+            or_(*(place.icontains(word, autoescape=True) for place in places))
+        )
+    return [(row[0], rows.activity_of(row)) for row in connection.execute(statement)]
 
 
 # --- notes ------------------------------------------------------------------------------------

@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 
 from roost.gateway import Gateway
-from roost.web import farm, job, jobs, live, nodes, submit
+from roost.web import farm, job, jobs, live, nodes, records, submit
 from roost.web.site import Look, Site
 
-MODULES = (live, jobs, job, nodes, farm, submit)
+MODULES = (live, jobs, job, nodes, farm, records, submit)
 
 
 def routes(gateway: Gateway, look: Look) -> list[BaseRoute]:

@@ -186,7 +186,7 @@ def _line_of_key(lines: list[str], sentence: str) -> int | None:
     key = rest.split(" ", 1)[0]
     name = where.split('"')[1] if where.count('"') >= 2 else ""
     start = next((i for i, line in enumerate(lines) if name and f'"{name}"' in line), 0)
-    around = [*range(start, len(lines)), *range(start - 1, -1, -1)]
+    around: list[int] = [*range(start, len(lines)), *range(start - 1, -1, -1)]
     for wanted in (f'"{key}"', f'"{name}"' if name else ""):
         for number in around:
             if wanted and wanted in lines[number]:

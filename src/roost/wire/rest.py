@@ -363,6 +363,44 @@ class Resources(Struct, frozen=True):
     resources: list[ResourceDetail]
 
 
+class JobKind(Struct, frozen=True):
+    """Root jobs whose names differ in numbers only, of those that ended last."""
+
+    name: str
+    jobs: int
+    failed: int
+    run_ms: int
+    """What one took, in the mean."""
+
+
+class Statistics(Struct, frozen=True):
+    """The farm's numbers over time, and what kinds of jobs there were of late."""
+
+    at: list[int]
+    series: dict[str, list[int]]
+    """By name, a number for each moment; those with `ms` are milliseconds."""
+    kinds: list[JobKind]
+
+
+class Deed(Struct, frozen=True, kw_only=True):
+    """What somebody did to the farm."""
+
+    id: int
+    at: int
+    by: str
+    """Through what and from where: `page from 10.0.0.7`."""
+    action: str
+    text: str
+    jobs: list[int]
+    """The first of the jobs it was done to."""
+    jobs_total: int
+    node: int | None
+
+
+class ActivityPage(Struct, frozen=True):
+    activities: list[Deed]
+
+
 class ConfigValue(Struct, frozen=True):
     key: str
     value: str | None
