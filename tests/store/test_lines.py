@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roost.core.records import JobId
+from roost.gateway import OutputMatches
 from roost.store import lines as module
 from roost.store import linesearch
-from roost.store.lines import LineIndex, Matches
+from roost.store.lines import LineIndex
 from roost.store.output import OutputStore
 
 JOB = JobId(42)
@@ -94,7 +95,9 @@ def test_of_overwritten_and_long_lines_a_screenful_is_kept(output: OutputStore) 
     assert texts == ["done", "plain", "y" * module.LINE_BYTES_MAX, "end"]
 
 
-def search(output: OutputStore, pattern: str, first: int = 1, matches_max: int = 100) -> Matches:
+def search(
+    output: OutputStore, pattern: str, first: int = 1, matches_max: int = 100
+) -> OutputMatches:
     return LineIndex().search(output.pieces(JOB, 2), pattern, first, matches_max)
 
 
@@ -102,13 +105,13 @@ def test_matching_lines_are_found_in_all_attempts(output: OutputStore) -> None:
     output.write(JOB, 1, 0, b"Error one\nfine\nERROR two\n")
     output.write(JOB, 2, 0, b"fine\nerror three")
     # Between the attempts are an empty line and the separator.
-    assert search(output, "error") == Matches([1, 3, 7], 7)
-    assert search(output, "Error") == Matches([1], 7)
-    assert search(output, "error", first=2) == Matches([3, 7], 7)
-    assert search(output, "error", matches_max=2) == Matches([1, 3], 3)
-    assert search(output, r"attempt \d") == Matches([5], 7)
-    assert search(output, "^fine$") == Matches([2, 6], 7)
-    assert search(output, "nowhere") == Matches([], 7)
+    assert search(output, "error") == OutputMatches([1, 3, 7], 7)
+    assert search(output, "Error") == OutputMatches([1], 7)
+    assert search(output, "error", first=2) == OutputMatches([3, 7], 7)
+    assert search(output, "error", matches_max=2) == OutputMatches([1, 3], 3)
+    assert search(output, r"attempt \d") == OutputMatches([5], 7)
+    assert search(output, "^fine$") == OutputMatches([2, 6], 7)
+    assert search(output, "nowhere") == OutputMatches([], 7)
 
 
 @pytest.mark.parametrize("pattern", ["a[^x]*b", r"\s", "^", "$", "b$", "a|", "(?s)a.*a"])
@@ -137,7 +140,7 @@ def test_what_is_searched_is_what_is_shown(output: OutputStore) -> None:
 
 def test_a_line_longer_than_a_block_is_found_once(output: OutputStore) -> None:
     output.write(JOB, 1, 0, b"a\n" + b"needle " * 1_000_000 + b"\nneedle\n")
-    assert search(output, "needle") == Matches([2, 3], 3)
+    assert search(output, "needle") == OutputMatches([2, 3], 3)
 
 
 def test_a_search_that_takes_for_ever_is_stopped(output: OutputStore) -> None:

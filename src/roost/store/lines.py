@@ -25,8 +25,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from msgspec import Struct
-
+from roost.gateway import OutputLines, OutputMatches
 from roost.store import linesearch
 from roost.store.output import Piece, read_pieces
 
@@ -39,28 +38,6 @@ FILES_MAX = 256
 SEARCH_SECONDS_MAX = 5.0
 
 
-class Lines(Struct, frozen=True):
-    """Some lines of a log."""
-
-    first: int
-    """The number of the first one given."""
-    texts: list[str]
-    total: int
-    """Lines in the log, an unfinished last one included."""
-    is_open: bool
-    """The last line of the log has no end yet."""
-    size: int
-    """Bytes in the log."""
-
-
-class Matches(Struct, frozen=True):
-    """Numbers of lines that match, ascending."""
-
-    numbers: list[int]
-    searched_to: int
-    """All lines up to this one have been looked at."""
-
-
 class LineIndex:
     """Counts of newlines in the files that were asked for lately."""
 
@@ -69,7 +46,7 @@ class LineIndex:
         self._lock = threading.Lock()
         self._searches: set[subprocess.Popen[bytes]] = set()
 
-    def read(self, pieces: Sequence[Piece], first: int, count: int) -> Lines:
+    def read(self, pieces: Sequence[Piece], first: int, count: int) -> OutputLines:
         """At most `count` lines from number `first` on, or the last `-first` when it is negative.
 
         What lies outside of the log is left out.
@@ -87,7 +64,7 @@ class LineIndex:
                 texts.append(line)
                 if len(texts) == count:
                     break
-        return Lines(first, texts, total, is_open, size)
+        return OutputLines(first, texts, total, is_open, size)
 
     def search(
         self,
@@ -96,7 +73,7 @@ class LineIndex:
         first: int,
         matches_max: int,
         seconds_max: float = SEARCH_SECONDS_MAX,
-    ) -> Matches:
+    ) -> OutputMatches:
         """Which lines from number `first` on match, as far as time and `matches_max` allow.
 
         The pattern must be one that `linesearch.compiled` takes.
@@ -121,7 +98,7 @@ class LineIndex:
                 numbers.append(int(number))
             else:
                 searched_to = int(number)
-        return Matches(numbers, searched_to)
+        return OutputMatches(numbers, searched_to)
 
     def stop_searches(self) -> None:
         """Have those that run end with what they have found."""
