@@ -47,6 +47,9 @@ TONES = {S.PAUSING: S.PAUSED, S.RESUMING: S.PAUSED, S.WAITING: S.RUNNABLE, S.EJE
 """Statuses that are drawn like another one; the colours are `--status-…` in the style sheets."""
 LETTERS = {status: chr(ord("a") + number) for number, status in enumerate(JobStatus)}
 """One for each status, for answers that hold thousands."""
+LEGEND = {
+    letter: (status.value, TONES.get(status, status).value) for status, letter in LETTERS.items()
+}
 CAUSE_TONES = {
     C.CANCELLED: S.CANCELLED,
     C.EJECTED: S.EJECTING,
@@ -114,8 +117,8 @@ async def follow_output(gateway: Gateway, request: Request) -> Response:
 
     Each `lines` event carries `OutputLines`, and begins with the line that was last and open in
     the one before. One who is behind by more than a screenful gets the last lines only. An `end`
-    event tells that nothing more can come, `gone` that the job was deleted. The id of an event is
-    where the next one begins, so that a reader who comes back goes on from there.
+    event tells that nothing more can come. The id of an event is where the next one begins, so
+    that a reader who comes back goes on from there.
     """
     job = JobId(_id(request))
     asked = _asked(request, LinesAsked)
@@ -137,7 +140,7 @@ async def _lines_as_printed(
                 if part.total >= part.first + LINES:
                     part = await gateway.output_lines(job, -LINES, LINES, attempt)
             except NotFound:
-                yield ServerSentEvent("{}", event="gone")
+                yield ServerSentEvent("{}", event="end")  # deleted meanwhile
                 return
             first = max(part.total + (0 if part.is_open else 1), 1)
             if part.size != sent:
@@ -158,10 +161,7 @@ class Children(Struct, frozen=True):
     ids: list[JobId]
     statuses: str
     """A letter for each."""
-    legend: dict[str, tuple[str, str]] = {
-        letter: (status.value, TONES.get(status, status).value)
-        for status, letter in LETTERS.items()
-    }
+    legend: dict[str, tuple[str, str]]
     """The status that a letter stands for, and the one it is drawn as."""
 
 
@@ -178,7 +178,8 @@ class JobFacts(Struct, frozen=True):
 
 async def children(gateway: Gateway, request: Request) -> Children:
     found = await gateway.child_statuses(JobId(_id(request)))
-    return Children([job for job, _ in found], "".join(LETTERS[status] for _, status in found))
+    letters = "".join(LETTERS[status] for _, status in found)
+    return Children([job for job, _ in found], letters, LEGEND)
 
 
 async def job_facts(gateway: Gateway, request: Request) -> list[JobFacts]:
