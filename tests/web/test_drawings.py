@@ -226,6 +226,16 @@ async def test_one_who_is_far_behind_gets_the_last_lines_only(world: World) -> N
         assert (id, data["first"], len(data["texts"])) == ("10001", 9_501, 500)
 
 
+async def test_the_whole_log_can_be_taken_home(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawings, "DOWNLOAD_PART_BYTES", 3)
+    job = await printed(world, "one\n", "two\n")
+    response = await world.client.get(f"/drawings/jobs/{job}/output/download")
+    assert response.text == "one\n\n--- attempt 2 ---\ntwo\n"
+    assert response.headers["content-disposition"] == f'attachment; filename="job-{job}.log"'
+
+
 async def test_attempts_can_be_picked_the_latest_first(world: World) -> None:
     job = await printed(world, "one\n", "two\n")
     second, first = await world.get(f"/jobs/{job}/attempts")

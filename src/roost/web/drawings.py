@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta, Struct
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from roost.core import attributes
@@ -34,6 +34,7 @@ from roost.wire.rest import ErrorBody, ErrorDetail
 LINES = 500
 LINES_MAX = 2_000
 MATCHES_MAX = 10_000
+DOWNLOAD_PART_BYTES = 1 << 20
 JOBS_MAX = 100
 ATTEMPTS_MAX = 2_000
 HOURS_MAX = 24 * 31
@@ -150,6 +151,29 @@ async def _lines_as_printed(
                 yield ServerSentEvent("{}", event="end", id=str(first))
                 return
             await asyncio.sleep(FOLLOW_PAUSE_S)
+
+
+async def download_output(gateway: Gateway, request: Request) -> Response:
+    """The whole log as it is now, as a file."""
+    job = JobId(_id(request))
+    total = (await gateway.output_part(job, 0, 1)).total
+
+    async def parts() -> AsyncIterator[bytes]:
+        offset = 0
+        while offset < total:
+            size_max = min(DOWNLOAD_PART_BYTES, total - offset)
+            data = (await gateway.output_part(job, offset, size_max)).data
+            if not data:
+                return  # deleted meanwhile
+            offset += len(data)
+            yield data
+
+    headers = {
+        "content-type": "text/plain; charset=utf-8",
+        "content-disposition": f'attachment; filename="job-{job}.log"',
+        "cache-control": "no-store",
+    }
+    return StreamingResponse(parts(), headers=headers)
 
 
 # --- jobs ----------------------------------------------------------------------------------------
@@ -443,6 +467,7 @@ def routes(gateway: Gateway) -> list[Route]:
         f"{jobs}/{{id:int}}/output": output,
         f"{jobs}/{{id:int}}/output/search": search_output,
         f"{jobs}/{{id:int}}/output/follow": follow_output,
+        f"{jobs}/{{id:int}}/output/download": download_output,
         f"{jobs}/{{id:int}}/attempts": attempts,
         f"{jobs}/{{id:int}}/children": children,
         f"{jobs}/{{id:int}}/timeline": job_timeline,
