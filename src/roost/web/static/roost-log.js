@@ -43,7 +43,7 @@ class RoostLog extends HTMLElement {
   #rowHeight = 18;
   #expectedScroll = 0;
   #lastScroll = 0;
-  /** @type {Map<number, {row: HTMLElement, text: string | undefined, marks: string}>} */
+  /** @type {Map<number, {row: HTMLElement, text?: string, kind: string, marks: string}>} */
   #rows = new Map();
   /** @type {EventSource | undefined} */
   #stream;
@@ -100,7 +100,7 @@ class RoostLog extends HTMLElement {
 
   /** Show another job or attempt, from nothing. */
   #start() {
-    const {job} = {job: this.getAttribute("job") ?? ""};
+    const job = this.getAttribute("job") ?? "";
     const {view, download} = this.#shown;
     this.#closeStream();
     this.#pages.clear();
@@ -358,17 +358,22 @@ class RoostLog extends HTMLElement {
       }
     }
     let isMissing = false;
+    /** @type {HTMLElement | undefined} */
+    let above;
     for (let line = first; line <= last; line++) {
       const text = this.#text(line);
       isMissing ||= text === undefined;
-      const marks = this.#marksOf(line, text, goal);
       let shown = this.#rows.get(line);
       if (!shown || shown.text !== text) {
         const row = rowOf(line, text, this.#query({}).toString());
-        if (shown) shown.row.replaceWith(row);
-        else layer.append(row);
-        this.#rows.set(line, (shown = {row, text, marks: ""}));
+        shown?.row.remove();
+        // In the order of their numbers, for those who select or listen.
+        if (above) above.after(row);
+        else layer.prepend(row);
+        this.#rows.set(line, (shown = {row, text, kind: kindOf(text), marks: ""}));
       }
+      above = shown.row;
+      const marks = shown.kind + this.#marksOf(line, goal);
       if (shown.marks !== marks) {
         shown.row.className = `roost-log-row${marks}`;
         shown.marks = marks;
@@ -382,8 +387,8 @@ class RoostLog extends HTMLElement {
     if (isMissing) this.#fetchSoon();
   }
 
-  /** @param {number} line @param {string | undefined} text @param {number} goal */
-  #marksOf(line, text, goal) {
+  /** @param {number} line @param {number} goal */
+  #marksOf(line, goal) {
     const {numbers, current} = this.#search;
     let marks = "";
     if (line === goal) marks += " is-goal";
@@ -391,8 +396,6 @@ class RoostLog extends HTMLElement {
       const at = firstFrom(numbers, line);
       if (numbers[at] === line) marks += at === current ? " is-match is-current" : " is-match";
     }
-    if (text && ERROR.test(text)) marks += " is-error";
-    else if (text && WARNING.test(text)) marks += " is-warning";
     return marks;
   }
 
@@ -525,6 +528,7 @@ class RoostLog extends HTMLElement {
     if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
     const target = /** @type {Element} */ (event.target);
     if (event.key === "Escape" && target === this.#shown.pattern) {
+      event.preventDefault();
       this.#shown.view.focus();
       return;
     }
@@ -595,6 +599,12 @@ function parts() {
     bar, attempts, search, pattern, previous, next, found, status, followButton, download, view,
     spacer, layer,
   };
+}
+
+/** Whether a line tells of trouble, as a class. @param {string | undefined} text */
+function kindOf(text) {
+  const words = plain(text ?? "");
+  return ERROR.test(words) ? " is-error" : WARNING.test(words) ? " is-warning" : "";
 }
 
 /** @param {number} line @param {string | undefined} text @param {string} query */
