@@ -12,6 +12,7 @@
  */
 
 import {plain, styled} from "./ansi.js";
+import {button, element, refusal} from "./drawing.js";
 
 const PAGE_LINES = 250;
 const KEPT_CHARACTERS_MAX = 2_000_000;
@@ -211,7 +212,7 @@ class RoostLog extends HTMLElement {
     this.#closeStream();
     const response = await this.#ask(`${this.#address}/output?${this.#query({count: 0})}`);
     if (response && response.status === 404) {
-      this.#say((await response.json()).error.message);
+      this.#say(await refusal(response));
       return;
     }
     this.#retryTimer = setTimeout(() => this.#openStream(this.#nextLine), this.#retryMs);
@@ -477,7 +478,7 @@ class RoostLog extends HTMLElement {
       const response = await this.#ask(`${this.#address}/output/search?${query}`);
       if (this.#search !== search) return;
       if (!response?.ok) {
-        const message = response ? (await response.json()).error.message : "The server is not there.";
+        const message = response ? await refusal(response) : "The server does not answer.";
         this.#tellMatches(message);
         return;
       }
@@ -569,7 +570,7 @@ function parts() {
   attempts.hidden = true;
   const search = element("form", "roost-log-search");
   search.setAttribute("role", "search");
-  const pattern = element("input", "");
+  const pattern = element("input");
   pattern.type = "search";
   pattern.placeholder = "Regular expression";
   pattern.setAttribute("aria-label", "Search the output by a regular expression");
@@ -623,25 +624,6 @@ function rowOf(line, text, query) {
   if (text !== undefined) code.append(...styled(text));
   row.append(number, copy, code);
   return row;
-}
-
-/**
- * @template {keyof HTMLElementTagNameMap} Name
- * @param {Name} name @param {string} className @returns {HTMLElementTagNameMap[Name]}
- */
-function element(name, className) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  return made;
-}
-
-/** @param {string} text @param {string} title */
-function button(text, title) {
-  const made = element("button", "roost-button");
-  made.type = "button";
-  made.textContent = text;
-  made.title = title;
-  return made;
 }
 
 /** The line that the address points to, 0 for none. */
