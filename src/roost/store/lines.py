@@ -35,7 +35,7 @@ LINE_BYTES_MAX = 4096
 """What is given of a longer line."""
 FILES_MAX = 256
 """Files whose counts are remembered; a count of 200 MB takes 2 KB."""
-SEARCH_SECONDS_MAX = 5.0
+SEARCH_SECONDS_MAX = 2.5
 
 
 class LineIndex:

@@ -8,13 +8,21 @@
  * A colour is the name of a class (`ansi-3`) or a value such as `rgb(1, 2, 3)`; empty: as usual.
  */
 
-// An operating system command, a control sequence, a two-letter escape, or a lone control character.
+// An operating system command, a control sequence, a short escape, or a lone control character.
 const CODES =
   // eslint-disable-next-line no-control-regex
   /\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b\[([0-?]*)[ -/]*([@-~])|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
 
+/** @type {Record<number, string>} */
 const SWITCHES = {1: "bold", 2: "faint", 3: "italic", 4: "underline", 7: "reverse", 9: "struck"};
-const OFF = {22: ["bold", "faint"], 23: ["italic"], 24: ["underline"], 27: ["reverse"], 29: ["struck"]};
+/** @type {Record<number, string[]>} */
+const OFF = {
+  22: ["bold", "faint"],
+  23: ["italic"],
+  24: ["underline"],
+  27: ["reverse"],
+  29: ["struck"],
+};
 
 /** The text of a line without any control codes. @param {string} line */
 export function plain(line) {
@@ -57,7 +65,12 @@ function add(nodes, text, style) {
   nodes.push(span);
 }
 
-/** The style after a list of codes. @param {Style} style @param {number[]} codes @returns {Style} */
+/**
+ * The style after a list of codes.
+ * @param {Style} style
+ * @param {number[]} codes
+ * @returns {Style}
+ */
 function changed(style, codes) {
   let {foreground, background} = style;
   let classes = new Set(style.classes);

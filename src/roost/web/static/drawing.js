@@ -50,7 +50,9 @@ export class Drawing extends HTMLElement {
       this.#request = 0;
     });
     document.addEventListener("roost-changed", () => this.refresh(), {signal});
-    document.addEventListener("visibilitychange", () => document.hidden || this.refresh(), {signal});
+    document.addEventListener("visibilitychange", () => document.hidden || this.refresh(), {
+      signal,
+    });
     this.#tag = "";
     this.listen(signal);
     this.refresh();
@@ -116,7 +118,11 @@ export class Drawing extends HTMLElement {
     });
   }
 
-  /** The value of a token, such as `--status-failed`. @param {string} name @param {string} instead */
+  /**
+   * The value of a token, such as `--status-failed`.
+   * @param {string} name
+   * @param {string} instead
+   */
   colour(name, instead = "#888") {
     let value = this.#colours.get(name);
     if (value === undefined) {
@@ -134,7 +140,12 @@ export class Drawing extends HTMLElement {
     this.#message.hidden = !text;
   }
 
-  /** Show lines of text near a place in the window. @param {string[]} lines @param {number} x @param {number} y */
+  /**
+   * Show lines of text near a place in the window.
+   * @param {string[]} lines
+   * @param {number} x
+   * @param {number} y
+   */
   showTip(lines, x, y) {
     this.#tip.replaceChildren(...lines.filter(Boolean).map((line) => element("div", "", line)));
     this.#tip.hidden = false;

@@ -1,7 +1,7 @@
 /**
  * `<roost-chart job="42" attribute="Progress">`: a numeric attribute of a job over time.
- * `<roost-chart src="/statistics/series.json?hours=24" series="running,waiting">`: what that address
- * answers, `{"at": [ms, …], "series": {"running": [1, …], …}}`; without `series`, all of it.
+ * `<roost-chart src="/statistics/series.json?hours=24" series="running,waiting">`: what that
+ * address answers, `{"at": [ms, …], "series": {"running": [1, …], …}}`; without `series`, all of it.
  *
  * `label` names the chart, `height` is in pixels. Lines differ in dashes as well as in colour, and
  * what they show is also told in words below.
@@ -87,11 +87,19 @@ class RoostChart extends Drawing {
     if (!this.#data.at.length || !width) return;
     const height = Math.max(HEIGHT_MIN, Number(this.getAttribute("height")) || HEIGHT);
     const names = this.#names;
-    const made = JSON.stringify([names, this.#label, this.colour("--text"), this.colour("--ground")]);
-    const data = /** @type {uPlot.AlignedData} */ (
-      [this.#data.at, ...names.map((name) => this.#data.series[name])]);
+    const made = JSON.stringify([
+      names,
+      this.#label,
+      this.colour("--text"),
+      this.colour("--ground"),
+    ]);
+    const data = /** @type {uPlot.AlignedData} */ ([
+      this.#data.at,
+      ...names.map((name) => this.#data.series[name]),
+    ]);
     if (this.#plot && made === this.#made) {
-      if (this.#plot.width !== width || this.#plot.height !== height) this.#plot.setSize({width, height});
+      if (this.#plot.width !== width || this.#plot.height !== height)
+        this.#plot.setSize({width, height});
       // Who looks at a part goes on looking at it.
       const {min, max} = this.#plot.scales.x;
       const [before] = this.#plot.data;
@@ -108,7 +116,12 @@ class RoostChart extends Drawing {
     this.#plot = undefined;
   }
 
-  /** @param {string[]} names @param {number} width @param {number} height @returns {uPlot.Options} */
+  /**
+   * @param {string[]} names
+   * @param {number} width
+   * @param {number} height
+   * @returns {uPlot.Options}
+   */
   #options(names, width, height) {
     const axis = {
       stroke: this.colour("--muted", "#666"),
@@ -121,9 +134,15 @@ class RoostChart extends Drawing {
       height,
       ms: 1,
       cursor: {drag: {x: true, y: false}},
-      scales: {y: {range: (_, low, high) => (low >= 0 ? [0, high > 0 ? high * 1.05 : 1] : [low, high])}},
+      scales: {
+        y: {range: (_, low, high) => (low >= 0 ? [0, high > 0 ? high * 1.05 : 1] : [low, high])},
+      },
       axes: [
-        {...axis, space: TICK_WIDTH, values: (_, moments) => moments.map((at) => tick(at, moments))},
+        {
+          ...axis,
+          space: TICK_WIDTH,
+          values: (_, moments) => moments.map((at) => tick(at, moments)),
+        },
         {...axis, size: 52, values: (_, numbers) => numbers.map(short)},
       ],
       series: [
@@ -161,7 +180,11 @@ function inWords(name, values) {
   return `${name}: ${latest.toLocaleString()} now${same}`;
 }
 
-/** A time, or a date where a day begins or many are shown. @param {number} at @param {number[]} all */
+/**
+ * A time, or a date where a day begins or many are shown.
+ * @param {number} at
+ * @param {number[]} all
+ */
 function tick(at, all) {
   const date = new Date(at);
   const isMidnight = !date.getHours() && !date.getMinutes() && !date.getSeconds();
@@ -173,6 +196,7 @@ function tick(at, all) {
   return date.toLocaleTimeString(undefined, {hour: "2-digit", minute: "2-digit", second});
 }
 
-const short = new Intl.NumberFormat(undefined, {notation: "compact", maximumFractionDigits: 3}).format;
+const short = new Intl.NumberFormat(undefined, {notation: "compact", maximumFractionDigits: 3})
+  .format;
 
 customElements.define("roost-chart", RoostChart);

@@ -49,10 +49,14 @@ class RoostGrid extends Drawing {
   listen(signal) {
     const on = {signal};
     for (const choice of [this.#colourBy, this.#size]) {
-      choice.addEventListener("change", () => {
-        remember({colour: this.#colourBy.value, size: this.#size.value});
-        this.redraw();
-      }, on);
+      choice.addEventListener(
+        "change",
+        () => {
+          remember({colour: this.#colourBy.value, size: this.#size.value});
+          this.redraw();
+        },
+        on,
+      );
     }
     for (const name of ["pointerover", "focusin"]) {
       this.#sections.addEventListener(name, (event) => this.#tell(event.target), on);
@@ -111,7 +115,7 @@ class RoostGrid extends Drawing {
     if (present) return present;
     const section = element("section");
     section.dataset.group = name;
-    section.append(element("h3", "roost-grid-name", name), element("div", "roost-grid-squares"));
+    section.append(element("h2", "roost-grid-name", name), element("div", "roost-grid-squares"));
     return section;
   }
 
@@ -126,7 +130,8 @@ class RoostGrid extends Drawing {
       this.#links.set(key, link);
     }
     const by = this.#colourBy.value;
-    const share = by === "state" ? square.cpus_busy / Math.max(1, square.cpus) : this.#heat(by, square);
+    const share =
+      by === "state" ? square.cpus_busy / Math.max(1, square.cpus) : this.#heat(by, square);
     link.dataset.state = square.state;
     link.classList.toggle("is-heat", by !== "state");
     link.style.setProperty("--share", `${Math.round(Math.min(1, share) * 100)}%`);
@@ -157,7 +162,8 @@ class RoostGrid extends Drawing {
     const lines = [
       square.label,
       square.word,
-      `${square.cpus_busy} of ${counted(square.cpus, "CPU")} in use · load ${square.load.toFixed(2)}${memory}`,
+      `${square.cpus_busy} of ${counted(square.cpus, "CPU")} in use`,
+      `load ${square.load.toFixed(2)}${memory}`,
       groups && `Groups: ${groups}`,
     ];
     const {left, bottom} = link.getBoundingClientRect();
@@ -181,7 +187,12 @@ class RoostGrid extends Drawing {
   }
 }
 
-/** The nearest one in the row below (1) or above (-1). @param {HTMLAnchorElement[]} links @param {number} at @param {1 | -1} step */
+/**
+ * The nearest one in the row below (1) or above (-1).
+ * @param {HTMLAnchorElement[]} links
+ * @param {number} at
+ * @param {1 | -1} step
+ */
 function nextRow(links, at, step) {
   const here = links[at].getBoundingClientRect();
   /** @type {number | undefined} */
@@ -198,7 +209,11 @@ function nextRow(links, at, step) {
   return best;
 }
 
-/** Make these the children, moving only what is not in its place. @param {Element} parent @param {Element[]} children */
+/**
+ * Make these the children, moving only what is not in its place.
+ * @param {Element} parent
+ * @param {Element[]} children
+ */
 function reordered(parent, children) {
   children.forEach((child, i) => {
     if (parent.children[i] !== child) parent.insertBefore(child, parent.children[i] ?? null);

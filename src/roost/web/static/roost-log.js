@@ -2,31 +2,27 @@
  * `<roost-log job="42" attempt="2">`: what a job printed; without `attempt`, all of them in order.
  *
  * Lines are known by number, from 1. Only those in sight are in the document; those around are kept
- * in pages, up to `KEPT_CHARACTERS_MAX`, and fetched again when they are wanted again. The end
- * arrives by server-sent events, which also tell how many lines there are. Following means: the end
- * stays in sight. It pauses when the reader scrolls up, and goes on at the bottom.
+ * in pages, up to some megabytes, and fetched again when they are wanted again. The end arrives by
+ * server-sent events, which also tell how many lines there are. Following means: the end stays in
+ * sight. It pauses when the reader scrolls up, and goes on at the bottom.
  *
  * The first line in sight is `#top`, a number with a fraction. A browser cannot make an element
  * higher than some million pixels; where the log would be, the scroll bar only tells roughly
  * where we are, and short moves are taken as moves by lines.
  */
 
-import {plain, styled} from "./ansi.js";
-import {button, element, refusal} from "./drawing.js";
+import {plain} from "./ansi.js";
+import {refusal} from "./drawing.js";
+import {Pages} from "./log-pages.js";
+import {copied, kindOf, lineOfAddress, parts, rowOf, sizeOf} from "./log-parts.js";
+import {Search} from "./log-search.js";
 
-const PAGE_LINES = 250;
-const KEPT_CHARACTERS_MAX = 2_000_000;
-/** Two bytes a character: 4 MB. */
 const HEIGHT_MAX = 4_000_000;
 const ROWS_AROUND = 20;
 const FIRST_LINES = 500;
-const MATCHES_MAX = 10_000;
 const RETRY_MS = 1000;
 const RETRY_MS_MAX = 10_000;
 const FETCH_PAUSE_MS = 60;
-
-const ERROR = /\b(?:error|fatal|exception|traceback|panic|segmentation fault)\b/i;
-const WARNING = /\bwarn(?:ing)?\b/i;
 
 /** @typedef {{first: number, texts: string[], total: number, is_open: boolean, size: number,
  *             complete: boolean}} Lines */
@@ -34,8 +30,7 @@ const WARNING = /\bwarn(?:ing)?\b/i;
 class RoostLog extends HTMLElement {
   static observedAttributes = ["job", "attempt"];
 
-  /** @type {Map<number, (string | undefined)[]>} */
-  #pages = new Map();
+  #pages = new Pages();
   #total = 0;
   #size = 0;
   #complete = false;
@@ -57,8 +52,8 @@ class RoostLog extends HTMLElement {
   /** @type {AbortController} */
   #life = new AbortController();
   #marked = 0;
-  /** @type {{pattern: string, numbers: number[], searchedTo: number, current: number, run: number}} */
-  #search = {pattern: "", numbers: [], searchedTo: 0, current: -1, run: 0};
+  /** @type {Search | null} */
+  #search = null;
   /** @type {ReturnType<typeof parts> | undefined} */
   #parts;
 
@@ -150,8 +145,10 @@ class RoostLog extends HTMLElement {
     if (!response?.ok) return;
     /** @type {{number: number, nodes: string[], outcome: string}[]} */
     const found = await response.json();
-    const choices = found.map(({number, nodes, outcome}) =>
-      new Option(`Attempt ${number} · ${nodes[0] ?? "no node"} · ${outcome}`, String(number)));
+    const choices = found.map(
+      ({number, nodes, outcome}) =>
+        new Option(`Attempt ${number} · ${nodes[0] ?? "no node"} · ${outcome}`, String(number)),
+    );
     attempts.replaceChildren(new Option("All attempts", ""), ...choices);
     attempts.value = this.getAttribute("attempt") ?? "";
     attempts.hidden = found.length < 2 && !attempts.value;
@@ -248,29 +245,7 @@ class RoostLog extends HTMLElement {
     this.#total = Math.max(lines.total, this.#total);
     this.#size = Math.max(lines.size, this.#size);
     this.#complete = lines.complete;
-    lines.texts.forEach((text, i) => {
-      const line = lines.first + i;
-      const number = Math.floor((line - 1) / PAGE_LINES);
-      let page = this.#pages.get(number);
-      if (!page) this.#pages.set(number, (page = []));
-      page[(line - 1) % PAGE_LINES] = text;
-    });
-    this.#forgetFarPages();
-  }
-
-  #forgetFarPages() {
-    const here = Math.floor((this.#top - 1) / PAGE_LINES);
-    const pages = [...this.#pages.keys()].sort((a, b) => Math.abs(a - here) - Math.abs(b - here));
-    let kept = 0;
-    for (const number of pages) {
-      for (const text of this.#pages.get(number) ?? []) kept += (text?.length ?? 0) + 8;
-      if (kept > KEPT_CHARACTERS_MAX && Math.abs(number - here) > 1) this.#pages.delete(number);
-    }
-  }
-
-  /** @param {number} line */
-  #text(line) {
-    return this.#pages.get(Math.floor((line - 1) / PAGE_LINES))?.[(line - 1) % PAGE_LINES];
+    this.#pages.keep(lines.first, lines.texts, this.#top);
   }
 
   // --- scrolling ---------------------------------------------------------------------------------
@@ -278,6 +253,13 @@ class RoostLog extends HTMLElement {
   /** Lines that fit, with a fraction. */
   get #fitting() {
     return this.#shown.view.clientHeight / this.#rowHeight;
+  }
+
+  /** The first and the last line to be drawn: those in sight, and some around. */
+  get #around() {
+    const first = Math.max(1, Math.floor(this.#top) - ROWS_AROUND);
+    const last = Math.min(this.#total, Math.ceil(this.#top + this.#fitting) + ROWS_AROUND);
+    return [first, last];
   }
 
   /** The largest `#top`: the last line is at the bottom. */
@@ -349,8 +331,7 @@ class RoostLog extends HTMLElement {
 
   #drawNow() {
     const {layer, spacer} = this.#shown;
-    const first = Math.max(1, Math.floor(this.#top) - ROWS_AROUND);
-    const last = Math.min(this.#total, Math.ceil(this.#top + this.#fitting) + ROWS_AROUND);
+    const [first, last] = this.#around;
     const goal = lineOfAddress();
     for (const [line, {row}] of this.#rows) {
       if (line < first || line > last) {
@@ -362,7 +343,7 @@ class RoostLog extends HTMLElement {
     /** @type {HTMLElement | undefined} */
     let above;
     for (let line = first; line <= last; line++) {
-      const text = this.#text(line);
+      const text = this.#pages.text(line);
       isMissing ||= text === undefined;
       let shown = this.#rows.get(line);
       if (!shown || shown.text !== text) {
@@ -390,14 +371,8 @@ class RoostLog extends HTMLElement {
 
   /** @param {number} line @param {number} goal */
   #marksOf(line, goal) {
-    const {numbers, current} = this.#search;
-    let marks = "";
-    if (line === goal) marks += " is-goal";
-    if (numbers.length) {
-      const at = firstFrom(numbers, line);
-      if (numbers[at] === line) marks += at === current ? " is-match is-current" : " is-match";
-    }
-    return marks;
+    const marks = line === goal ? " is-goal" : "";
+    return marks + (this.#search?.marks(line) ?? "");
   }
 
   #fetchSoon() {
@@ -406,28 +381,28 @@ class RoostLog extends HTMLElement {
   }
 
   #fetchMissing() {
-    const first = Math.max(1, Math.floor(this.#top) - ROWS_AROUND);
-    const last = Math.min(this.#total, Math.ceil(this.#top + this.#fitting) + ROWS_AROUND);
-    for (let line = first; line <= last; line++) {
-      const page = Math.floor((line - 1) / PAGE_LINES);
-      if (this.#text(line) === undefined && !this.#fetching.has(page)) this.#fetchPage(page);
+    const [begin, end] = this.#around;
+    for (let line = begin; line <= end; line++) {
+      const first = Pages.firstOf(line);
+      if (this.#pages.text(line) === undefined && !this.#fetching.has(first))
+        this.#fetchPage(first);
     }
   }
 
-  /** @param {number} page */
-  async #fetchPage(page) {
-    this.#fetching.add(page);
-    const query = this.#query({first: page * PAGE_LINES + 1, count: PAGE_LINES});
+  /** @param {number} first */
+  async #fetchPage(first) {
+    this.#fetching.add(first);
+    const query = this.#query({first, count: Pages.LINES});
     const response = await this.#ask(`${this.#address}/output?${query}`);
     // Meanwhile another attempt may have been picked.
     const isWanted = query.get("attempt") === this.getAttribute("attempt");
     if (response?.ok && isWanted) {
       this.#keep(await response.json());
-      this.#fetching.delete(page);
+      this.#fetching.delete(first);
       this.#draw();
     } else {
       setTimeout(() => {
-        this.#fetching.delete(page);
+        this.#fetching.delete(first);
         if (this.isConnected) this.#draw();
       }, RETRY_MS);
     }
@@ -440,86 +415,57 @@ class RoostLog extends HTMLElement {
 
   #tell() {
     const lines = this.#total.toLocaleString();
-    if (this.#total) this.#say(`${lines} lines · ${sizeOf(this.#size)}${this.#complete ? "" : " · live"}`);
+    if (this.#total)
+      this.#say(`${lines} lines · ${sizeOf(this.#size)}${this.#complete ? "" : " · live"}`);
     else this.#say(this.#complete ? "It printed nothing." : "Nothing printed yet.");
   }
 
   // --- searching ---------------------------------------------------------------------------------
 
   #forgetSearch() {
-    const run = this.#search.run + 1;
-    this.#search = {pattern: "", numbers: [], searchedTo: 0, current: -1, run};
-    this.#tellMatches("");
-    if (this.#total) this.#draw();
+    this.#search = null;
+    this.#tellMatches();
   }
 
   /** @param {Event} event */
-  #submitSearch(event) {
+  async #submitSearch(event) {
     event.preventDefault();
     const pattern = this.#shown.pattern.value;
-    if (!pattern) return;
-    if (pattern === this.#search.pattern) {
+    if (pattern === this.#search?.pattern) {
       this.#step(1);
       return;
     }
     this.#forgetSearch();
-    this.#search.pattern = pattern;
-    // The end is in sight first, so the last match is the nearest.
-    this.#searchOn().then(() => this.#search.current < 0 && this.#step(this.#following ? -1 : 1));
-  }
-
-  /** Search the lines that have not been looked at yet. */
-  async #searchOn() {
-    const search = this.#search;
-    while (search.searchedTo < this.#total && search.numbers.length < MATCHES_MAX) {
-      const from = search.searchedTo + 1;
-      this.#tellMatches(from > 1 ? ` in ${search.searchedTo.toLocaleString()} lines…` : "Searching…");
-      const query = this.#query({pattern: search.pattern, first: from});
-      const response = await this.#ask(`${this.#address}/output/search?${query}`);
-      if (this.#search !== search) return;
-      if (!response?.ok) {
-        const message = response ? await refusal(response) : "The server does not answer.";
-        this.#tellMatches(message);
-        return;
-      }
-      /** @type {{numbers: number[], searched_to: number}} */
-      const found = await response.json();
-      search.numbers.push(...found.numbers);
-      if (found.searched_to < from) {
-        this.#tellMatches("The pattern takes too long.");
-        return;
-      }
-      search.searchedTo = found.searched_to;
-      this.#draw();
-    }
-    this.#tellMatches();
+    if (!pattern) return;
+    const search = new Search(pattern, (first) =>
+      this.#ask(`${this.#address}/output/search?${this.#query({pattern, first})}`),
+    );
+    this.#search = search;
+    await search.run(this.#total, () => this.#tellMatches(search));
+    // While the end is in sight, the last match is the nearest.
+    if (search === this.#search && !search.isPlaced) this.#step(this.#following ? -1 : 1);
   }
 
   /** To the next match (1), or the previous (-1). @param {1 | -1} direction */
   async #step(direction) {
     const search = this.#search;
-    if (!search.pattern) return;
-    if (direction > 0 && search.current === search.numbers.length - 1) await this.#searchOn();
-    const count = search.numbers.length;
-    if (!count) return;
-    if (search.current < 0) {
-      const below = firstFrom(search.numbers, Math.floor(this.#top));
-      search.current = direction > 0 ? below % count : firstFrom(search.numbers, this.#total + 1) - 1;
-    } else search.current = (search.current + direction + count) % count;
-    this.#goToLine(search.numbers[search.current]);
-    this.#tellMatches();
+    if (!search) return;
+    if (direction > 0 && search.isPlaced && search.isAtLast) {
+      // More may have been printed since.
+      await search.run(this.#total, () => this.#tellMatches(search));
+    }
+    if (search !== this.#search || !search.hasMatches) return;
+    this.#goToLine(search.step(direction, this.#following ? this.#total : Math.ceil(this.#top)));
+    this.#tellMatches(search);
   }
 
-  /** @param {string} [text] */
-  #tellMatches(text) {
+  /** @param {Search | null} search that there is news of; of one that was given up, none is told */
+  #tellMatches(search = null) {
+    if (search !== this.#search) return;
     const {found, previous, next} = this.#shown;
-    const {numbers, current} = this.#search;
-    const more = numbers.length >= MATCHES_MAX ? "+" : "";
-    const count = `${numbers.length.toLocaleString()}${more}`;
-    if (text === undefined) text = current < 0 ? "" : `${(current + 1).toLocaleString()} of ${count}`;
-    else if (text.startsWith(" ")) text = count + text;
-    found.textContent = text || (this.#search.pattern ? (numbers.length ? count : "No match") : "");
-    previous.disabled = next.disabled = !numbers.length;
+    found.textContent = search?.words ?? "";
+    previous.disabled = next.disabled = !search?.hasMatches;
+    this.#draw();
   }
 
   // --- keys and clicks ---------------------------------------------------------------------------
@@ -533,11 +479,12 @@ class RoostLog extends HTMLElement {
       this.#shown.view.focus();
       return;
     }
-    if (target.closest("input, textarea, select, [contenteditable]") || !this.checkVisibility()) return;
+    if (target.closest("input, textarea, select, [contenteditable]") || !this.checkVisibility())
+      return;
     const isInside = this.contains(target);
     if (event.key === "f") this.#follow(!this.#following);
-    else if (event.key === "n") this.#step(1);
-    else if (event.key === "N") this.#step(-1);
+    else if (event.key === "n" && this.#search) this.#step(1);
+    else if (event.key === "N" && this.#search) this.#step(-1);
     else if (event.key === "/" && isInside) this.#shown.pattern.focus();
     else return;
     event.preventDefault();
@@ -550,7 +497,7 @@ class RoostLog extends HTMLElement {
     const row = target.closest(".roost-log-row");
     if (!(row instanceof HTMLElement)) return;
     if (target.closest(".roost-log-copy")) {
-      await copied(plain(this.#text(Number(row.dataset.line)) ?? ""));
+      await copied(plain(this.#pages.text(Number(row.dataset.line)) ?? ""));
       this.#say(`Line ${row.dataset.line} copied.`);
     } else if (target.closest(".roost-log-number")) {
       event.preventDefault();
@@ -560,108 +507,6 @@ class RoostLog extends HTMLElement {
       this.#draw();
     }
   }
-}
-
-/** The controls and the scrolled area. */
-function parts() {
-  const bar = element("div", "roost-log-bar");
-  const attempts = element("select", "roost-log-attempts");
-  attempts.setAttribute("aria-label", "Attempt");
-  attempts.hidden = true;
-  const search = element("form", "roost-log-search");
-  search.setAttribute("role", "search");
-  const pattern = element("input");
-  pattern.type = "search";
-  pattern.placeholder = "Regular expression";
-  pattern.setAttribute("aria-label", "Search the output by a regular expression");
-  pattern.maxLength = 500;
-  const previous = button("Previous", "Previous match (N)");
-  const next = button("Next", "Next match (n)");
-  previous.disabled = next.disabled = true;
-  const found = element("span", "roost-log-found");
-  found.setAttribute("role", "status");
-  search.append(pattern, previous, next, found);
-  const status = element("span", "roost-log-status");
-  status.setAttribute("role", "status");
-  const followButton = button("Follow", "Keep the end in sight (f)");
-  const download = element("a", "roost-log-download");
-  download.textContent = "Download";
-  download.setAttribute("download", "");
-  bar.append(attempts, search, status, followButton, download);
-  const view = element("div", "roost-log-view");
-  view.tabIndex = 0;
-  view.setAttribute("role", "log");
-  view.setAttribute("aria-live", "off");
-  const spacer = element("div", "roost-log-spacer");
-  const layer = element("div", "roost-log-layer");
-  spacer.append(layer);
-  view.append(spacer);
-  return {
-    bar, attempts, search, pattern, previous, next, found, status, followButton, download, view,
-    spacer, layer,
-  };
-}
-
-/** Whether a line tells of trouble, as a class. @param {string | undefined} text */
-function kindOf(text) {
-  const words = plain(text ?? "");
-  return ERROR.test(words) ? " is-error" : WARNING.test(words) ? " is-warning" : "";
-}
-
-/** @param {number} line @param {string | undefined} text @param {string} query */
-function rowOf(line, text, query) {
-  const row = element("div", "roost-log-row");
-  row.dataset.line = String(line);
-  const number = element("a", "roost-log-number");
-  number.href = `${location.pathname}${query ? `?${query}` : ""}#L${line}`;
-  number.textContent = String(line);
-  number.tabIndex = -1;
-  number.title = "Link to this line";
-  const copy = button("Copy", "Copy this line");
-  copy.classList.add("roost-log-copy");
-  copy.tabIndex = -1;
-  const code = element("code", "roost-log-text");
-  if (text !== undefined) code.append(...styled(text));
-  row.append(number, copy, code);
-  return row;
-}
-
-/** The line that the address points to, 0 for none. */
-function lineOfAddress() {
-  return Number(/^#L([1-9]\d{0,14})$/.exec(location.hash)?.[1] ?? 0);
-}
-
-/** Where in ascending numbers the first is that is not below. @param {number[]} numbers @param {number} least */
-function firstFrom(numbers, least) {
-  let [low, high] = [0, numbers.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (numbers[middle] < least) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-/** @param {number} bytes */
-function sizeOf(bytes) {
-  const unit = Math.min(3, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
-  const amount = bytes / 1000 ** unit;
-  return `${amount.toFixed(unit && amount < 99.5 ? 1 : 0)} ${["B", "KB", "MB", "GB"][unit]}`;
-}
-
-/** Also over plain HTTP, where there is no `navigator.clipboard`. @param {string} text */
-async function copied(text) {
-  if (navigator.clipboard) {
-    await navigator.clipboard.writeText(text);
-    return;
-  }
-  const area = document.createElement("textarea");
-  area.value = text;
-  area.className = "roost-log-clipboard";
-  document.body.append(area);
-  area.select();
-  document.execCommand("copy");
-  area.remove();
 }
 
 customElements.define("roost-log", RoostLog);

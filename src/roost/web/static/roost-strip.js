@@ -19,7 +19,14 @@ const FACTS_MAX = 500;
 
 /** The worst first. */
 const SEVERITY = [
-  "failed", "abandoned", "cancelled", "ejecting", "paused", "running", "runnable", "queued",
+  "failed",
+  "abandoned",
+  "cancelled",
+  "ejecting",
+  "paused",
+  "running",
+  "runnable",
+  "queued",
   "succeeded",
 ];
 
@@ -82,10 +89,14 @@ class RoostStrip extends Drawing {
     const on = {signal};
     this.#list.addEventListener("keydown", (event) => this.#key(event), on);
     this.#list.addEventListener("focus", () => this.redraw(), on);
-    this.#list.addEventListener("blur", () => {
-      this.hideTip();
-      this.redraw();
-    }, on);
+    this.#list.addEventListener(
+      "blur",
+      () => {
+        this.hideTip();
+        this.redraw();
+      },
+      on,
+    );
     this.#canvas.addEventListener("pointerdown", (event) => this.#press(event), on);
     this.#canvas.addEventListener("pointermove", (event) => this.#move(event), on);
     this.#canvas.addEventListener("pointerup", () => this.#release(), on);
@@ -116,7 +127,12 @@ class RoostStrip extends Drawing {
     return this.#legend[this.#letters[at]]?.[1] ?? "queued";
   }
 
-  /** How many of a stretch have each status, by the word of it or by how it is drawn. @param {number} start @param {number} end @param {0 | 1} which */
+  /**
+   * How many of a stretch have each status, by the word of it or by how it is drawn.
+   * @param {number} start
+   * @param {number} end
+   * @param {0 | 1} which
+   */
   #counts(start, end, which) {
     /** @type {Map<string, number>} */
     const counts = new Map();
@@ -138,7 +154,11 @@ class RoostStrip extends Drawing {
     return {width, columns, columnWidth};
   }
 
-  /** The children of a column: from `start` up to `end`. @param {number} column @param {number} columns */
+  /**
+   * The children of a column: from `start` up to `end`.
+   * @param {number} column
+   * @param {number} columns
+   */
   #stretch(column, columns) {
     const share = this.#ids.length / columns;
     return {start: Math.round(column * share), end: Math.round((column + 1) * share)};
@@ -152,10 +172,16 @@ class RoostStrip extends Drawing {
     return column;
   }
 
-  /** The column at a place in the window, or -1. @param {PointerEvent} event @param {boolean} within */
+  /**
+   * The column at a place in the window, or -1.
+   * @param {PointerEvent} event
+   * @param {boolean} within
+   */
   #columnAt(event, within = true) {
     const {columns, columnWidth} = this.#layout;
-    const column = Math.floor((event.clientX - this.#canvas.getBoundingClientRect().left) / columnWidth);
+    const column = Math.floor(
+      (event.clientX - this.#canvas.getBoundingClientRect().left) / columnWidth,
+    );
     if (within && (column < 0 || column >= columns)) return -1;
     return Math.max(0, Math.min(column, columns - 1));
   }
@@ -182,7 +208,13 @@ class RoostStrip extends Drawing {
     }
   }
 
-  /** @param {CanvasRenderingContext2D} pen @param {number} left @param {number} width @param {number} start @param {number} end */
+  /**
+   * @param {CanvasRenderingContext2D} pen
+   * @param {number} left
+   * @param {number} width
+   * @param {number} start
+   * @param {number} end
+   */
   #drawColumn(pen, left, width, start, end) {
     const counts = this.#counts(start, end, 1);
     let bottom = HEIGHT - 5;
@@ -192,7 +224,8 @@ class RoostStrip extends Drawing {
       const count = counts.get(tone);
       if (!count) continue;
       // A single failure among many must be seen.
-      const height = count === rest ? room : Math.min(room, Math.max(SHARE_MIN, (room * count) / rest));
+      const height =
+        count === rest ? room : Math.min(room, Math.max(SHARE_MIN, (room * count) / rest));
       this.#fill(pen, tone, [left, bottom - height, width, height]);
       bottom -= height;
       room -= height;
@@ -200,7 +233,12 @@ class RoostStrip extends Drawing {
     }
   }
 
-  /** A rectangle in the colour of a status; what waits is pale. @param {CanvasRenderingContext2D} pen @param {string} tone @param {[number, number, number, number]} place */
+  /**
+   * A rectangle in the colour of a status; what waits is pale.
+   * @param {CanvasRenderingContext2D} pen
+   * @param {string} tone
+   * @param {[number, number, number, number]} place
+   */
   #fill(pen, tone, place) {
     pen.globalAlpha = tone === "runnable" || tone === "queued" ? 0.45 : 1;
     pen.fillStyle = this.colour(`--status-${tone}`);
@@ -208,7 +246,12 @@ class RoostStrip extends Drawing {
     pen.globalAlpha = 1;
   }
 
-  /** @param {CanvasRenderingContext2D} pen @param {number} left @param {number} width @param {string} tone */
+  /**
+   * @param {CanvasRenderingContext2D} pen
+   * @param {number} left
+   * @param {number} width
+   * @param {string} tone
+   */
   #drawCell(pen, left, width, tone) {
     const [top, height] = [4, HEIGHT - 9];
     this.#fill(pen, tone, [left, top, width, height]);
@@ -266,7 +309,8 @@ class RoostStrip extends Drawing {
     });
     // A focused button stays: the words are replaced when they differ only.
     const same = [...this.#words.children].map((child) => child.textContent).join();
-    if (same !== buttons.map((child) => child.textContent).join()) this.#words.replaceChildren(...buttons);
+    if (same !== buttons.map((child) => child.textContent).join())
+      this.#words.replaceChildren(...buttons);
   }
 
   /** @param {string} word */
@@ -333,7 +377,11 @@ class RoostStrip extends Drawing {
     this.dispatchEvent(new CustomEvent("roost-selection", {bubbles: true, detail}));
   }
 
-  /** Select from the anchor to a child, and what `before` holds. @param {number} at @param {Set<number>} [before] */
+  /**
+   * Select from the anchor to a child, and what `before` holds.
+   * @param {number} at
+   * @param {Set<number>} [before]
+   */
   #selectTo(at, before = new Set()) {
     const {columns} = this.#layout;
     const [low, high] = [Math.min(at, this.#anchor), Math.max(at, this.#anchor)];
@@ -399,11 +447,18 @@ class RoostStrip extends Drawing {
     if (!count || event.altKey) return;
     const {columns} = this.#layout;
     const column = this.#columnOf(this.#active, columns);
+    /** @type {Record<string, number>} */
     const goals = {
-      ArrowLeft: column - 1, ArrowUp: column - 1, ArrowRight: column + 1, ArrowDown: column + 1,
-      Home: 0, End: columns - 1, PageUp: column - 10, PageDown: column + 10,
+      ArrowLeft: column - 1,
+      ArrowUp: column - 1,
+      ArrowRight: column + 1,
+      ArrowDown: column + 1,
+      Home: 0,
+      End: columns - 1,
+      PageUp: column - 10,
+      PageDown: column + 10,
     };
-    const goal = goals[/** @type {keyof goals} */ (event.key)];
+    const goal = goals[event.key];
     if (goal !== undefined) {
       this.#active = this.#stretch(Math.max(0, Math.min(goal, columns - 1)), columns).start;
       if (event.shiftKey) this.#selectTo(this.#active);
@@ -413,8 +468,8 @@ class RoostStrip extends Drawing {
         this.redraw();
       }
       const {left, bottom} = this.#canvas.getBoundingClientRect();
-      const {columnWidth} = this.#layout;
-      this.#tipOf(this.#columnOf(this.#active, columns), left + this.#columnOf(this.#active, columns) * columnWidth, bottom - 16);
+      const reached = this.#columnOf(this.#active, columns);
+      this.#tipOf(reached, left + reached * this.#layout.columnWidth, bottom - 16);
     } else if (event.key === " " || event.key === "x") this.#toggle(column);
     else if ((event.key === "a" || event.key === "A") && (event.ctrlKey || event.metaKey)) {
       this.#select(this.#ids);
@@ -439,18 +494,36 @@ class RoostStrip extends Drawing {
 
 /** Lines of the mark of a status, between -1 and 1. @type {Record<string, number[][]>} */
 const MARKS = {
-  failed: [[-1, -1, 1, 1], [-1, 1, 1, -1]],
+  failed: [
+    [-1, -1, 1, 1],
+    [-1, 1, 1, -1],
+  ],
   abandoned: [[-1, 1, 1, -1]],
   cancelled: [[-1, -1, 1, 1]],
-  ejecting: [[-1, 0, 1, 0], [0, -1, 1, 0], [0, 1, 1, 0]],
-  paused: [[-0.5, -1, -0.5, 1], [0.5, -1, 0.5, 1]],
-  succeeded: [[-1, 0, -0.3, 0.8], [-0.3, 0.8, 1, -0.8]],
+  ejecting: [
+    [-1, 0, 1, 0],
+    [0, -1, 1, 0],
+    [0, 1, 1, 0],
+  ],
+  paused: [
+    [-0.5, -1, -0.5, 1],
+    [0.5, -1, 0.5, 1],
+  ],
+  succeeded: [
+    [-1, 0, -0.3, 0.8],
+    [-0.3, 0.8, 1, -0.8],
+  ],
 };
 
 /** @param {Facts} facts */
 function linesOf({name, status, nodes, started_at, ended_at}) {
   const took = started_at ? duration((ended_at ?? Date.now()) - started_at) : "";
-  return [name, status, nodes.length ? `on ${nodes[nodes.length - 1]}` : "", took && `took ${took}`];
+  return [
+    name,
+    status,
+    nodes.length ? `on ${nodes[nodes.length - 1]}` : "",
+    took && `took ${took}`,
+  ];
 }
 
 customElements.define("roost-strip", RoostStrip);

@@ -189,7 +189,13 @@ class RoostTimeline extends Drawing {
     }
   }
 
-  /** @param {CanvasRenderingContext2D} pen @param {Row} row @param {number} top @param {number} width @param {(moment: number) => number} x */
+  /**
+   * @param {CanvasRenderingContext2D} pen
+   * @param {Row} row
+   * @param {number} top
+   * @param {number} width
+   * @param {(moment: number) => number} x
+   */
   #drawRow(pen, row, top, width, x) {
     const left = this.#labelWidth;
     // The ground that shows where nothing ran.
@@ -215,7 +221,13 @@ class RoostTimeline extends Drawing {
     }
   }
 
-  /** @param {CanvasRenderingContext2D} pen @param {Bar} bar @param {number} from @param {number} to @param {number} top */
+  /**
+   * @param {CanvasRenderingContext2D} pen
+   * @param {Bar} bar
+   * @param {number} from
+   * @param {number} to
+   * @param {number} top
+   */
   #drawBar(pen, bar, from, to, top) {
     pen.fillStyle = this.colour(`--status-${bar.tone}`);
     pen.fillRect(from, top + 2, to - from, ROW_HEIGHT - 4);
@@ -252,8 +264,9 @@ class RoostTimeline extends Drawing {
     const {left, top} = this.#canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - left, event.clientY - top];
     if (y < AXIS_HEIGHT) return undefined;
-    const found = this.#drawn.filter((one) =>
-      x >= one.left - 1 && x <= one.right + 1 && y >= one.top && y < one.top + ROW_HEIGHT);
+    const found = this.#drawn.filter(
+      (one) => x >= one.left - 1 && x <= one.right + 1 && y >= one.top && y < one.top + ROW_HEIGHT,
+    );
     // Short ones lie over each other; the last was drawn on top.
     return found[found.length - 1]?.bar;
   }
@@ -345,7 +358,13 @@ class RoostTimeline extends Drawing {
       const took = duration((bar.end ?? this.#whole.end) - bar.start);
       const row = body.insertRow();
       row.insertCell().append(link);
-      const texts = [String(bar.attempt), bar.outcome, clock(bar.start), took, bar.nodes.join(", ")];
+      const texts = [
+        String(bar.attempt),
+        bar.outcome,
+        clock(bar.start),
+        took,
+        bar.nodes.join(", "),
+      ];
       for (const text of texts) row.insertCell().textContent = text;
     }
     const present = this.#table.querySelector("table");
@@ -367,7 +386,12 @@ function rowsByJob(bars) {
   return [...rows.values()];
 }
 
-/** As few rows as there were attempts at a time. @param {Bar[]} bars @param {number} now @returns {Row[]} */
+/**
+ * As few rows as there were attempts at a time.
+ * @param {Bar[]} bars
+ * @param {number} now
+ * @returns {Row[]}
+ */
 function rowsWithoutOverlap(bars, now) {
   /** @type {Row[]} */
   const rows = [];
