@@ -159,6 +159,37 @@ SORTS = ("id", "name", "submitted_by", "status", "priority", "progress", "failed
 """What a listing can be sorted by."""
 
 
+class OutputLines(Struct, frozen=True):
+    """Some lines of a job's output log, or of the output of one attempt. Counted from 1."""
+
+    first: int
+    """The number of the first line in `texts`."""
+    texts: list[str]
+    """Without the newlines, as a terminal would be left with them; long ones are cut."""
+    total: int
+    """Lines there are so far, an unfinished last one included."""
+    is_open: bool
+    """The last line has no end yet: there may be more of it."""
+    size: int
+    """Bytes stored so far."""
+    complete: bool = False
+    """True when nothing more can come."""
+
+
+class OutputMatches(Struct, frozen=True):
+    """The lines of an output log that match a pattern."""
+
+    numbers: list[int]
+    """Ascending."""
+    searched_to: int
+    """All lines up to this one have been looked at."""
+
+
+class AttemptView(Struct, frozen=True):
+    attempt: Attempt
+    job_name: str
+
+
 class JobFilter(Struct, frozen=True):
     """Which jobs a listing shows, and in which order. Empty fields do not filter."""
 
@@ -311,6 +342,18 @@ class Gateway(Protocol):
         """What is kept of the history of a job's numeric attributes, by folded name."""
         ...
 
+    async def child_statuses(self, job: JobId) -> list[tuple[JobId, JobStatus]]:
+        """The children of a job in their order; none for an unknown job."""
+        ...
+
+    async def attempts_on_node(self, node: NodeId, since: Moment, limit: int) -> list[AttemptView]:
+        """The attempts that were on this node at some time since then, the latest first."""
+        ...
+
+    async def attempts_of_family(self, job: JobId, limit: int) -> list[AttemptView]:
+        """The attempts of a job and of its children, the latest first."""
+        ...
+
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]: ...
 
     async def count_jobs(self, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
@@ -382,6 +425,20 @@ class Gateway(Protocol):
 
     async def output_part(self, job: JobId, offset: int, size_max: int) -> OutputPart:
         """Raises `NotFound` for an unknown job."""
+        ...
+
+    async def output_lines(
+        self, job: JobId, first: int, count: int, attempt: int | None = None
+    ) -> OutputLines:
+        """At most `count` lines of the log, or of one attempt, from number `first` on; or the last
+        `-first` when that is negative. Raises `NotFound` for an unknown job or attempt."""
+        ...
+
+    async def search_output(
+        self, job: JobId, pattern: str, first: int, matches_max: int, attempt: int | None = None
+    ) -> OutputMatches:
+        """Which lines from number `first` on match a regular expression, as far as that is known
+        in a few seconds. Raises `NotFound` as `output_lines` does, `Invalid` for the pattern."""
         ...
 
     def follow(self, jobs: Sequence[JobId]) -> AsyncIterator[tuple[JobId, ...]]:

@@ -21,7 +21,7 @@ from roost.core.records import (
     Moment,
     NodeId,
 )
-from roost.gateway import ALL_PARTS, JobFilter, Part
+from roost.gateway import ALL_PARTS, AttemptView, JobFilter, Part
 from roost.store import queries, rows
 from roost.store.rows import save_changes
 
@@ -286,6 +286,9 @@ def test_a_listing_walks_an_index_and_sorts_nothing(
         (queries.count_waiting, (5, 1, 3)),
         (queries.job_history, (1, 5)),
         (queries.start_failures, (1, 5)),
+        (queries.child_statuses, (1,)),
+        (queries.attempts_on_node, (1, 5, 9)),
+        (queries.attempts_of_family, (1, 9)),
         (queries.ended_roots, ((1, 1), 5)),
         (queries.attribute_points, (1,)),
         (rows.load_component, ([4, 5, 999],)),
@@ -369,3 +372,45 @@ def test_what_could_not_be_started_is_found_by_node(connection: Connection, make
     assert queries.start_failures(connection, NodeId(1), 1) == (2, [attempts[1]])
     assert queries.start_failures(connection, NodeId(1), 9) == (2, [attempts[1], attempts[0]])
     assert queries.start_failures(connection, NodeId(9), 9) == (0, [])
+
+
+def attempts_seen(views: list[AttemptView]) -> list[tuple[int, int, str]]:
+    return [(view.attempt.job, view.attempt.number, view.job_name) for view in views]
+
+
+def test_attempts_on_a_node_are_those_that_ran_since_then_or_still_run(
+    connection: Connection, make: Any
+) -> None:
+    def attempt(job: int, number: int, at: int, *nodes: int, ended: int | None = None) -> Attempt:
+        return Attempt(
+            JobId(job), number, tuple(map(NodeId, nodes)), Moment(at),
+            ended_at=None if ended is None else Moment(ended),
+            cause=None if ended is None else AttemptCause.EXITED,
+        )  # fmt: skip
+
+    attempts = [
+        attempt(1, 1, 10, 1, ended=20),
+        attempt(1, 2, 25, 1, ended=40),
+        attempt(1, 3, 50, 2, 1, ended=60),
+        attempt(1, 4, 70, 1),
+        attempt(2, 1, 15, 2, 1),
+        attempt(2, 2, 80, 2),
+    ]
+    jobs = map(make.job, (1, 2))
+    save_changes(connection, make.submitted(*jobs, attempts=attempts))
+    found = queries.attempts_on_node(connection, NodeId(1), Moment(30), 9)
+    assert attempts_seen(found) == [
+        (1, 4, "job 1"), (1, 3, "job 1"), (1, 2, "job 1"), (2, 1, "job 2"),
+    ]  # fmt: skip
+    assert queries.attempts_on_node(connection, NodeId(1), Moment(30), 2) == found[:2]
+
+
+def test_a_family_is_a_job_and_its_children(connection: Connection, make: Any) -> None:
+    attempts = [Attempt(JobId(job), 1, (NodeId(1),), Moment(job)) for job in (1, 2, 3, 4)]
+    jobs = [make.job(1), make.job(3), make.job(2, "failed"), make.job(4)]
+    edges = [(1, 3), (1, 2), (2, 4)]
+    save_changes(connection, make.submitted(*jobs, attempts=attempts, edges=edges))
+    assert queries.child_statuses(connection, JobId(1)) == [(3, S.RUNNABLE), (2, S.FAILED)]
+    found = queries.attempts_of_family(connection, JobId(1), 9)
+    assert attempts_seen(found) == [(3, 1, "job 3"), (2, 1, "job 2"), (1, 1, "job 1")]
+    assert queries.attempts_of_family(connection, JobId(1), 1) == found[:1]

@@ -26,6 +26,7 @@ from roost.core.records import (
     AttributePoint,
     Group,
     GroupId,
+    Job,
     JobId,
     JobStatus,
     Moment,
@@ -35,10 +36,11 @@ from roost.core.records import (
     ThreadId,
 )
 from roost.core.upgrading import upgrade_job, upgrades
-from roost.errors import Forbidden, NotFound
+from roost.errors import Forbidden, Invalid, NotFound
 from roost.gateway import (
     ACTING,
     Acted,
+    AttemptView,
     FarmChange,
     FarmCounts,
     Headline,
@@ -47,6 +49,8 @@ from roost.gateway import (
     JobView,
     Kind,
     NodeView,
+    OutputLines,
+    OutputMatches,
     OutputPart,
     Pace,
     Part,
@@ -58,13 +62,16 @@ from roost.gateway import (
 )
 from roost.server.engine import Engine, now
 from roost.server.statistics import Statistics
-from roost.store import queries
+from roost.store import linesearch, queries
 from roost.store.database import Database
-from roost.store.output import OutputStore
+from roost.store.lines import LineIndex
+from roost.store.output import OutputStore, Piece
 
 ERRORS_KEPT = 100
 HEADLINE_MS = 1_000
 FAILED_COUNT_MAX = 10_000
+SEARCHES_MAX = 2
+"""Searches of output at a time; more wait for their turn."""
 LEGACY_SECRETS = frozenset({"sqlalchemy.default.url", "smtp_password", "database_url"})
 
 
@@ -89,6 +96,8 @@ class Access:
         self._engine = engine
         self._database = database
         self._output = output
+        self._lines = LineIndex()
+        self._searching = asyncio.Semaphore(SEARCHES_MAX)
         self._config = config
         self._upgrades = upgrades
         self._followers: dict[JobId, set[_Follower]] = {}
@@ -142,6 +151,15 @@ class Access:
 
     async def attribute_points(self, job: JobId) -> dict[str, list[AttributePoint]]:
         return await self._database.read(queries.attribute_points, job)
+
+    async def child_statuses(self, job: JobId) -> list[tuple[JobId, JobStatus]]:
+        return await self._database.read(queries.child_statuses, job)
+
+    async def attempts_on_node(self, node: NodeId, since: Moment, limit: int) -> list[AttemptView]:
+        return await self._database.read(queries.attempts_on_node, node, since, limit)
+
+    async def attempts_of_family(self, job: JobId, limit: int) -> list[AttemptView]:
+        return await self._database.read(queries.attempts_of_family, job, limit)
 
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]:
         views = await self._database.read(queries.list_jobs, which, parts)
@@ -286,29 +304,63 @@ class Access:
 
     # --- output ---------------------------------------------------------------------------
 
-    async def _attempts(self, job: JobId) -> int:
-        """How many attempts the job has had."""
+    async def _record(self, job: JobId) -> Job:
         views = await self.job_views([job], frozenset())
         if not views:
             raise NotFound(f"There is no job {job}.")
-        return views[0].job.attempt
+        return views[0].job
+
+    def _is_over(self, job: Job) -> bool:
+        """Nothing more will be printed."""
+        return job.status in FINAL and job.id not in self._engine.farm.stopping
 
     async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
-        attempts = await self._attempts(job)
+        attempts = (await self._record(job)).attempt
         if last_bytes is None:
             return await asyncio.to_thread(self._output.read_all, job, attempts)
         return await asyncio.to_thread(self._output.read_last, job, attempts, last_bytes)
 
     async def output_part(self, job: JobId, offset: int, size_max: int) -> OutputPart:
-        views = await self.job_views([job], frozenset())
-        if not views:
-            raise NotFound(f"There is no job {job}.")
-        record = views[0].job
-        is_over = record.status in FINAL and job not in self._engine.farm.stopping
+        record = await self._record(job)
+        is_over = self._is_over(record)
         data, total = await asyncio.to_thread(
             self._output.read_range, job, record.attempt, offset, size_max
         )
         return OutputPart(offset, data, total, is_over and offset + len(data) >= total)
+
+    async def output_lines(
+        self, job: JobId, first: int, count: int, attempt: int | None = None
+    ) -> OutputLines:
+        record = await self._record(job)
+        is_over = self._is_over(record) or (attempt or record.attempt) < record.attempt
+
+        def read() -> OutputLines:
+            return self._lines.read(self._pieces(record, attempt), first, count)
+
+        return replace(await asyncio.to_thread(read), complete=is_over)
+
+    async def search_output(
+        self, job: JobId, pattern: str, first: int, matches_max: int, attempt: int | None = None
+    ) -> OutputMatches:
+        record = await self._record(job)
+        try:
+            linesearch.compiled(pattern)
+        except ValueError as error:
+            raise Invalid(f"The pattern is not a regular expression: {error}.") from None
+
+        def search() -> OutputMatches:
+            pieces = self._pieces(record, attempt)
+            return self._lines.search(pieces, pattern, first, matches_max)
+
+        async with self._searching:
+            return await asyncio.to_thread(search)
+
+    def _pieces(self, job: Job, attempt: int | None) -> list[Piece]:
+        if attempt is not None and not 1 <= attempt <= job.attempt:
+            raise NotFound(
+                f"Job {job.id} has no attempt {attempt}; it has had {job.attempt} so far."
+            )
+        return self._output.pieces(job.id, job.attempt, attempt)
 
     # --- following ------------------------------------------------------------------------
 
@@ -342,7 +394,9 @@ class Access:
                     del self._followers[job]
 
     def stop_following(self) -> None:
-        """The server stops: streams that follow the farm end instead of being cut."""
+        """The server stops: streams that follow the farm, and searches, end instead of being
+        cut."""
+        self._lines.stop_searches()
         for follower in self._every_follower:
             follower.stop()
 

@@ -65,7 +65,7 @@ class Statistics:
             await asyncio.sleep(SAMPLE_SECONDS)
             try:
                 sample = self.sample(await self._counts(), now())
-                await self._database.write(rows.save_sample, sample, sample.at - KEPT_MS)
+                await self._database.write(rows.save_sample, sample, Moment(sample.at - KEPT_MS))
             except (Refused, StoreFailure) as failure:
                 log.warning("no sample of the farm is written now", reason=str(failure))
 

@@ -37,7 +37,16 @@ from roost.core.records import (
     Notice,
     ThreadId,
 )
-from roost.gateway import JobFilter, JobStanding, JobView, Kind, Part, Sample, ThreadView
+from roost.gateway import (
+    AttemptView,
+    JobFilter,
+    JobStanding,
+    JobView,
+    Kind,
+    Part,
+    Sample,
+    ThreadView,
+)
 from roost.store import rows, schema
 from roost.store.rows import (
     JOB_COLUMNS,
@@ -82,6 +91,12 @@ _PARENTS = (
 _CHILDREN = (
     select(_edges.parent, _edges.child).where(_edges.parent.in_(_IDS)).order_by(_edges.position)
 )
+_CHILD_STATUSES = (
+    select(_edges.child, _jobs.status)
+    .join_from(schema.job_edges, schema.jobs, _edges.child == _jobs.id)
+    .where(_edges.parent == _ID)
+    .order_by(_edges.position)
+)
 _EVENTS = (
     select(_events.job, _events.at, _events.status, _events.message)
     .where(_events.job.in_(_IDS))
@@ -106,6 +121,23 @@ _START_FAILURES = (
     .order_by(_attempts.ended_at.desc())
 )
 _START_FAILURES_COUNT = select(func.count()).where(_attempts.node == _ID, schema.NOT_STARTED)
+_ATTEMPTS_WITH_NAME = (
+    select(schema.attempts, _jobs.name)
+    .join_from(schema.attempts, schema.jobs)
+    .order_by(_attempts.assigned_at.desc())
+)
+_SINCE: BindParameter[int] = bindparam("since")
+_ENDED_ON_NODE = _ATTEMPTS_WITH_NAME.where(
+    _attempts.node == _ID, schema.HAS_ENDED, _attempts.ended_at >= _SINCE
+)
+_ENDED_ON_NODE_AS_SECONDARY = _ATTEMPTS_WITH_NAME.join(
+    schema.secondary_nodes,
+    (_secondary.job == _attempts.job) & (_secondary.number == _attempts.number),
+).where(_secondary.node == _ID, _secondary.ended_at >= _SINCE)
+_OPEN = _ATTEMPTS_WITH_NAME.where(schema.IS_OPEN)
+_OF_FAMILY = _ATTEMPTS_WITH_NAME.where(
+    (_attempts.job == _ID) | _attempts.job.in_(select(_edges.child).where(_edges.parent == _ID))
+)
 _SPECS = select(_specs.job, _specs.spec).where(_specs.job.in_(_IDS))
 _IS_LATEST = _notes.id == (
     select(func.max(_other.id)).where(_other.thread == _notes.thread).scalar_subquery()
@@ -155,6 +187,36 @@ def attribute_points(connection: Connection, job: JobId) -> dict[str, list[Attri
         point = point_of(row)
         found.setdefault(point.name, []).append(point)
     return found
+
+
+def child_statuses(connection: Connection, job: JobId) -> list[tuple[JobId, JobStatus]]:
+    """The children of a job, in their order."""
+    rows_found = connection.execute(_CHILD_STATUSES, {"id": job})
+    return [(child, JobStatus(status)) for child, status in rows_found]
+
+
+def attempts_on_node(
+    connection: Connection, node: NodeId, since: Moment, limit: int
+) -> list[AttemptView]:
+    """Those that were on this node at some time since then, the latest first."""
+    asked = {"id": node, "since": since}
+    ended = connection.execute(_ENDED_ON_NODE.limit(limit), asked).all()
+    with_others = connection.execute(_ENDED_ON_NODE_AS_SECONDARY.limit(limit), asked).all()
+    views = [_attempt_view(row) for row in (*ended, *with_others)]
+    # No more are open than the farm has CPUs.
+    running = map(_attempt_view, connection.execute(_OPEN))
+    views += [view for view in running if node in view.attempt.nodes]
+    views.sort(key=lambda view: view.attempt.assigned_at, reverse=True)
+    return views[:limit]
+
+
+def attempts_of_family(connection: Connection, job: JobId, limit: int) -> list[AttemptView]:
+    """The attempts of a job and of its children, the latest first."""
+    return [*map(_attempt_view, connection.execute(_OF_FAMILY.limit(limit), {"id": job}))]
+
+
+def _attempt_view(row: Row) -> AttemptView:
+    return AttemptView(attempt_of(row[:-1]), row[-1])
 
 
 def list_jobs(
