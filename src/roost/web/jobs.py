@@ -215,7 +215,7 @@ async def failures(gateway: Gateway, job: JobView) -> list[Failure]:
         culprits, parent = below, below[0]
     found = []
     for culprit in culprits:
-        attempt = next((one for one in reversed(culprit.attempts) if one.ended_at), None)
+        attempt = presenters.last_run(culprit)
         printed = await gateway.output(culprit.job.id, GLANCE_BYTES) if attempt else b""
         lines = printed.decode(errors="replace").splitlines()[-GLANCE_LINES:]
         found.append(Failure(culprit, attempt, "\n".join(lines)))

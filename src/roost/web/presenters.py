@@ -196,6 +196,11 @@ def outcome(attempt: Attempt) -> str:
     return attempt.cause.value
 
 
+def last_run(view: JobView) -> Attempt | None:
+    """The latest attempt that is over."""
+    return next((one for one in reversed(view.attempts) if one.ended_at is not None), None)
+
+
 def is_failure(attempt: Attempt) -> bool:
     return attempt.cause is not None and (
         attempt.cause.value in ("not started", "lost", "time limit", "fenced")

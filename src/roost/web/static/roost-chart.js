@@ -3,6 +3,7 @@
  * `<roost-chart src="/statistics/series.json?hours=24" series="running,waiting">`: what that
  * address answers, `{"at": [ms, …], "series": {"running": [1, …], …}}`; without `series`, all of it.
  *
+ * `titles` names the lines for people, with commas between; series in `ms` are shown in seconds.
  * `label` names the chart, `height` is in pixels. Lines differ in dashes as well as in colour, and
  * what they show is also told in words below.
  */
@@ -34,7 +35,7 @@ const OTHERS = ["--accent", "--status-queued", "--status-abandoned", "--status-s
 /** @typedef {{at: number[], series: Record<string, (number | null)[]>}} Data */
 
 class RoostChart extends Drawing {
-  static observedAttributes = ["job", "attribute", "src", "series", "label", "height"];
+  static observedAttributes = ["job", "attribute", "src", "series", "titles", "label", "height"];
 
   /** @type {Data} */
   #data = {at: [], series: {}};
@@ -61,6 +62,12 @@ class RoostChart extends Drawing {
     return named.length ? named : Object.keys(this.#data.series);
   }
 
+  /** What people call a line. @param {string} name */
+  #title(name) {
+    const at = this.#names.indexOf(name);
+    return this.getAttribute("titles")?.split(",")[at]?.trim() || name;
+  }
+
   build() {
     this.#place.setAttribute("role", "img");
     this.append(this.#place, this.#summary);
@@ -73,8 +80,13 @@ class RoostChart extends Drawing {
 
   /** @param {Data} data */
   receive(data) {
+    for (const [name, values] of Object.entries(data.series)) {
+      if (name.endsWith("_ms")) data.series[name] = values.map((ms) => ms && ms / 1000);
+    }
     this.#data = data;
-    const told = this.#names.map((name) => inWords(name, data.series[name])).filter(Boolean);
+    const told = this.#names
+      .map((name) => inWords(this.#title(name), data.series[name]))
+      .filter(Boolean);
     const {at} = data;
     const since = at.length ? `, ${clock(at[0])} to ${clock(at[at.length - 1])}` : "";
     this.#summary.textContent = told.length ? `${told.join("; ")}${since}.` : "No numbers yet.";
@@ -148,7 +160,7 @@ class RoostChart extends Drawing {
       series: [
         {label: "Time", value: (_, at) => (at === null ? "" : clock(at))},
         ...names.map((name, i) => ({
-          label: name,
+          label: this.#title(name),
           stroke: this.#colourOf(name, i),
           width: 1.5,
           dash: DASHES[i % DASHES.length],
