@@ -18,6 +18,9 @@ import {copied, kindOf, lineOfAddress, parts, rowOf, sizeOf} from "./log-parts.j
 import {Search} from "./log-search.js";
 
 const HEIGHT_MAX = 4_000_000;
+/** In heights of the view: a wheel moves by less at a time, who drags the scroll bar by more. */
+const LOCAL_MOVE_MAX = 10;
+const SETTLE_MS = 200;
 const ROWS_AROUND = 20;
 const FIRST_LINES = 500;
 const RETRY_MS = 1000;
@@ -46,6 +49,7 @@ class RoostLog extends HTMLElement {
   #retryMs = RETRY_MS;
   #retryTimer = 0;
   #fetchTimer = 0;
+  #settleTimer = 0;
   #drawRequest = 0;
   /** @type {Set<number>} */
   #fetching = new Set();
@@ -72,6 +76,7 @@ class RoostLog extends HTMLElement {
     this.#life.abort();
     this.#closeStream();
     clearTimeout(this.#fetchTimer);
+    clearTimeout(this.#settleTimer);
     cancelAnimationFrame(this.#drawRequest);
   }
 
@@ -293,11 +298,13 @@ class RoostLog extends HTMLElement {
     const moved = at - this.#lastScroll;
     this.#lastScroll = at;
     const before = this.#top;
-    if (at >= room - 1) this.#top = this.#topMax;
-    else if (at <= 0) this.#top = 1;
-    else if (this.#isScaled && Math.abs(moved) < 2 * view.clientHeight) {
-      this.#top = Math.min(Math.max(this.#top + moved / this.#rowHeight, 1), this.#topMax);
-    } else this.#top = 1 + (at / room) * (this.#topMax - 1);
+    if (this.#isScaled && Math.abs(moved) < LOCAL_MOVE_MAX * view.clientHeight) {
+      this.#top = Math.min(Math.max(before + moved / this.#rowHeight, 1), this.#topMax);
+      // The scroll bar tells something else now; set it right when the hand is off it.
+      clearTimeout(this.#settleTimer);
+      this.#settleTimer = setTimeout(() => this.#reach(this.#top), SETTLE_MS);
+    } else if (at >= room - 1) this.#top = this.#topMax;
+    else this.#top = 1 + (at / room) * (this.#topMax - 1);
     if (this.#top < before && this.#following) this.#follow(false);
     else if (this.#top >= this.#topMax - 0.5 && !this.#complete) this.#follow(true);
     this.#draw();
