@@ -153,12 +153,56 @@ def shop(connection: Connection, make: Any) -> Connection:
         ({"name_contains": "shot_1"}, [10, 1]),
         ({"name_contains": "%"}, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
         ({"name_contains": "t%1"}, []),
+        ({"name_excludes": "shot_1"}, [9, 8, 7, 6, 5, 4, 3, 2]),
+        ({"after": 8}, [10, 9]),
+        ({"descending": False, "limit": 3}, [1, 2, 3]),
+        ({"sort": "name", "descending": False, "limit": 3}, [1, 10, 2]),
+        ({"sort": "name", "descending": False, "limit": 2, "skip": 2}, [2, 3]),
+        ({"sort": "status", "statuses": (S.FAILED, S.RUNNING)}, [7, 2, 9, 4]),
     ],
 )
 def test_a_listing_shows_what_passes_newest_first(
     shop: Connection, which: dict[str, Any], expected: list[int]
 ) -> None:
     assert listed(shop, **which) == expected
+
+
+def test_times_narrow_a_listing(connection: Connection, make: Any) -> None:
+    save_changes(
+        connection,
+        make.submitted(
+            *(
+                make.job(n, "succeeded", queued_at=Moment(n), ended_at=Moment(10 * n))
+                for n in (1, 2, 3)
+            ),
+            make.job(4, "running", queued_at=Moment(4)),
+        ),
+    )
+    assert listed(connection, submitted_after=2) == [4, 3, 2]
+    assert listed(connection, ended_after=20) == [3, 2]
+
+
+def test_counts_by_status_stop_at_the_cap_and_know_nothing_of_pages(shop: Connection) -> None:
+    assert queries.count_jobs(shop, JobFilter(before=JobId(3), limit=1), 100) == dict.fromkeys(
+        (S.QUEUED, S.RUNNING, S.SUCCEEDED, S.FAILED, S.RUNNABLE), 2
+    )
+    assert queries.count_jobs(shop, JobFilter(roots_only=True, statuses=(S.QUEUED,)), 1) == {
+        S.QUEUED: 1
+    }
+    assert queries.count_jobs(shop, JobFilter(parent=JobId(1)), 100) == dict.fromkeys(
+        (S.RUNNING, S.SUCCEEDED, S.FAILED, S.RUNNABLE), 1
+    )
+
+
+def test_standings_are_of_all_that_pass_or_of_those_named(shop: Connection) -> None:
+    found = queries.standings(shop, JobFilter(statuses=(S.FAILED, S.RUNNING)))
+    assert [(one.id, one.status) for one in found] == [
+        (9, S.FAILED), (7, S.RUNNING), (4, S.FAILED), (2, S.RUNNING),
+    ]  # fmt: skip
+    assert [one.id for one in queries.standings(shop, None, [JobId(2), JobId(99), JobId(8)])] == [
+        8,
+        2,
+    ]
 
 
 def test_ids_come_ascending(shop: Connection) -> None:
