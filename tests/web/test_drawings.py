@@ -296,7 +296,7 @@ async def test_nodes_come_by_label_with_state_and_groups(world: World) -> None:
     busy = world.engine.farm.jobs[job].nodes[-1]
     states = {one["label"]: one["state"] for one in found["nodes"]}
     assert list(states) == ["a", "b", "c"]
-    assert (states["c"], states["ab"[2 - busy]]) == ("disabled", "running")
+    assert (states["c"], states["ab"[2 - busy]]) == ("drained", "running")
     assert found["groups"] == [{"id": group, "name": "big"}]
     assert [one["groups"] for one in found["nodes"]] == [[], [group], []]
 

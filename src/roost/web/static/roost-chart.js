@@ -9,7 +9,7 @@
 
 import uPlot from "./vendor/uplot.esm.js";
 
-import {Drawing, clock, element} from "./drawing.js";
+import { Drawing, clock, element } from "./drawing.js";
 
 const HEIGHT = 180;
 const HEIGHT_MIN = 60;
@@ -37,7 +37,7 @@ class RoostChart extends Drawing {
   static observedAttributes = ["job", "attribute", "src", "series", "label", "height"];
 
   /** @type {Data} */
-  #data = {at: [], series: {}};
+  #data = { at: [], series: {} };
   /** @type {uPlot | undefined} */
   #plot;
   /** What the plot was made for; another one is made when this changes. */
@@ -75,7 +75,7 @@ class RoostChart extends Drawing {
   receive(data) {
     this.#data = data;
     const told = this.#names.map((name) => inWords(name, data.series[name])).filter(Boolean);
-    const {at} = data;
+    const { at } = data;
     const since = at.length ? `, ${clock(at[0])} to ${clock(at[at.length - 1])}` : "";
     this.#summary.textContent = told.length ? `${told.join("; ")}${since}.` : "No numbers yet.";
     this.#place.setAttribute("aria-label", `${this.#label}. ${this.#summary.textContent}`);
@@ -87,21 +87,12 @@ class RoostChart extends Drawing {
     if (!this.#data.at.length || !width) return;
     const height = Math.max(HEIGHT_MIN, Number(this.getAttribute("height")) || HEIGHT);
     const names = this.#names;
-    const made = JSON.stringify([
-      names,
-      this.#label,
-      this.colour("--text"),
-      this.colour("--ground"),
-    ]);
-    const data = /** @type {uPlot.AlignedData} */ ([
-      this.#data.at,
-      ...names.map((name) => this.#data.series[name]),
-    ]);
+    const made = JSON.stringify([names, this.#label, this.colour("--text"), this.colour("--ground")]);
+    const data = /** @type {uPlot.AlignedData} */ ([this.#data.at, ...names.map((name) => this.#data.series[name])]);
     if (this.#plot && made === this.#made) {
-      if (this.#plot.width !== width || this.#plot.height !== height)
-        this.#plot.setSize({width, height});
+      if (this.#plot.width !== width || this.#plot.height !== height) this.#plot.setSize({ width, height });
       // Who looks at a part goes on looking at it.
-      const {min, max} = this.#plot.scales.x;
+      const { min, max } = this.#plot.scales.x;
       const [before] = this.#plot.data;
       this.#plot.setData(data, min === before[0] && max === before[before.length - 1]);
       return;
@@ -126,16 +117,16 @@ class RoostChart extends Drawing {
     const axis = {
       stroke: this.colour("--muted", "#666"),
       font: AXIS_FONT,
-      grid: {stroke: this.colour("--line", "#ddd"), width: 1},
-      ticks: {stroke: this.colour("--line", "#ddd"), width: 1},
+      grid: { stroke: this.colour("--line", "#ddd"), width: 1 },
+      ticks: { stroke: this.colour("--line", "#ddd"), width: 1 },
     };
     return {
       width,
       height,
       ms: 1,
-      cursor: {drag: {x: true, y: false}},
+      cursor: { drag: { x: true, y: false } },
       scales: {
-        y: {range: (_, low, high) => (low >= 0 ? [0, high > 0 ? high * 1.05 : 1] : [low, high])},
+        y: { range: (_, low, high) => (low >= 0 ? [0, high > 0 ? high * 1.05 : 1] : [low, high]) },
       },
       axes: [
         {
@@ -143,16 +134,16 @@ class RoostChart extends Drawing {
           space: TICK_WIDTH,
           values: (_, moments) => moments.map((at) => tick(at, moments)),
         },
-        {...axis, size: 52, values: (_, numbers) => numbers.map(short)},
+        { ...axis, size: 52, values: (_, numbers) => numbers.map(short) },
       ],
       series: [
-        {label: "Time", value: (_, at) => (at === null ? "" : clock(at))},
+        { label: "Time", value: (_, at) => (at === null ? "" : clock(at)) },
         ...names.map((name, i) => ({
           label: name,
           stroke: this.#colourOf(name, i),
           width: 1.5,
           dash: DASHES[i % DASHES.length],
-          points: {show: this.#data.at.length < 2},
+          points: { show: this.#data.at.length < 2 },
           value: (/** @type {uPlot} */ _, /** @type {number | null} */ value) =>
             value === null ? "" : value.toLocaleString(),
         })),
@@ -189,14 +180,13 @@ function tick(at, all) {
   const date = new Date(at);
   const isMidnight = !date.getHours() && !date.getMinutes() && !date.getSeconds();
   if (isMidnight || all[all.length - 1] - all[0] > 5 * DAY_MS) {
-    return date.toLocaleDateString(undefined, {day: "numeric", month: "short"});
+    return date.toLocaleDateString(undefined, { day: "numeric", month: "short" });
   }
   const step = all.length > 1 ? all[1] - all[0] : DAY_MS;
   const second = step < 60_000 ? /** @type {const} */ ("2-digit") : undefined;
-  return date.toLocaleTimeString(undefined, {hour: "2-digit", minute: "2-digit", second});
+  return date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second });
 }
 
-const short = new Intl.NumberFormat(undefined, {notation: "compact", maximumFractionDigits: 3})
-  .format;
+const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 3 }).format;
 
 customElements.define("roost-chart", RoostChart);
