@@ -238,6 +238,7 @@ async def test_the_whole_log_can_be_taken_home(
 
 async def test_attempts_can_be_picked_the_latest_first(world: World) -> None:
     job = await printed(world, "one\n", "two\n")
+    await world.report(NodeId(1), m.AttemptStarted(job, 2))
     second, first = await world.get(f"/jobs/{job}/attempts")
     assert (second["number"], second["tone"], second["nodes"]) == (2, "running", ["render1"])
     assert (first["number"], first["tone"], first["outcome"]) == (1, "failed", "exit code 1")

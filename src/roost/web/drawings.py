@@ -374,13 +374,14 @@ class AttemptChoice(Struct, frozen=True):
 
 
 async def attempts(gateway: Gateway, request: Request) -> list[AttemptChoice]:
-    """All attempts of a job, the latest first."""
+    """The attempts of a job that can have printed something, the latest first."""
     job = JobId(_id(request))
     views = await gateway.job_views((job,), frozenset({Part.ATTEMPTS}))
     if not views:
         raise NotFound(f"There is no job {job}.")
     labels = await _labels(gateway)
-    bars = [_bar(AttemptView(one, ""), labels) for one in reversed(views[0].attempts)]
+    begun = [one for one in views[0].attempts if one.started_at or one.cause is C.NOT_STARTED]
+    bars = [_bar(AttemptView(one, ""), labels) for one in reversed(begun)]
     return [
         AttemptChoice(bar.attempt, bar.nodes, bar.start, bar.end, bar.tone, bar.outcome)
         for bar in bars
