@@ -3,13 +3,13 @@
  * `<roost-chart src="/statistics/series.json?hours=24" series="running,waiting">`: what that
  * address answers, `{"at": [ms, …], "series": {"running": [1, …], …}}`; without `series`, all of it.
  *
- * `label` names the chart, `height` is in pixels. Lines differ in dashes as well as in colour, and
- * what they show is also told in words below.
+ * A series whose name ends in `_ms` is told in time. `label` names the chart, `height` is in pixels.
+ * Lines differ in dashes as well as in colour, and what they show is also told in words below.
  */
 
 import uPlot from "./vendor/uplot.esm.js";
 
-import { Drawing, clock, element } from "./drawing.js";
+import { Drawing, clock, duration, element } from "./drawing.js";
 
 const HEIGHT = 180;
 const HEIGHT_MIN = 60;
@@ -76,8 +76,7 @@ class RoostChart extends Drawing {
     this.#data = data;
     const told = this.#names.map((name) => inWords(name, data.series[name])).filter(Boolean);
     const { at } = data;
-    const since = at.length ? `, ${clock(at[0])} to ${clock(at[at.length - 1])}` : "";
-    this.#summary.textContent = told.length ? `${told.join("; ")}${since}.` : "No numbers yet.";
+    this.#summary.textContent = told.length ? `${told.join("; ")}. Since ${clock(at[0])}.` : "No numbers yet.";
     this.#place.setAttribute("aria-label", `${this.#label}. ${this.#summary.textContent}`);
   }
 
@@ -126,7 +125,7 @@ class RoostChart extends Drawing {
       ms: 1,
       cursor: { drag: { x: true, y: false } },
       scales: {
-        y: { range: (_, low, high) => (low >= 0 ? [0, high > 0 ? high * 1.05 : 1] : [low, high]) },
+        y: { range: (_, low, high) => (low >= 0 ? [0, high > 0 ? high * 1.05 : 1] : [low, Math.max(high, low + 1)]) },
       },
       axes: [
         {
@@ -134,21 +133,26 @@ class RoostChart extends Drawing {
           space: TICK_WIDTH,
           values: (_, moments) => moments.map((at) => tick(at, moments)),
         },
-        { ...axis, size: 52, values: (_, numbers) => numbers.map(short) },
+        { ...axis, size: 52, values: (_, numbers) => numbers.map((value) => this.#short(names, value)) },
       ],
       series: [
         { label: "Time", value: (_, at) => (at === null ? "" : clock(at)) },
         ...names.map((name, i) => ({
-          label: name,
+          label: labelOf(name),
           stroke: this.#colourOf(name, i),
           width: 1.5,
           dash: DASHES[i % DASHES.length],
           points: { show: this.#data.at.length < 2 },
           value: (/** @type {uPlot} */ _, /** @type {number | null} */ value) =>
-            value === null ? "" : value.toLocaleString(),
+            value === null ? "" : amount(name, value),
         })),
       ],
     };
+  }
+
+  /** @param {string[]} names @param {number} value */
+  #short(names, value) {
+    return names.every(isDuration) ? amount(names[0], value) : short(value);
   }
 
   /** @param {string} name @param {number} i */
@@ -167,8 +171,28 @@ function inWords(name, values) {
     latest = value;
   }
   if (Number.isNaN(latest)) return "";
-  const same = low === high ? "" : `, between ${low.toLocaleString()} and ${high.toLocaleString()}`;
-  return `${name}: ${latest.toLocaleString()} now${same}`;
+  const span = low === high ? "" : `, between ${amount(name, low)} and ${amount(name, high)}`;
+  return `${labelOf(name)}: ${amount(name, latest)} now${span}`;
+}
+
+/** @param {string} name */
+function isDuration(name) {
+  return name.endsWith("_ms");
+}
+
+/** `cpus_busy` as people write it. @param {string} name */
+function labelOf(name) {
+  return name
+    .replace(/_ms$/, "")
+    .replaceAll("_", " ")
+    .replace(/\bcpu(s?)\b/, "CPU$1");
+}
+
+/** A number, or a duration by the name of its series. @param {string} name @param {number} value */
+function amount(name, value) {
+  if (!isDuration(name)) return value.toLocaleString();
+  if (value >= 60_000) return duration(value);
+  return `${(value / 1000).toLocaleString(undefined, { maximumFractionDigits: 1 })} s`;
 }
 
 /**
