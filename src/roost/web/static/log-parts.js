@@ -16,6 +16,7 @@ export function parts() {
   attempts.hidden = true;
   const search = element("form", "roost-log-search");
   search.setAttribute("role", "search");
+  search.setAttribute("aria-label", "In the output");
   const pattern = element("input");
   pattern.type = "search";
   pattern.placeholder = "Regular expression";

@@ -137,7 +137,9 @@ class RoostLog extends HTMLElement {
     search.addEventListener("input", () => !shown.pattern.value && this.#forgetSearch(), on);
     next.addEventListener("click", () => this.#step(1), on);
     previous.addEventListener("click", () => this.#step(-1), on);
-    document.addEventListener("keydown", (event) => this.#key(event), on);
+    // Keys of its own come before those of the page.
+    this.addEventListener("keydown", (event) => this.#key(event, true), on);
+    document.addEventListener("keydown", (event) => this.#key(event, false), on);
     document.addEventListener("visibilitychange", () => this.#visibilityChanged(), on);
     window.addEventListener("hashchange", () => this.#goToLine(lineOfAddress()), on);
     const resized = new ResizeObserver(() => this.#reach(this.#following ? Infinity : this.#top));
@@ -476,10 +478,11 @@ class RoostLog extends HTMLElement {
 
   // --- keys and clicks ---------------------------------------------------------------------------
 
-  /** @param {KeyboardEvent} event */
-  #key(event) {
-    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+  /** @param {KeyboardEvent} event @param {boolean} isInside */
+  #key(event, isInside) {
     const target = /** @type {Element} */ (event.target);
+    if (!isInside && this.contains(target)) return;
+    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "Escape" && target === this.#shown.pattern) {
       event.preventDefault();
       this.#shown.view.focus();
@@ -490,7 +493,6 @@ class RoostLog extends HTMLElement {
     const isGoing = this.#previousKey === "g";
     this.#previousKey = event.key;
     if (isGoing) return;
-    const isInside = this.contains(target);
     if (event.key === "f") this.#follow(!this.#following);
     else if (event.key === "n" && this.#search) this.#step(1);
     else if (event.key === "N" && this.#search) this.#step(-1);
