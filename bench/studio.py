@@ -51,9 +51,10 @@ STARTS_AT_ONCE = 50
 class Clock:
     """How long runs take: nothing while the morning is made up, then as is asked for."""
 
-    def __init__(self, random_: random.Random, to_end: float) -> None:
+    def __init__(self, random_: random.Random, to_end: float, mean_s: float) -> None:
         self.random = random_
         self.mean_s = 0.0
+        self.mean_s_by_day = mean_s
         self.to_end = to_end
         """So many runs end before the day begins."""
         self.ended = asyncio.Event()
@@ -61,6 +62,7 @@ class Clock:
     def count_end(self) -> None:
         self.to_end -= 1
         if self.to_end <= 0:
+            self.mean_s = self.mean_s_by_day
             self.ended.set()
 
     def run_s(self) -> float:
@@ -213,7 +215,9 @@ def trees(jobs: int, chance: random.Random) -> list[dict[str, Any]]:
 
 async def day(options: argparse.Namespace) -> None:
     """Make the farm look like a working day, then go on until cancelled."""
-    clock = Clock(random.Random(options.seed), DONE_AT_ONCE * options.jobs)
+    # Each run is two events: it begins and it ends. By day all CPUs are busy.
+    mean_s = options.nodes * CPUS / 1.25 / (options.events / 2)
+    clock = Clock(random.Random(options.seed), DONE_AT_ONCE * options.jobs, mean_s)
     machines = [Machine(number, options.server, clock) for number in range(1, options.nodes + 1)]
     joining = asyncio.Semaphore(STARTS_AT_ONCE)
 
@@ -234,8 +238,6 @@ async def day(options: argparse.Namespace) -> None:
             answer = await http.post("/api/v1/jobs", json=specs[at : at + 20])
             answer.raise_for_status()
     await clock.ended.wait()
-    # Each run is two events: it begins and it ends. All CPUs are busy from now on.
-    clock.mean_s = options.nodes * CPUS / 1.25 / (options.events / 2)
     print("ready", flush=True)
     await asyncio.gather(*tasks)
 

@@ -347,11 +347,12 @@ class Gateway(Protocol):
         ...
 
     async def attempts_on_node(self, node: NodeId, since: Moment, limit: int) -> list[AttemptView]:
-        """The attempts that were on this node at some time since then, the latest first."""
+        """The attempts that ran on this node at some time since then, the latest first; also those
+        that could not be started, not those that were taken back before they began."""
         ...
 
     async def attempts_of_family(self, job: JobId, limit: int) -> list[AttemptView]:
-        """The attempts of a job and of its children, the latest first."""
+        """The attempts of a job and of its children, the latest first; the same ones."""
         ...
 
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]: ...

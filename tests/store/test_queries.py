@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Connection, create_engine, event
 
 from roost.core.records import (
@@ -378,12 +379,12 @@ def attempts_seen(views: list[AttemptView]) -> list[tuple[int, int, str]]:
     return [(view.attempt.job, view.attempt.number, view.job_name) for view in views]
 
 
-def test_attempts_on_a_node_are_those_that_ran_since_then_or_still_run(
+def test_attempts_on_a_node_are_those_that_ran_since_then_or_could_not(
     connection: Connection, make: Any
 ) -> None:
     def attempt(job: int, number: int, at: int, *nodes: int, ended: int | None = None) -> Attempt:
         return Attempt(
-            JobId(job), number, tuple(map(NodeId, nodes)), Moment(at),
+            JobId(job), number, tuple(map(NodeId, nodes)), Moment(at), started_at=Moment(at + 1),
             ended_at=None if ended is None else Moment(ended),
             cause=None if ended is None else AttemptCause.EXITED,
         )  # fmt: skip
@@ -395,18 +396,23 @@ def test_attempts_on_a_node_are_those_that_ran_since_then_or_still_run(
         attempt(1, 4, 70, 1),
         attempt(2, 1, 15, 2, 1),
         attempt(2, 2, 80, 2),
+        replace(attempt(2, 3, 90, 1, ended=95), started_at=None),
+        replace(attempt(2, 4, 5, 1, ended=97), started_at=None, cause=AttemptCause.NOT_STARTED),
     ]
     jobs = map(make.job, (1, 2))
     save_changes(connection, make.submitted(*jobs, attempts=attempts))
     found = queries.attempts_on_node(connection, NodeId(1), Moment(30), 9)
     assert attempts_seen(found) == [
-        (1, 4, "job 1"), (1, 3, "job 1"), (1, 2, "job 1"), (2, 1, "job 2"),
+        (1, 4, "job 1"), (1, 3, "job 1"), (1, 2, "job 1"), (2, 1, "job 2"), (2, 4, "job 2"),
     ]  # fmt: skip
     assert queries.attempts_on_node(connection, NodeId(1), Moment(30), 2) == found[:2]
 
 
 def test_a_family_is_a_job_and_its_children(connection: Connection, make: Any) -> None:
-    attempts = [Attempt(JobId(job), 1, (NodeId(1),), Moment(job)) for job in (1, 2, 3, 4)]
+    attempts = [
+        Attempt(JobId(job), 1, (NodeId(1),), Moment(job), started_at=Moment(9))
+        for job in (1, 2, 3, 4)
+    ]
     jobs = [make.job(1), make.job(3), make.job(2, "failed"), make.job(4)]
     edges = [(1, 3), (1, 2), (2, 4)]
     save_changes(connection, make.submitted(*jobs, attempts=attempts, edges=edges))

@@ -238,6 +238,7 @@ async def test_the_whole_log_can_be_taken_home(
 
 async def test_attempts_can_be_picked_the_latest_first(world: World) -> None:
     job = await printed(world, "one\n", "two\n")
+    await world.report(NodeId(1), m.AttemptStarted(job, 2))
     second, first = await world.get(f"/jobs/{job}/attempts")
     assert (second["number"], second["tone"], second["nodes"]) == (2, "running", ["render1"])
     assert (first["number"], first["tone"], first["outcome"]) == (1, "failed", "exit code 1")
@@ -296,7 +297,7 @@ async def test_nodes_come_by_label_with_state_and_groups(world: World) -> None:
     busy = world.engine.farm.jobs[job].nodes[-1]
     states = {one["label"]: one["state"] for one in found["nodes"]}
     assert list(states) == ["a", "b", "c"]
-    assert (states["c"], states["ab"[2 - busy]]) == ("disabled", "running")
+    assert (states["c"], states["ab"[2 - busy]]) == ("drained", "running")
     assert found["groups"] == [{"id": group, "name": "big"}]
     assert [one["groups"] for one in found["nodes"]] == [[], [group], []]
 

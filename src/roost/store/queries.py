@@ -124,6 +124,8 @@ _START_FAILURES_COUNT = select(func.count()).where(_attempts.node == _ID, schema
 _ATTEMPTS_WITH_NAME = (
     select(schema.attempts, _jobs.name)
     .join_from(schema.attempts, schema.jobs)
+    # Many are given ahead to nodes and taken back before they begin.
+    .where(_attempts.started_at.is_not(None) | schema.NOT_STARTED)
     .order_by(_attempts.assigned_at.desc())
 )
 _SINCE: BindParameter[int] = bindparam("since")
@@ -198,7 +200,7 @@ def child_statuses(connection: Connection, job: JobId) -> list[tuple[JobId, JobS
 def attempts_on_node(
     connection: Connection, node: NodeId, since: Moment, limit: int
 ) -> list[AttemptView]:
-    """Those that were on this node at some time since then, the latest first."""
+    """Those that ran on this node at some time since then, or could not, the latest first."""
     asked = {"id": node, "since": since}
     ended = connection.execute(_ENDED_ON_NODE.limit(limit), asked).all()
     with_others = connection.execute(_ENDED_ON_NODE_AS_SECONDARY.limit(limit), asked).all()
@@ -211,7 +213,7 @@ def attempts_on_node(
 
 
 def attempts_of_family(connection: Connection, job: JobId, limit: int) -> list[AttemptView]:
-    """The attempts of a job and of its children, the latest first."""
+    """What ran of a job and of its children, or could not be started, the latest first."""
     return [*map(_attempt_view, connection.execute(_OF_FAMILY.limit(limit), {"id": job}))]
 
 

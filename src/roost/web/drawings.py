@@ -29,6 +29,7 @@ from roost.core.jobspec import WHOLE_MAX
 from roost.core.records import Attempt, AttemptCause, JobId, JobStatus, Moment, NodeId
 from roost.errors import Invalid, NotFound, Refused
 from roost.gateway import AttemptView, Gateway, NodeView, OutputLines, Part
+from roost.web.presenters import node_mark, outcome, tone
 from roost.wire.rest import ErrorBody, ErrorDetail
 
 LINES = 500
@@ -44,13 +45,9 @@ FOLLOW_PAUSE_S = 0.1
 S = JobStatus
 C = AttemptCause
 
-TONES = {S.PAUSING: S.PAUSED, S.RESUMING: S.PAUSED, S.WAITING: S.RUNNABLE, S.EJECTED: S.EJECTING}
-"""Statuses that are drawn like another one; the colours are `--status-…` in the style sheets."""
 LETTERS = {status: chr(ord("a") + number) for number, status in enumerate(JobStatus)}
 """One for each status, for answers that hold thousands."""
-LEGEND = {
-    letter: (status.value, TONES.get(status, status).value) for status, letter in LETTERS.items()
-}
+LEGEND = {letter: (status.value, tone(status)) for status, letter in LETTERS.items()}
 CAUSE_TONES = {
     C.CANCELLED: S.CANCELLED,
     C.EJECTED: S.EJECTING,
@@ -271,28 +268,18 @@ async def nodes(gateway: Gateway, request: Request) -> Grid:
 
 def _square(view: NodeView) -> NodeSquare:
     node, facts = view.node, view.node.facts
-    state, word = _state(view)
+    mark = node_mark(view)
     return NodeSquare(
         id=node.id,
         label=facts.label,
-        state=state,
-        word=word,
+        state=mark.tone,
+        word=mark.word,
         load=node.load,
         cpus=facts.cpus,
         cpus_busy=view.cpus_busy,
         memory_kb=facts.memory_kb,
         groups=view.groups,
     )
-
-
-def _state(view: NodeView) -> tuple[str, str]:
-    if not view.node.active or not view.connected:
-        return "offline", "offline"
-    if view.node.disabled:
-        return ("draining", "draining") if view.running else ("disabled", "drained")
-    if view.off_duty:
-        return "resting", "outside its hours"
-    return ("running", "running") if view.running else ("available", "available")
 
 
 # --- attempts ------------------------------------------------------------------------------------
@@ -350,7 +337,6 @@ async def _timeline(
 
 def _bar(view: AttemptView, labels: dict[NodeId, str]) -> Bar:
     attempt = view.attempt
-    tone, outcome = _outcome(attempt)
     return Bar(
         job=attempt.job,
         attempt=attempt.number,
@@ -358,8 +344,8 @@ def _bar(view: AttemptView, labels: dict[NodeId, str]) -> Bar:
         nodes=_known(attempt.nodes, labels),
         start=attempt.started_at or attempt.assigned_at,
         end=attempt.ended_at,
-        tone=tone.value,
-        outcome=outcome,
+        tone=_tone(attempt).value,
+        outcome=outcome(attempt) or "running",
     )
 
 
@@ -367,18 +353,13 @@ def _known(nodes: Iterable[NodeId], labels: dict[NodeId, str]) -> list[str]:
     return [labels.get(node, f"node {node}") for node in nodes]
 
 
-def _outcome(attempt: Attempt) -> tuple[JobStatus, str]:
-    """How an attempt is drawn, and what is said of it."""
+def _tone(attempt: Attempt) -> JobStatus:
+    """The status that an attempt is drawn as."""
     if attempt.cause is None:
-        return S.RUNNING, "running"
-    if attempt.cause is not C.EXITED:
-        return CAUSE_TONES[attempt.cause], attempt.cause.value
-    if attempt.exit_code == 0:
-        return S.SUCCEEDED, "exit code 0"
-    code = attempt.exit_code
-    return S.FAILED, "failed" if code is None else (
-        f"signal {-code}" if code < 0 else f"exit code {code}"
-    )
+        return S.RUNNING
+    if attempt.cause is C.EXITED:
+        return S.FAILED if attempt.exit_code else S.SUCCEEDED
+    return CAUSE_TONES[attempt.cause]
 
 
 class AttemptChoice(Struct, frozen=True):
@@ -393,13 +374,14 @@ class AttemptChoice(Struct, frozen=True):
 
 
 async def attempts(gateway: Gateway, request: Request) -> list[AttemptChoice]:
-    """All attempts of a job, the latest first."""
+    """The attempts of a job that can have printed something, the latest first."""
     job = JobId(_id(request))
     views = await gateway.job_views((job,), frozenset({Part.ATTEMPTS}))
     if not views:
         raise NotFound(f"There is no job {job}.")
     labels = await _labels(gateway)
-    bars = [_bar(AttemptView(one, ""), labels) for one in reversed(views[0].attempts)]
+    begun = [one for one in views[0].attempts if one.started_at or one.cause is C.NOT_STARTED]
+    bars = [_bar(AttemptView(one, ""), labels) for one in reversed(begun)]
     return [
         AttemptChoice(bar.attempt, bar.nodes, bar.start, bar.end, bar.tone, bar.outcome)
         for bar in bars

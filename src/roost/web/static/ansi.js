@@ -14,7 +14,7 @@ const CODES =
   /\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b\[([0-?]*)[ -/]*([@-~])|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
 
 /** @type {Record<number, string>} */
-const SWITCHES = {1: "bold", 2: "faint", 3: "italic", 4: "underline", 7: "reverse", 9: "struck"};
+const SWITCHES = { 1: "bold", 2: "faint", 3: "italic", 4: "underline", 7: "reverse", 9: "struck" };
 /** @type {Record<number, string[]>} */
 const OFF = {
   22: ["bold", "faint"],
@@ -34,7 +34,7 @@ export function styled(line) {
   /** @type {Node[]} */
   const nodes = [];
   /** @type {Style} */
-  let style = {foreground: "", background: "", classes: new Set()};
+  let style = { foreground: "", background: "", classes: new Set() };
   let at = 0;
   for (const match of line.matchAll(CODES)) {
     add(nodes, line.slice(at, match.index), style);
@@ -50,7 +50,7 @@ export function styled(line) {
 /** @param {Node[]} nodes @param {string} text @param {Style} style */
 function add(nodes, text, style) {
   if (!text) return;
-  const {foreground, background, classes} = style;
+  const { foreground, background, classes } = style;
   if (!foreground && !background && !classes.size) {
     nodes.push(document.createTextNode(text));
     return;
@@ -72,7 +72,7 @@ function add(nodes, text, style) {
  * @returns {Style}
  */
 function changed(style, codes) {
-  let {foreground, background} = style;
+  let { foreground, background } = style;
   let classes = new Set(style.classes);
   for (let i = 0; i < codes.length; i++) {
     const code = codes[i];
@@ -92,7 +92,7 @@ function changed(style, codes) {
       i += used;
     }
   }
-  return {foreground, background, classes};
+  return { foreground, background, classes };
 }
 
 /**

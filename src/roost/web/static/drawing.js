@@ -4,11 +4,12 @@
  *
  * An element says where its data is (`source`), makes its parts once (`build`), takes the data
  * (`receive`) and draws (`draw`). It asks again every few seconds while somebody can see it, and at
- * once when the document gets a `roost-changed` event; what has not changed costs nothing, as the
- * answers have ETags.
+ * once when the page has shown news (`roost-shown`), but not while its live updates are paused. What
+ * has not changed costs nothing, as the answers have ETags.
  */
 
 const REFRESH_MS = 5000;
+const PAUSED = '[data-pause][aria-pressed="true"]';
 const THEME_ATTRIBUTES = ["data-theme", "data-bs-theme", "class"];
 
 export class Drawing extends HTMLElement {
@@ -29,18 +30,20 @@ export class Drawing extends HTMLElement {
     if (!this.#isBuilt) {
       this.#isBuilt = true;
       this.#message.setAttribute("role", "status");
+      // Charts keep their colours where the system forces its own on texts.
+      this.#probe.style.setProperty("forced-color-adjust", "none");
       this.#message.hidden = this.#tip.hidden = this.#probe.hidden = true;
       this.#tip.setAttribute("role", "tooltip");
       this.build();
       this.append(this.#message, this.#tip, this.#probe);
     }
-    const {signal} = this.#life;
+    const { signal } = this.#life;
     const resized = new ResizeObserver(() => this.redraw());
     resized.observe(this);
     const themed = new MutationObserver(() => this.#themeChanged());
-    themed.observe(document.documentElement, {attributeFilter: THEME_ATTRIBUTES});
+    themed.observe(document.documentElement, { attributeFilter: THEME_ATTRIBUTES });
     for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
-      matchMedia(query).addEventListener("change", () => this.#themeChanged(), {signal});
+      matchMedia(query).addEventListener("change", () => this.#themeChanged(), { signal });
     }
     signal.addEventListener("abort", () => {
       resized.disconnect();
@@ -49,7 +52,7 @@ export class Drawing extends HTMLElement {
       cancelAnimationFrame(this.#request);
       this.#request = 0;
     });
-    document.addEventListener("roost-changed", () => this.refresh(), {signal});
+    document.addEventListener("roost-shown", () => this.refresh(), { signal });
     document.addEventListener("visibilitychange", () => document.hidden || this.refresh(), {
       signal,
     });
@@ -88,11 +91,15 @@ export class Drawing extends HTMLElement {
 
   async refresh() {
     clearTimeout(this.#timer);
-    const {source} = this;
+    const { source } = this;
     if (!source || document.hidden) return;
+    if (this.#tag && document.querySelector(PAUSED)) {
+      this.#timer = setTimeout(() => this.refresh(), REFRESH_MS);
+      return;
+    }
     const asked = ++this.#asked;
     try {
-      const response = await fetch(source, {signal: this.#life.signal});
+      const response = await fetch(source, { signal: this.#life.signal });
       if (asked !== this.#asked) return;
       const tag = response.headers.get("etag") ?? "";
       if (!response.ok) this.say(await refusal(response));
@@ -149,7 +156,7 @@ export class Drawing extends HTMLElement {
   showTip(lines, x, y) {
     this.#tip.replaceChildren(...lines.filter(Boolean).map((line) => element("div", "", line)));
     this.#tip.hidden = false;
-    const {width, height} = this.#tip.getBoundingClientRect();
+    const { width, height } = this.#tip.getBoundingClientRect();
     const left = Math.max(4, Math.min(x + 12, innerWidth - width - 4));
     const top = y + 16 + height > innerHeight ? y - height - 8 : y + 16;
     this.#tip.style.left = `${left}px`;
@@ -223,7 +230,7 @@ export function duration(ms) {
 
 /** In the viewer's zone. @param {number} moment */
 export function clock(moment) {
-  return new Date(moment).toLocaleString(undefined, {dateStyle: "short", timeStyle: "medium"});
+  return new Date(moment).toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
 }
 
 /** `1 job`, `1,200 jobs`. @param {number} number @param {string} one */

@@ -2,8 +2,8 @@
  * What `<roost-log>` is made of: its controls, and a row for each line in sight. No state.
  */
 
-import {plain, styled} from "./ansi.js";
-import {button, element} from "./drawing.js";
+import { plain, styled } from "./ansi.js";
+import { button, element } from "./drawing.js";
 
 const ERROR = /\b(?:error|fatal|exception|traceback|panic|segmentation fault)\b/i;
 const WARNING = /\bwarn(?:ing)?\b/i;
@@ -16,6 +16,7 @@ export function parts() {
   attempts.hidden = true;
   const search = element("form", "roost-log-search");
   search.setAttribute("role", "search");
+  search.setAttribute("aria-label", "In the output");
   const pattern = element("input");
   pattern.type = "search";
   pattern.placeholder = "Regular expression";
@@ -36,6 +37,7 @@ export function parts() {
   bar.append(attempts, search, status, followButton, download);
   const view = element("div", "roost-log-view");
   view.tabIndex = 0;
+  view.dataset.ownKeys = "";
   view.setAttribute("role", "log");
   view.setAttribute("aria-live", "off");
   const spacer = element("div", "roost-log-spacer");

@@ -2,7 +2,7 @@
  * The lines of a log that match a pattern, as far as the server has looked, and the one we are at.
  */
 
-import {refusal} from "./drawing.js";
+import { refusal } from "./drawing.js";
 
 const MATCHES_MAX = 10_000;
 

@@ -3,14 +3,13 @@
  * `<roost-chart src="/statistics/series.json?hours=24" series="running,waiting">`: what that
  * address answers, `{"at": [ms, …], "series": {"running": [1, …], …}}`; without `series`, all of it.
  *
- * `titles` names the lines for people, with commas between; series in `ms` are shown in seconds.
- * `label` names the chart, `height` is in pixels. Lines differ in dashes as well as in colour, and
- * what they show is also told in words below.
+ * A series whose name ends in `_ms` is told in time. `label` names the chart, `height` is in pixels.
+ * Lines differ in dashes as well as in colour, and what they show is also told in words below.
  */
 
 import uPlot from "./vendor/uplot.esm.js";
 
-import {Drawing, clock, element} from "./drawing.js";
+import { Drawing, clock, duration, element } from "./drawing.js";
 
 const HEIGHT = 180;
 const HEIGHT_MIN = 60;
@@ -35,10 +34,10 @@ const OTHERS = ["--accent", "--status-queued", "--status-abandoned", "--status-s
 /** @typedef {{at: number[], series: Record<string, (number | null)[]>}} Data */
 
 class RoostChart extends Drawing {
-  static observedAttributes = ["job", "attribute", "src", "series", "titles", "label", "height"];
+  static observedAttributes = ["job", "attribute", "src", "series", "label", "height"];
 
   /** @type {Data} */
-  #data = {at: [], series: {}};
+  #data = { at: [], series: {} };
   /** @type {uPlot | undefined} */
   #plot;
   /** What the plot was made for; another one is made when this changes. */
@@ -62,12 +61,6 @@ class RoostChart extends Drawing {
     return named.length ? named : Object.keys(this.#data.series);
   }
 
-  /** What people call a line. @param {string} name */
-  #title(name) {
-    const at = this.#names.indexOf(name);
-    return this.getAttribute("titles")?.split(",")[at]?.trim() || name;
-  }
-
   build() {
     this.#place.setAttribute("role", "img");
     this.append(this.#place, this.#summary);
@@ -80,16 +73,10 @@ class RoostChart extends Drawing {
 
   /** @param {Data} data */
   receive(data) {
-    for (const [name, values] of Object.entries(data.series)) {
-      if (name.endsWith("_ms")) data.series[name] = values.map((ms) => ms && ms / 1000);
-    }
     this.#data = data;
-    const told = this.#names
-      .map((name) => inWords(this.#title(name), data.series[name]))
-      .filter(Boolean);
-    const {at} = data;
-    const since = at.length ? `, ${clock(at[0])} to ${clock(at[at.length - 1])}` : "";
-    this.#summary.textContent = told.length ? `${told.join("; ")}${since}.` : "No numbers yet.";
+    const told = this.#names.map((name) => inWords(name, data.series[name])).filter(Boolean);
+    const { at } = data;
+    this.#summary.textContent = told.length ? `${told.join("; ")}. Since ${clock(at[0])}.` : "No numbers yet.";
     this.#place.setAttribute("aria-label", `${this.#label}. ${this.#summary.textContent}`);
   }
 
@@ -99,21 +86,12 @@ class RoostChart extends Drawing {
     if (!this.#data.at.length || !width) return;
     const height = Math.max(HEIGHT_MIN, Number(this.getAttribute("height")) || HEIGHT);
     const names = this.#names;
-    const made = JSON.stringify([
-      names,
-      this.#label,
-      this.colour("--text"),
-      this.colour("--ground"),
-    ]);
-    const data = /** @type {uPlot.AlignedData} */ ([
-      this.#data.at,
-      ...names.map((name) => this.#data.series[name]),
-    ]);
+    const made = JSON.stringify([names, this.#label, this.colour("--text"), this.colour("--ground")]);
+    const data = /** @type {uPlot.AlignedData} */ ([this.#data.at, ...names.map((name) => this.#data.series[name])]);
     if (this.#plot && made === this.#made) {
-      if (this.#plot.width !== width || this.#plot.height !== height)
-        this.#plot.setSize({width, height});
+      if (this.#plot.width !== width || this.#plot.height !== height) this.#plot.setSize({ width, height });
       // Who looks at a part goes on looking at it.
-      const {min, max} = this.#plot.scales.x;
+      const { min, max } = this.#plot.scales.x;
       const [before] = this.#plot.data;
       this.#plot.setData(data, min === before[0] && max === before[before.length - 1]);
       return;
@@ -138,16 +116,16 @@ class RoostChart extends Drawing {
     const axis = {
       stroke: this.colour("--muted", "#666"),
       font: AXIS_FONT,
-      grid: {stroke: this.colour("--line", "#ddd"), width: 1},
-      ticks: {stroke: this.colour("--line", "#ddd"), width: 1},
+      grid: { stroke: this.colour("--line", "#ddd"), width: 1 },
+      ticks: { stroke: this.colour("--line", "#ddd"), width: 1 },
     };
     return {
       width,
       height,
       ms: 1,
-      cursor: {drag: {x: true, y: false}},
+      cursor: { drag: { x: true, y: false } },
       scales: {
-        y: {range: (_, low, high) => (low >= 0 ? [0, high > 0 ? high * 1.05 : 1] : [low, high])},
+        y: { range: (_, low, high) => (low >= 0 ? [0, high > 0 ? high * 1.05 : 1] : [low, Math.max(high, low + 1)]) },
       },
       axes: [
         {
@@ -155,21 +133,26 @@ class RoostChart extends Drawing {
           space: TICK_WIDTH,
           values: (_, moments) => moments.map((at) => tick(at, moments)),
         },
-        {...axis, size: 52, values: (_, numbers) => numbers.map(short)},
+        { ...axis, size: 52, values: (_, numbers) => numbers.map((value) => this.#short(names, value)) },
       ],
       series: [
-        {label: "Time", value: (_, at) => (at === null ? "" : clock(at))},
+        { label: "Time", value: (_, at) => (at === null ? "" : clock(at)) },
         ...names.map((name, i) => ({
-          label: this.#title(name),
+          label: labelOf(name),
           stroke: this.#colourOf(name, i),
           width: 1.5,
           dash: DASHES[i % DASHES.length],
-          points: {show: this.#data.at.length < 2},
+          points: { show: this.#data.at.length < 2 },
           value: (/** @type {uPlot} */ _, /** @type {number | null} */ value) =>
-            value === null ? "" : value.toLocaleString(),
+            value === null ? "" : amount(name, value),
         })),
       ],
     };
+  }
+
+  /** @param {string[]} names @param {number} value */
+  #short(names, value) {
+    return names.every(isDuration) ? amount(names[0], value) : short(value);
   }
 
   /** @param {string} name @param {number} i */
@@ -188,8 +171,28 @@ function inWords(name, values) {
     latest = value;
   }
   if (Number.isNaN(latest)) return "";
-  const same = low === high ? "" : `, between ${low.toLocaleString()} and ${high.toLocaleString()}`;
-  return `${name}: ${latest.toLocaleString()} now${same}`;
+  const span = low === high ? "" : `, between ${amount(name, low)} and ${amount(name, high)}`;
+  return `${labelOf(name)}: ${amount(name, latest)} now${span}`;
+}
+
+/** @param {string} name */
+function isDuration(name) {
+  return name.endsWith("_ms");
+}
+
+/** `cpus_busy` as people write it. @param {string} name */
+function labelOf(name) {
+  return name
+    .replace(/_ms$/, "")
+    .replaceAll("_", " ")
+    .replace(/\bcpu(s?)\b/, "CPU$1");
+}
+
+/** A number, or a duration by the name of its series. @param {string} name @param {number} value */
+function amount(name, value) {
+  if (!isDuration(name)) return value.toLocaleString();
+  if (value >= 60_000) return duration(value);
+  return `${(value / 1000).toLocaleString(undefined, { maximumFractionDigits: 1 })} s`;
 }
 
 /**
@@ -201,14 +204,13 @@ function tick(at, all) {
   const date = new Date(at);
   const isMidnight = !date.getHours() && !date.getMinutes() && !date.getSeconds();
   if (isMidnight || all[all.length - 1] - all[0] > 5 * DAY_MS) {
-    return date.toLocaleDateString(undefined, {day: "numeric", month: "short"});
+    return date.toLocaleDateString(undefined, { day: "numeric", month: "short" });
   }
   const step = all.length > 1 ? all[1] - all[0] : DAY_MS;
   const second = step < 60_000 ? /** @type {const} */ ("2-digit") : undefined;
-  return date.toLocaleTimeString(undefined, {hour: "2-digit", minute: "2-digit", second});
+  return date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second });
 }
 
-const short = new Intl.NumberFormat(undefined, {notation: "compact", maximumFractionDigits: 3})
-  .format;
+const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 3 }).format;
 
 customElements.define("roost-chart", RoostChart);

@@ -7,11 +7,11 @@
  * they have, not how much is in use). What was chosen is remembered by the browser.
  */
 
-import {Drawing, counted, element} from "./drawing.js";
+import { Drawing, counted, element } from "./drawing.js";
 
 const REMEMBERED = "roost-grid";
-const COLOURS = {state: "State", load: "Load", cpus: "CPUs in use", memory: "Memory installed"};
-const SIZES = {small: "Small", medium: "Medium", large: "Large"};
+const COLOURS = { state: "State", load: "Load", cpus: "CPUs in use", memory: "Memory installed" };
+const SIZES = { small: "Small", medium: "Medium", large: "Large" };
 
 /** @typedef {{id: number, label: string, state: string, word: string, load: number, cpus: number,
  *             cpus_busy: number, memory_kb: number, groups: number[]}} Square */
@@ -38,21 +38,22 @@ class RoostGrid extends Drawing {
     fill(this.#colourBy, COLOURS);
     fill(this.#size, SIZES);
     this.#summary.setAttribute("role", "status");
+    this.#sections.dataset.ownKeys = "";
     bar.append(labelled("Colour by", this.#colourBy), labelled("Size", this.#size), this.#summary);
     this.append(bar, this.#sections);
-    const {colour = "state", size = "medium"} = remembered();
+    const { colour = "state", size = "medium" } = remembered();
     this.#colourBy.value = colour in COLOURS ? colour : "state";
     this.#size.value = size in SIZES ? size : "medium";
   }
 
   /** @param {AbortSignal} signal */
   listen(signal) {
-    const on = {signal};
+    const on = { signal };
     for (const choice of [this.#colourBy, this.#size]) {
       choice.addEventListener(
         "change",
         () => {
-          remember({colour: this.#colourBy.value, size: this.#size.value});
+          remember({ colour: this.#colourBy.value, size: this.#size.value });
           this.redraw();
         },
         on,
@@ -68,13 +69,13 @@ class RoostGrid extends Drawing {
   }
 
   /** @param {{nodes: Square[], groups: {id: number, name: string}[]}} data */
-  receive({nodes, groups}) {
+  receive({ nodes, groups }) {
     this.#squares = nodes;
-    this.#groupNames = new Map(groups.map(({id, name}) => [id, name]));
+    this.#groupNames = new Map(groups.map(({ id, name }) => [id, name]));
     this.#memoryMax = Math.max(1, ...nodes.map((node) => node.memory_kb));
     /** @type {Map<string, number>} */
     const counts = new Map();
-    for (const {word} of nodes) counts.set(word, (counts.get(word) ?? 0) + 1);
+    for (const { word } of nodes) counts.set(word, (counts.get(word) ?? 0) + 1);
     const words = [...counts].map(([word, count]) => `${count.toLocaleString()} ${word}`);
     this.#summary.textContent = nodes.length
       ? `${counted(nodes.length, "node")}: ${words.join(", ")}`
@@ -130,8 +131,7 @@ class RoostGrid extends Drawing {
       this.#links.set(key, link);
     }
     const by = this.#colourBy.value;
-    const share =
-      by === "state" ? square.cpus_busy / Math.max(1, square.cpus) : this.#heat(by, square);
+    const share = by === "state" ? square.cpus_busy / Math.max(1, square.cpus) : this.#heat(by, square);
     link.dataset.state = square.state;
     link.classList.toggle("is-heat", by !== "state");
     link.style.setProperty("--share", `${Math.round(Math.min(1, share) * 100)}%`);
@@ -144,7 +144,7 @@ class RoostGrid extends Drawing {
   }
 
   /** @param {string} by @param {Square} square */
-  #heat(by, {load, cpus, cpus_busy, memory_kb}) {
+  #heat(by, { load, cpus, cpus_busy, memory_kb }) {
     if (by === "load") return load / Math.max(1, cpus);
     return by === "cpus" ? cpus_busy / Math.max(1, cpus) : memory_kb / this.#memoryMax;
   }
@@ -152,7 +152,7 @@ class RoostGrid extends Drawing {
   /** @param {EventTarget | null} target */
   #tell(target) {
     const link = /** @type {Element} */ (target).closest("a");
-    const square = this.#squares.find(({id}) => String(id) === link?.dataset.id);
+    const square = this.#squares.find(({ id }) => String(id) === link?.dataset.id);
     if (!link || !square) {
       this.hideTip();
       return;
@@ -166,7 +166,7 @@ class RoostGrid extends Drawing {
       `load ${square.load.toFixed(2)}${memory}`,
       groups && `Groups: ${groups}`,
     ];
-    const {left, bottom} = link.getBoundingClientRect();
+    const { left, bottom } = link.getBoundingClientRect();
     this.showTip(lines, left, bottom - 12);
   }
 
@@ -199,7 +199,7 @@ function nextRow(links, at, step) {
   let row;
   let [best, distance] = [links[at], Infinity];
   for (let i = at + step; links[i]; i += step) {
-    const {top, left} = links[i].getBoundingClientRect();
+    const { top, left } = links[i].getBoundingClientRect();
     if (Math.abs(top - here.top) < 2) continue;
     row ??= top;
     if (Math.abs(top - row) > 2) break;

@@ -11,13 +11,16 @@
  * where we are, and short moves are taken as moves by lines.
  */
 
-import {plain} from "./ansi.js";
-import {refusal} from "./drawing.js";
-import {Pages} from "./log-pages.js";
-import {copied, kindOf, lineOfAddress, parts, rowOf, sizeOf} from "./log-parts.js";
-import {Search} from "./log-search.js";
+import { plain } from "./ansi.js";
+import { refusal } from "./drawing.js";
+import { Pages } from "./log-pages.js";
+import { copied, kindOf, lineOfAddress, parts, rowOf, sizeOf } from "./log-parts.js";
+import { Search } from "./log-search.js";
 
 const HEIGHT_MAX = 4_000_000;
+/** In heights of the view: a wheel moves by less at a time, who drags the scroll bar by more. */
+const LOCAL_MOVE_MAX = 10;
+const SETTLE_MS = 200;
 const ROWS_AROUND = 20;
 const FIRST_LINES = 500;
 const RETRY_MS = 1000;
@@ -46,12 +49,14 @@ class RoostLog extends HTMLElement {
   #retryMs = RETRY_MS;
   #retryTimer = 0;
   #fetchTimer = 0;
+  #settleTimer = 0;
   #drawRequest = 0;
   /** @type {Set<number>} */
   #fetching = new Set();
   /** @type {AbortController} */
   #life = new AbortController();
   #marked = 0;
+  #previousKey = "";
   /** @type {Search | null} */
   #search = null;
   /** @type {ReturnType<typeof parts> | undefined} */
@@ -72,6 +77,7 @@ class RoostLog extends HTMLElement {
     this.#life.abort();
     this.#closeStream();
     clearTimeout(this.#fetchTimer);
+    clearTimeout(this.#settleTimer);
     cancelAnimationFrame(this.#drawRequest);
   }
 
@@ -97,11 +103,11 @@ class RoostLog extends HTMLElement {
   /** Show another job or attempt, from nothing. */
   #start() {
     const job = this.getAttribute("job") ?? "";
-    const {view, download} = this.#shown;
+    const { view, download } = this.#shown;
     this.#closeStream();
     this.#pages.clear();
     this.#fetching.clear();
-    for (const {row} of this.#rows.values()) row.remove();
+    for (const { row } of this.#rows.values()) row.remove();
     this.#rows.clear();
     [this.#total, this.#size, this.#complete, this.#top] = [0, 0, false, 1];
     this.#forgetSearch();
@@ -121,9 +127,9 @@ class RoostLog extends HTMLElement {
 
   /** @param {ReturnType<typeof parts>} shown @param {AbortSignal} signal */
   #listen(shown, signal) {
-    const {view, followButton, attempts, search, previous, next} = shown;
-    const on = {signal};
-    view.addEventListener("scroll", () => this.#scrolled(), {signal, passive: true});
+    const { view, followButton, attempts, search, previous, next } = shown;
+    const on = { signal };
+    view.addEventListener("scroll", () => this.#scrolled(), { signal, passive: true });
     view.addEventListener("click", (event) => this.#clicked(event), on);
     followButton.addEventListener("click", () => this.#follow(!this.#following), on);
     attempts.addEventListener("change", () => this.#pick(attempts.value), on);
@@ -131,7 +137,9 @@ class RoostLog extends HTMLElement {
     search.addEventListener("input", () => !shown.pattern.value && this.#forgetSearch(), on);
     next.addEventListener("click", () => this.#step(1), on);
     previous.addEventListener("click", () => this.#step(-1), on);
-    document.addEventListener("keydown", (event) => this.#key(event), on);
+    // Keys of its own come before those of the page.
+    this.addEventListener("keydown", (event) => this.#key(event, true), on);
+    document.addEventListener("keydown", (event) => this.#key(event, false), on);
     document.addEventListener("visibilitychange", () => this.#visibilityChanged(), on);
     window.addEventListener("hashchange", () => this.#goToLine(lineOfAddress()), on);
     const resized = new ResizeObserver(() => this.#reach(this.#following ? Infinity : this.#top));
@@ -140,13 +148,13 @@ class RoostLog extends HTMLElement {
   }
 
   async #loadAttempts() {
-    const {attempts} = this.#shown;
+    const { attempts } = this.#shown;
     const response = await this.#ask(`${this.#address}/attempts`);
     if (!response?.ok) return;
     /** @type {{number: number, nodes: string[], outcome: string}[]} */
     const found = await response.json();
     const choices = found.map(
-      ({number, nodes, outcome}) =>
+      ({ number, nodes, outcome }) =>
         new Option(`Attempt ${number} · ${nodes[0] ?? "no node"} · ${outcome}`, String(number)),
     );
     attempts.replaceChildren(new Option("All attempts", ""), ...choices);
@@ -168,7 +176,7 @@ class RoostLog extends HTMLElement {
   /** @param {string} path @returns {Promise<Response | null>} null when the server is not there */
   async #ask(path) {
     try {
-      return await fetch(path, {signal: this.#life.signal, headers: {accept: "application/json"}});
+      return await fetch(path, { signal: this.#life.signal, headers: { accept: "application/json" } });
     } catch {
       return null;
     }
@@ -180,7 +188,7 @@ class RoostLog extends HTMLElement {
   #openStream(first) {
     this.#closeStream();
     if (document.hidden && this.#total) return;
-    const stream = new EventSource(`${this.#address}/output/follow?${this.#query({first})}`);
+    const stream = new EventSource(`${this.#address}/output/follow?${this.#query({ first })}`);
     this.#stream = stream;
     stream.addEventListener("lines", (event) => {
       this.#retryMs = RETRY_MS;
@@ -207,7 +215,7 @@ class RoostLog extends HTMLElement {
 
   async #retry() {
     this.#closeStream();
-    const response = await this.#ask(`${this.#address}/output?${this.#query({count: 0})}`);
+    const response = await this.#ask(`${this.#address}/output?${this.#query({ count: 0 })}`);
     if (response && response.status === 404) {
       this.#say(await refusal(response));
       return;
@@ -273,7 +281,7 @@ class RoostLog extends HTMLElement {
 
   /** Bring a line to the top, as far as there are lines below it. @param {number} top */
   #reach(top) {
-    const {view, spacer} = this.#shown;
+    const { view, spacer } = this.#shown;
     const height = Math.min(this.#total * this.#rowHeight, HEIGHT_MAX);
     spacer.style.height = `${height}px`;
     this.#top = Math.min(Math.max(top, 1), this.#topMax);
@@ -285,7 +293,7 @@ class RoostLog extends HTMLElement {
   }
 
   #scrolled() {
-    const {view} = this.#shown;
+    const { view } = this.#shown;
     const at = view.scrollTop;
     if (Math.abs(at - this.#expectedScroll) < 1) return;
     this.#expectedScroll = -1;
@@ -293,11 +301,13 @@ class RoostLog extends HTMLElement {
     const moved = at - this.#lastScroll;
     this.#lastScroll = at;
     const before = this.#top;
-    if (at >= room - 1) this.#top = this.#topMax;
-    else if (at <= 0) this.#top = 1;
-    else if (this.#isScaled && Math.abs(moved) < 2 * view.clientHeight) {
-      this.#top = Math.min(Math.max(this.#top + moved / this.#rowHeight, 1), this.#topMax);
-    } else this.#top = 1 + (at / room) * (this.#topMax - 1);
+    if (this.#isScaled && Math.abs(moved) < LOCAL_MOVE_MAX * view.clientHeight) {
+      this.#top = Math.min(Math.max(before + moved / this.#rowHeight, 1), this.#topMax);
+      // The scroll bar tells something else now; set it right when the hand is off it.
+      clearTimeout(this.#settleTimer);
+      this.#settleTimer = setTimeout(() => this.#reach(this.#top), SETTLE_MS);
+    } else if (at >= room - 1) this.#top = this.#topMax;
+    else this.#top = 1 + (at / room) * (this.#topMax - 1);
     if (this.#top < before && this.#following) this.#follow(false);
     else if (this.#top >= this.#topMax - 0.5 && !this.#complete) this.#follow(true);
     this.#draw();
@@ -306,7 +316,7 @@ class RoostLog extends HTMLElement {
   /** @param {boolean} following */
   #follow(following) {
     this.#following = following;
-    const {followButton} = this.#shown;
+    const { followButton } = this.#shown;
     followButton.setAttribute("aria-pressed", String(following));
     if (following && this.#total) this.#reach(Infinity);
   }
@@ -330,10 +340,10 @@ class RoostLog extends HTMLElement {
   }
 
   #drawNow() {
-    const {layer, spacer} = this.#shown;
+    const { layer, spacer } = this.#shown;
     const [first, last] = this.#around;
     const goal = lineOfAddress();
-    for (const [line, {row}] of this.#rows) {
+    for (const [line, { row }] of this.#rows) {
       if (line < first || line > last) {
         row.remove();
         this.#rows.delete(line);
@@ -352,7 +362,7 @@ class RoostLog extends HTMLElement {
         // In the order of their numbers, for those who select or listen.
         if (above) above.after(row);
         else layer.prepend(row);
-        this.#rows.set(line, (shown = {row, text, kind: kindOf(text), marks: ""}));
+        this.#rows.set(line, (shown = { row, text, kind: kindOf(text), marks: "" }));
       }
       above = shown.row;
       const marks = shown.kind + this.#marksOf(line, goal);
@@ -364,7 +374,7 @@ class RoostLog extends HTMLElement {
     }
     spacer.style.setProperty("--digits", String(String(this.#total).length));
     // Rows do not take part in the layout; the longest seen makes the width.
-    const width = Math.max(...[...this.#rows.values()].map(({row}) => row.scrollWidth), 0);
+    const width = Math.max(...[...this.#rows.values()].map(({ row }) => row.scrollWidth), 0);
     if (width > spacer.clientWidth) spacer.style.minWidth = `${width}px`;
     if (isMissing) this.#fetchSoon();
   }
@@ -384,15 +394,14 @@ class RoostLog extends HTMLElement {
     const [begin, end] = this.#around;
     for (let line = begin; line <= end; line++) {
       const first = Pages.firstOf(line);
-      if (this.#pages.text(line) === undefined && !this.#fetching.has(first))
-        this.#fetchPage(first);
+      if (this.#pages.text(line) === undefined && !this.#fetching.has(first)) this.#fetchPage(first);
     }
   }
 
   /** @param {number} first */
   async #fetchPage(first) {
     this.#fetching.add(first);
-    const query = this.#query({first, count: Pages.LINES});
+    const query = this.#query({ first, count: Pages.LINES });
     const response = await this.#ask(`${this.#address}/output?${query}`);
     // Meanwhile another attempt may have been picked.
     const isWanted = query.get("attempt") === this.getAttribute("attempt");
@@ -415,8 +424,7 @@ class RoostLog extends HTMLElement {
 
   #tell() {
     const lines = this.#total.toLocaleString();
-    if (this.#total)
-      this.#say(`${lines} lines · ${sizeOf(this.#size)}${this.#complete ? "" : " · live"}`);
+    if (this.#total) this.#say(`${lines} lines · ${sizeOf(this.#size)}${this.#complete ? "" : " · live"}`);
     else this.#say(this.#complete ? "It printed nothing." : "Nothing printed yet.");
   }
 
@@ -438,7 +446,7 @@ class RoostLog extends HTMLElement {
     this.#forgetSearch();
     if (!pattern) return;
     const search = new Search(pattern, (first) =>
-      this.#ask(`${this.#address}/output/search?${this.#query({pattern, first})}`),
+      this.#ask(`${this.#address}/output/search?${this.#query({ pattern, first })}`),
     );
     this.#search = search;
     await search.run(this.#total, () => this.#tellMatches(search));
@@ -455,14 +463,17 @@ class RoostLog extends HTMLElement {
       await search.run(this.#total, () => this.#tellMatches(search));
     }
     if (search !== this.#search || !search.hasMatches) return;
-    this.#goToLine(search.step(direction, this.#following ? this.#total : Math.ceil(this.#top)));
+    const line = search.step(direction, this.#following ? this.#total : Math.ceil(this.#top));
+    // The address is the link to what is looked at.
+    history.replaceState(history.state, "", `#L${line}`);
+    this.#goToLine(line);
     this.#tellMatches(search);
   }
 
   /** @param {Search | null} search that there is news of; of one that was given up, none is told */
   #tellMatches(search = null) {
     if (search !== this.#search) return;
-    const {found, previous, next} = this.#shown;
+    const { found, previous, next } = this.#shown;
     found.textContent = search?.words ?? "";
     previous.disabled = next.disabled = !search?.hasMatches;
     this.#draw();
@@ -470,18 +481,21 @@ class RoostLog extends HTMLElement {
 
   // --- keys and clicks ---------------------------------------------------------------------------
 
-  /** @param {KeyboardEvent} event */
-  #key(event) {
-    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+  /** @param {KeyboardEvent} event @param {boolean} isInside */
+  #key(event, isInside) {
     const target = /** @type {Element} */ (event.target);
+    if (!isInside && this.contains(target)) return;
+    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "Escape" && target === this.#shown.pattern) {
       event.preventDefault();
       this.#shown.view.focus();
       return;
     }
-    if (target.closest("input, textarea, select, [contenteditable]") || !this.checkVisibility())
-      return;
-    const isInside = this.contains(target);
+    if (target.closest("input, textarea, select, [contenteditable]") || !this.checkVisibility()) return;
+    // `g n` goes to the nodes.
+    const isGoing = this.#previousKey === "g";
+    this.#previousKey = event.key;
+    if (isGoing) return;
     if (event.key === "f") this.#follow(!this.#following);
     else if (event.key === "n" && this.#search) this.#step(1);
     else if (event.key === "N" && this.#search) this.#step(-1);

@@ -4,10 +4,11 @@
  * When there are more children than there is room for, each column stands for several of them: the
  * worst status at the bottom, as high as its share, the others on top of it. Selecting works with
  * the mouse (drag, Shift, Ctrl), with the keyboard as in a list, and by the words of the legend.
- * Tells the document with a `roost-selection` event, `detail.jobs` being the ids in their order.
+ * Tells the document with a `roost-selection` event, `detail.jobs` being the ids in their order,
+ * `detail.statuses` how many there are of each status; a `roost-cleared` event takes the selection away.
  */
 
-import {Drawing, button, counted, duration, element} from "./drawing.js";
+import { Drawing, button, counted, duration, element } from "./drawing.js";
 
 const HEIGHT = 34;
 const CELL_WIDTH_MIN = 3;
@@ -74,6 +75,7 @@ class RoostStrip extends Drawing {
 
   build() {
     this.#list.tabIndex = 0;
+    this.#list.dataset.ownKeys = "";
     this.#list.setAttribute("role", "listbox");
     this.#list.setAttribute("aria-multiselectable", "true");
     this.#list.setAttribute("aria-orientation", "horizontal");
@@ -86,7 +88,7 @@ class RoostStrip extends Drawing {
 
   /** @param {AbortSignal} signal */
   listen(signal) {
-    const on = {signal};
+    const on = { signal };
     this.#list.addEventListener("keydown", (event) => this.#key(event), on);
     this.#list.addEventListener("focus", () => this.redraw(), on);
     this.#list.addEventListener(
@@ -103,11 +105,12 @@ class RoostStrip extends Drawing {
     this.#canvas.addEventListener("pointercancel", () => this.#release(), on);
     this.#canvas.addEventListener("pointerleave", () => this.#leave(), on);
     this.#canvas.addEventListener("dblclick", () => this.#open(), on);
+    document.addEventListener("roost-cleared", () => this.#selected.size && this.clearSelection(), on);
     signal.addEventListener("abort", () => clearTimeout(this.#factsTimer));
   }
 
   /** @param {{ids: number[], statuses: string, legend: Record<string, [string, string]>}} data */
-  receive({ids, statuses, legend}) {
+  receive({ ids, statuses, legend }) {
     [this.#ids, this.#letters, this.#legend] = [ids, statuses, legend];
     this.#active = Math.min(this.#active, Math.max(0, ids.length - 1));
     const known = new Set(ids);
@@ -151,7 +154,7 @@ class RoostStrip extends Drawing {
     const count = this.#ids.length;
     const columns = Math.min(count, Math.max(1, Math.floor(width / CELL_WIDTH_MIN)));
     const columnWidth = columns ? Math.min(width / columns, CELL_WIDTH_MAX) : 0;
-    return {width, columns, columnWidth};
+    return { width, columns, columnWidth };
   }
 
   /**
@@ -161,7 +164,7 @@ class RoostStrip extends Drawing {
    */
   #stretch(column, columns) {
     const share = this.#ids.length / columns;
-    return {start: Math.round(column * share), end: Math.round((column + 1) * share)};
+    return { start: Math.round(column * share), end: Math.round((column + 1) * share) };
   }
 
   /** @param {number} at @param {number} columns */
@@ -178,10 +181,8 @@ class RoostStrip extends Drawing {
    * @param {boolean} within
    */
   #columnAt(event, within = true) {
-    const {columns, columnWidth} = this.#layout;
-    const column = Math.floor(
-      (event.clientX - this.#canvas.getBoundingClientRect().left) / columnWidth,
-    );
+    const { columns, columnWidth } = this.#layout;
+    const column = Math.floor((event.clientX - this.#canvas.getBoundingClientRect().left) / columnWidth);
     if (within && (column < 0 || column >= columns)) return -1;
     return Math.max(0, Math.min(column, columns - 1));
   }
@@ -189,13 +190,13 @@ class RoostStrip extends Drawing {
   // --- drawing -----------------------------------------------------------------------------------
 
   draw() {
-    const {width, columns, columnWidth} = this.#layout;
+    const { width, columns, columnWidth } = this.#layout;
     const pen = this.surface(this.#canvas, width, HEIGHT);
     const isFolded = columns < this.#ids.length;
     const gap = columnWidth >= 4 ? 1 : 0;
     for (let column = 0; column < columns; column++) {
       const left = column * columnWidth;
-      const {start, end} = this.#stretch(column, columns);
+      const { start, end } = this.#stretch(column, columns);
       if (isFolded) this.#drawColumn(pen, left, columnWidth - gap, start, end);
       else this.#drawCell(pen, left, columnWidth - gap, this.#tone(start));
     }
@@ -224,8 +225,7 @@ class RoostStrip extends Drawing {
       const count = counts.get(tone);
       if (!count) continue;
       // A single failure among many must be seen.
-      const height =
-        count === rest ? room : Math.min(room, Math.max(SHARE_MIN, (room * count) / rest));
+      const height = count === rest ? room : Math.min(room, Math.max(SHARE_MIN, (room * count) / rest));
       this.#fill(pen, tone, [left, bottom - height, width, height]);
       bottom -= height;
       room -= height;
@@ -274,7 +274,7 @@ class RoostStrip extends Drawing {
     if (!this.#selected.size) return;
     pen.fillStyle = this.colour("--accent", "#00f");
     for (let column = 0; column < columns; column++) {
-      const {start, end} = this.#stretch(column, columns);
+      const { start, end } = this.#stretch(column, columns);
       for (let at = start; at < end; at++) {
         if (this.#selected.has(this.#ids[at])) {
           const left = column * columnWidth;
@@ -309,8 +309,7 @@ class RoostStrip extends Drawing {
     });
     // A focused button stays: the words are replaced when they differ only.
     const same = [...this.#words.children].map((child) => child.textContent).join();
-    if (same !== buttons.map((child) => child.textContent).join())
-      this.#words.replaceChildren(...buttons);
+    if (same !== buttons.map((child) => child.textContent).join()) this.#words.replaceChildren(...buttons);
   }
 
   /** @param {string} word */
@@ -331,8 +330,8 @@ class RoostStrip extends Drawing {
 
   /** @param {number} column @param {number} x @param {number} y */
   #tipOf(column, x, y) {
-    const {columns} = this.#layout;
-    const {start, end} = this.#stretch(column, columns);
+    const { columns } = this.#layout;
+    const { start, end } = this.#stretch(column, columns);
     clearTimeout(this.#factsTimer);
     if (end - start > 1) {
       const counts = this.#counts(start, end, 0);
@@ -373,8 +372,13 @@ class RoostStrip extends Drawing {
     this.#selected = new Set(ids);
     this.#tellActive();
     this.redraw();
-    const detail = {jobs: this.selection};
-    this.dispatchEvent(new CustomEvent("roost-selection", {bubbles: true, detail}));
+    /** @type {Record<string, number>} */
+    const statuses = {};
+    this.#ids.forEach((id, at) => {
+      if (this.#selected.has(id)) statuses[this.#word(at)] = (statuses[this.#word(at)] ?? 0) + 1;
+    });
+    const detail = { jobs: this.selection, statuses };
+    this.dispatchEvent(new CustomEvent("roost-selection", { bubbles: true, detail }));
   }
 
   /**
@@ -383,10 +387,10 @@ class RoostStrip extends Drawing {
    * @param {Set<number>} [before]
    */
   #selectTo(at, before = new Set()) {
-    const {columns} = this.#layout;
+    const { columns } = this.#layout;
     const [low, high] = [Math.min(at, this.#anchor), Math.max(at, this.#anchor)];
-    const {start} = this.#stretch(this.#columnOf(low, columns), columns);
-    const {end} = this.#stretch(this.#columnOf(high, columns), columns);
+    const { start } = this.#stretch(this.#columnOf(low, columns), columns);
+    const { end } = this.#stretch(this.#columnOf(high, columns), columns);
     this.#select([...before, ...this.#ids.slice(start, end)]);
   }
 
@@ -445,7 +449,7 @@ class RoostStrip extends Drawing {
   #key(event) {
     const count = this.#ids.length;
     if (!count || event.altKey) return;
-    const {columns} = this.#layout;
+    const { columns } = this.#layout;
     const column = this.#columnOf(this.#active, columns);
     /** @type {Record<string, number>} */
     const goals = {
@@ -467,7 +471,7 @@ class RoostStrip extends Drawing {
         this.#tellActive();
         this.redraw();
       }
-      const {left, bottom} = this.#canvas.getBoundingClientRect();
+      const { left, bottom } = this.#canvas.getBoundingClientRect();
       const reached = this.#columnOf(this.#active, columns);
       this.#tipOf(reached, left + reached * this.#layout.columnWidth, bottom - 16);
     } else if (event.key === " " || event.key === "x") this.#toggle(column);
@@ -482,7 +486,7 @@ class RoostStrip extends Drawing {
 
   /** @param {number} column */
   #toggle(column) {
-    const {start, end} = this.#stretch(column, this.#layout.columns);
+    const { start, end } = this.#stretch(column, this.#layout.columns);
     const ids = this.#ids.slice(start, end);
     const selected = new Set(this.#selected);
     const isOn = ids.every((id) => selected.has(id));
@@ -516,14 +520,9 @@ const MARKS = {
 };
 
 /** @param {Facts} facts */
-function linesOf({name, status, nodes, started_at, ended_at}) {
+function linesOf({ name, status, nodes, started_at, ended_at }) {
   const took = started_at ? duration((ended_at ?? Date.now()) - started_at) : "";
-  return [
-    name,
-    status,
-    nodes.length ? `on ${nodes[nodes.length - 1]}` : "",
-    took && `took ${took}`,
-  ];
+  return [name, status, nodes.length ? `on ${nodes[nodes.length - 1]}` : "", took && `took ${took}`];
 }
 
 customElements.define("roost-strip", RoostStrip);

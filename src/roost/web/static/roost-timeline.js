@@ -8,7 +8,7 @@
  * same is there as a table, with links, for those who do not see or do not point.
  */
 
-import {Drawing, button, clock, counted, duration, element} from "./drawing.js";
+import { Drawing, button, clock, counted, duration, element } from "./drawing.js";
 
 const BAR_WIDTH_MIN = 3;
 const ROW_HEIGHT = 20;
@@ -24,8 +24,7 @@ const TABLE_ROWS_MAX = 500;
 
 const SECOND = 1000;
 const STEPS = [
-  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400,
-  172_800, 604_800,
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
 ].map((seconds) => seconds * SECOND);
 
 /** @typedef {{job: number, attempt: number, name: string, nodes: string[], start: number,
@@ -40,7 +39,7 @@ class RoostTimeline extends Drawing {
   /** @type {Bar[]} */
   #bars = [];
   /** All there is. */
-  #whole = {start: 0, end: 1};
+  #whole = { start: 0, end: 1 };
   /** What is shown; null for all. @type {{start: number, end: number} | null} */
   #part = null;
   /** @type {{bar: Bar, left: number, right: number, top: number}[]} */
@@ -69,6 +68,7 @@ class RoostTimeline extends Drawing {
     bar.append(this.#zoomIn, this.#zoomOut, this.#all, this.#summary);
     this.#canvas.setAttribute("role", "img");
     this.#view.tabIndex = 0;
+    this.#view.dataset.ownKeys = "";
     this.#view.setAttribute("role", "group");
     this.#view.setAttribute("aria-label", "Timeline. Plus and minus zoom, arrows move.");
     this.#spacer.append(this.#canvas);
@@ -79,12 +79,12 @@ class RoostTimeline extends Drawing {
 
   /** @param {AbortSignal} signal */
   listen(signal) {
-    const on = {signal};
+    const on = { signal };
     this.#zoomIn.addEventListener("click", () => this.#zoom(1 / ZOOM), on);
     this.#zoomOut.addEventListener("click", () => this.#zoom(ZOOM), on);
     this.#all.addEventListener("click", () => this.#show(null), on);
-    this.#view.addEventListener("wheel", (event) => this.#wheel(event), {signal, passive: false});
-    this.#view.addEventListener("scroll", () => this.draw(), {signal, passive: true});
+    this.#view.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
+    this.#view.addEventListener("scroll", () => this.draw(), { signal, passive: true });
     this.#view.addEventListener("keydown", (event) => this.#key(event), on);
     this.#canvas.addEventListener("pointerdown", (event) => this.#press(event), on);
     this.#canvas.addEventListener("pointermove", (event) => this.#move(event), on);
@@ -95,11 +95,11 @@ class RoostTimeline extends Drawing {
   }
 
   /** @param {{start: number, end: number, bars: Bar[], is_cut: boolean}} data */
-  receive({start, end, bars, is_cut}) {
-    this.#whole = {start, end: Math.max(end, start + SPAN_MS_MIN)};
+  receive({ start, end, bars, is_cut }) {
+    this.#whole = { start, end: Math.max(end, start + SPAN_MS_MIN) };
     this.#bars = bars;
     this.#rows = this.hasAttribute("job") ? rowsByJob(bars) : rowsWithoutOverlap(bars, end);
-    const failed = bars.filter(({tone}) => tone === "failed" || tone === "abandoned").length;
+    const failed = bars.filter(({ tone }) => tone === "failed" || tone === "abandoned").length;
     const told = bars.length
       ? `${is_cut ? "The latest " : ""}${counted(bars.length, "attempt")}, ${failed} failed`
       : "Nothing ran in this time.";
@@ -125,7 +125,7 @@ class RoostTimeline extends Drawing {
       const whole = this.#whole.end - this.#whole.start;
       const span = Math.max(SPAN_MS_MIN, part.end - part.start);
       const start = Math.max(this.#whole.start, Math.min(part.start, this.#whole.end - span));
-      part = span >= whole ? null : {start, end: start + span};
+      part = span >= whole ? null : { start, end: start + span };
     }
     this.#part = part;
     this.redraw();
@@ -133,22 +133,22 @@ class RoostTimeline extends Drawing {
 
   /** Around a moment, the middle unless told. @param {number} factor @param {number} [around] */
   #zoom(factor, around) {
-    const {start, end} = this.#shown;
+    const { start, end } = this.#shown;
     const centre = around ?? (start + end) / 2;
-    this.#show({start: centre - (centre - start) * factor, end: centre + (end - centre) * factor});
+    this.#show({ start: centre - (centre - start) * factor, end: centre + (end - centre) * factor });
   }
 
   /** @param {number} share of what is shown */
   #pan(share) {
-    const {start, end} = this.#shown;
+    const { start, end } = this.#shown;
     const by = (end - start) * share;
-    this.#show({start: start + by, end: end + by});
+    this.#show({ start: start + by, end: end + by });
   }
 
   /** @param {MouseEvent} event */
   #momentAt(event) {
-    const {left} = this.#canvas.getBoundingClientRect();
-    const {start, end} = this.#shown;
+    const { left } = this.#canvas.getBoundingClientRect();
+    const { start, end } = this.#shown;
     const width = Math.max(1, this.#view.clientWidth - this.#labelWidth);
     return start + ((event.clientX - left - this.#labelWidth) / width) * (end - start);
   }
@@ -166,13 +166,12 @@ class RoostTimeline extends Drawing {
     pen.textBaseline = "middle";
     this.#all.disabled = this.#zoomOut.disabled = !this.#part;
     this.#drawn = [];
-    const {start, end} = this.#shown;
+    const { start, end } = this.#shown;
     const left = this.#labelWidth;
-    const x = (/** @type {number} */ moment) =>
-      left + ((moment - start) / (end - start)) * (width - left);
+    const x = (/** @type {number} */ moment) => left + ((moment - start) / (end - start)) * (width - left);
     const ticks = this.#ticks(width - left);
     pen.fillStyle = this.colour("--line", "#ccc");
-    for (const {at} of ticks) pen.fillRect(Math.round(x(at)), 4, 1, height);
+    for (const { at } of ticks) pen.fillRect(Math.round(x(at)), 4, 1, height);
     const first = Math.floor(this.#view.scrollTop / ROW_HEIGHT);
     const last = Math.min(this.#rows.length, first + Math.ceil(height / ROW_HEIGHT) + 1);
     for (let i = first; i < last; i++) {
@@ -183,7 +182,7 @@ class RoostTimeline extends Drawing {
     pen.fillStyle = this.colour("--ground", "#fff");
     pen.fillRect(0, 0, width, AXIS_HEIGHT);
     pen.fillStyle = this.colour("--muted", "#666");
-    for (const {at, text} of ticks) {
+    for (const { at, text } of ticks) {
       const place = x(at) + 4;
       if (place + pen.measureText(text).width <= width) pen.fillText(text, place, AXIS_HEIGHT / 2);
     }
@@ -212,7 +211,7 @@ class RoostTimeline extends Drawing {
       const to = Math.max(x(bar.end ?? this.#whole.end) - 1, from + BAR_WIDTH_MIN);
       if (to < left || from > width) continue;
       this.#drawBar(pen, bar, from, to, top);
-      this.#drawn.push({bar, left: Math.max(from, left), right: to, top});
+      this.#drawn.push({ bar, left: Math.max(from, left), right: to, top });
     }
     pen.restore();
     if (row.label && left) {
@@ -246,13 +245,13 @@ class RoostTimeline extends Drawing {
 
   /** Round moments by the viewer's clock, as many as there is room for. @param {number} width */
   #ticks(width) {
-    const {start, end} = this.#shown;
+    const { start, end } = this.#shown;
     const count = Math.max(1, width / TICK_WIDTH);
     const step = STEPS.find((one) => (end - start) / one <= count) ?? STEPS[STEPS.length - 1];
     const shift = new Date(start).getTimezoneOffset() * 60 * SECOND;
     const ticks = [];
     for (let at = Math.ceil((start - shift) / step) * step + shift; at < end; at += step) {
-      ticks.push({at, text: tick(at, step)});
+      ticks.push({ at, text: tick(at, step) });
     }
     return ticks;
   }
@@ -261,7 +260,7 @@ class RoostTimeline extends Drawing {
 
   /** @param {MouseEvent} event */
   #barAt(event) {
-    const {left, top} = this.#canvas.getBoundingClientRect();
+    const { left, top } = this.#canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - left, event.clientY - top];
     if (y < AXIS_HEIGHT) return undefined;
     const found = this.#drawn.filter(
@@ -285,7 +284,7 @@ class RoostTimeline extends Drawing {
   #press(event) {
     if (event.button) return;
     this.#canvas.setPointerCapture(event.pointerId);
-    this.#drag = {x: event.clientX, moved: false, ...this.#shown};
+    this.#drag = { x: event.clientX, moved: false, ...this.#shown };
   }
 
   /** @param {PointerEvent} event */
@@ -295,7 +294,7 @@ class RoostTimeline extends Drawing {
       drag.moved = true;
       const width = Math.max(1, this.#view.clientWidth - this.#labelWidth);
       const by = ((drag.x - event.clientX) / width) * (drag.end - drag.start);
-      this.#show({start: drag.start + by, end: drag.end + by});
+      this.#show({ start: drag.start + by, end: drag.end + by });
       this.hideTip();
       return;
     }
@@ -358,13 +357,7 @@ class RoostTimeline extends Drawing {
       const took = duration((bar.end ?? this.#whole.end) - bar.start);
       const row = body.insertRow();
       row.insertCell().append(link);
-      const texts = [
-        String(bar.attempt),
-        bar.outcome,
-        clock(bar.start),
-        took,
-        bar.nodes.join(", "),
-      ];
+      const texts = [String(bar.attempt), bar.outcome, clock(bar.start), took, bar.nodes.join(", ")];
       for (const text of texts) row.insertCell().textContent = text;
     }
     const present = this.#table.querySelector("table");
@@ -381,7 +374,7 @@ function rowsByJob(bars) {
   for (const bar of bars.toSorted((a, b) => a.start - b.start)) {
     const row = rows.get(bar.job);
     if (row) row.bars.push(bar);
-    else rows.set(bar.job, {label: bar.name, bars: [bar]});
+    else rows.set(bar.job, { label: bar.name, bars: [bar] });
   }
   return [...rows.values()];
 }
@@ -399,7 +392,7 @@ function rowsWithoutOverlap(bars, now) {
   const ends = [];
   for (const bar of bars.toSorted((a, b) => a.start - b.start)) {
     let free = ends.findIndex((end) => end <= bar.start);
-    if (free < 0) free = rows.push({label: "", bars: []}) - 1;
+    if (free < 0) free = rows.push({ label: "", bars: [] }) - 1;
     rows[free].bars.push(bar);
     ends[free] = bar.end ?? now;
   }
@@ -407,7 +400,7 @@ function rowsWithoutOverlap(bars, now) {
 }
 
 /** @param {Bar} bar */
-function addressOf({job, attempt}) {
+function addressOf({ job, attempt }) {
   return `/jobs/${job}/output?attempt=${attempt}`;
 }
 
@@ -415,9 +408,9 @@ function addressOf({job, attempt}) {
 function tick(at, step) {
   const date = new Date(at);
   const isMidnight = !date.getHours() && !date.getMinutes() && !date.getSeconds();
-  if (isMidnight) return date.toLocaleDateString(undefined, {day: "numeric", month: "short"});
+  if (isMidnight) return date.toLocaleDateString(undefined, { day: "numeric", month: "short" });
   const second = step < 60 * SECOND ? /** @type {const} */ ("2-digit") : undefined;
-  return date.toLocaleTimeString(undefined, {hour: "2-digit", minute: "2-digit", second});
+  return date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second });
 }
 
 /** @param {CanvasRenderingContext2D} pen @param {string} text @param {number} width */
