@@ -447,6 +447,10 @@ class Gateway(Protocol):
         happens, merged while the reader is busy; once at the start with all of them."""
         ...
 
+    def revision(self) -> int:
+        """Grows with every change that can be read; what is read later is at least as new."""
+        ...
+
     def watch(self, jobs: Sequence[JobId]) -> AsyncIterator[FarmChange]:
         """As `follow`, with what else changed in the farm; once at the start with all of them."""
         ...

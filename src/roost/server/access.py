@@ -102,6 +102,8 @@ class Access:
         self._upgrades = upgrades
         self._followers: dict[JobId, set[_Follower]] = {}
         self._watchers: set[_Follower] = set()
+        # Other than that of an earlier server's, so that a page which outlives it starts afresh.
+        self._revision: int = now()
         self._every_follower: set[_Follower] = set()
         self.statistics = Statistics(database, self.counts)
         self._headline: Headline | None = None
@@ -369,6 +371,9 @@ class Access:
             while change := await follower.next():
                 yield change.jobs
 
+    def revision(self) -> int:
+        return self._revision
+
     async def watch(self, jobs: Sequence[JobId]) -> AsyncIterator[FarmChange]:
         with self._following(jobs) as follower:
             self._watchers.add(follower)
@@ -403,14 +408,14 @@ class Access:
     def publish(self, changes: Changes) -> None:
         """Wake whoever follows one of the jobs that changed, or watches the farm."""
         self.statistics.take(changes)
-        if self._watchers:
-            submitted = bool(changes.submitted)
-            counts = submitted or bool(changes.jobs or changes.deleted)
-            nodes = bool(changes.nodes or changes.groups or changes.groups_deleted)
-            nodes = nodes or bool(changes.resources or changes.resources_deleted)
-            if counts or nodes:
-                for follower in self._watchers:
-                    follower.note(submitted, counts, nodes)
+        submitted = bool(changes.submitted)
+        counts = submitted or bool(changes.jobs or changes.deleted or changes.attributes)
+        nodes = bool(changes.nodes or changes.groups or changes.groups_deleted)
+        nodes = nodes or bool(changes.resources or changes.resources_deleted or changes.notes)
+        if counts or nodes:
+            self._revision += 1
+            for follower in self._watchers:
+                follower.note(submitted, counts, nodes)
         if self._followers:
             for job, _ in (*changes.submitted, *changes.jobs):
                 self.job_changed(job.id)

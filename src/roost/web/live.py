@@ -51,6 +51,8 @@ class Wish(Struct, frozen=True):
     nodes: bool = False
     counts: bool = False
     view: JobsView = JobsView()
+    seen: int = 0
+    """The revision of the farm that the page was made from."""
     newest: int | None = None
     """Of the jobs in the list; new ones that belong to it are counted."""
 
@@ -58,13 +60,14 @@ class Wish(Struct, frozen=True):
 def wish_of(request: Request) -> Wish:
     query = request.query_params
     watched = query.get("watch", "").split(",")
-    newest = query.get("newest", "")
+    newest, seen = query.get("newest", ""), query.get("seen", "")
     return Wish(
         rows=_ids(query.get("rows", "")),
         jobs=_ids(query.get("jobs", "")),
         nodes="nodes" in watched,
         counts="counts" in watched,
         view=views.parse(query),
+        seen=int(seen) if seen.isdecimal() and len(seen) < 16 else 0,
         newest=int(newest) if newest.isdecimal() and len(newest) < 16 else None,
     )
 
@@ -83,7 +86,12 @@ async def _events(site: Site, wish: Wish) -> AsyncIterator[ServerSentEvent]:
     headline = ""
     watching = site.gateway.watch((*wish.rows, *wish.jobs))
     async with aclosing(cast("Any", watching)) as changes:
-        await anext(changes)  # the page has just been shown as everything is now
+        everything = await anext(changes)
+        if site.gateway.revision() != wish.seen:
+            # Something happened since the page was made, and nobody was there to tell it.
+            missed = FarmChange(everything.jobs, submitted=True, counts=True, nodes=True)
+            async for event in _told(site, wish, missed):
+                yield event
         coming = asyncio.ensure_future(anext(changes))
         try:
             while True:

@@ -125,7 +125,7 @@ class Site:
             headline=await self.gateway.headline(),
             now=self.gateway.now(),
             theme=request.cookies.get(THEME, ""),
-            live=live,
+            live=f"{live or '?'}&seen={request.state.seen}",
             said=text,
             said_kind=kind,
             said_link=_local(link),
@@ -193,6 +193,8 @@ class Site:
 
     def _guarded(self, endpoint: Endpoint) -> Endpoint:
         async def answer(request: Request) -> Response:
+            # Before anything is read: what changes from here on is told by the page's stream.
+            request.state.seen = self.gateway.revision()
             try:
                 response = await endpoint(request)
             except Refused as error:

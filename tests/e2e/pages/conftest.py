@@ -54,7 +54,9 @@ class Watched:
 
     def open(self, url: str, **options: Any) -> Page:
         """A page in a browser of its own: no cookies, nothing kept."""
-        context = self.browser.new_context(**{"viewport": {"width": 1440, "height": 860}, **options})
+        context = self.browser.new_context(
+            **{"viewport": {"width": 1440, "height": 860}, **options}
+        )
         context.set_default_timeout(PATIENCE_MS)
         self.contexts.append(context)
         host = urlsplit(url).netloc

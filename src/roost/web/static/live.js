@@ -97,8 +97,11 @@ function disconnect() {
   source = null;
 }
 
+/** What is shown may be other jobs now. */
 function reconnectIfOther() {
-  if (source && query !== (document.body.dataset.live ?? "")) {
+  const asked = document.body.dataset.live ?? "";
+  const seen = /&seen=\d+$/;
+  if (source && query.replace(seen, "") !== asked.replace(seen, "")) {
     disconnect();
     connect();
   }
