@@ -127,7 +127,7 @@ def about(ms: int | None) -> str:
     """`~40 s`, `~33 min`, `~4 h`, `~3 d`; empty for None."""
     if ms is None:
         return ""
-    for unit, size, most in (("s", 1000, 90), ("min", 60_000, 90), ("h", 3_600_000, 48)):
+    for unit, size, most in (("s", 1000, 60), ("min", 60_000, 90), ("h", 3_600_000, 48)):
         if ms <= most * size:
             return f"~{max(round(ms / size), 1)} {unit}"
     return f"~{round(ms / 86_400_000)} d"

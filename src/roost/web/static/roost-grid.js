@@ -78,8 +78,8 @@ class RoostGrid extends Drawing {
     for (const { word } of nodes) counts.set(word, (counts.get(word) ?? 0) + 1);
     const words = [...counts].map(([word, count]) => `${count.toLocaleString()} ${word}`);
     this.#summary.textContent = nodes.length
-      ? `${counted(nodes.length, "node")}: ${words.join(", ")}`
-      : "No node has joined yet. Start an agent on a machine: roost agent.";
+      ? `${counted(nodes.length, "client")}: ${words.join(", ")}`
+      : "No client has joined yet. Start an agent on a machine: roost agent.";
   }
 
   draw() {
@@ -105,7 +105,7 @@ class RoostGrid extends Drawing {
       for (const id of square.groups) found.get(this.#groupNames.get(id) ?? "")?.push(square);
     }
     const groups = [...found].filter(([, squares]) => squares.length);
-    if (without.length) groups.push([groups.length ? "No group" : "All nodes", without]);
+    if (without.length) groups.push([groups.length ? "No group" : "All clients", without]);
     return groups;
   }
 

@@ -2,7 +2,7 @@
 
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const UNITS = /** @type {const} */ ([
-  ["s", 1000, 90],
+  ["s", 1000, 60],
   ["min", 60_000, 90],
   ["h", 3_600_000, 48],
   ["d", 86_400_000, Infinity],
