@@ -169,6 +169,7 @@ async def download_output(gateway: Gateway, request: Request) -> Response:
         "content-type": "text/plain; charset=utf-8",
         "content-disposition": f'attachment; filename="job-{job}.log"',
         "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
     }
     return StreamingResponse(parts(), headers=headers)
 

@@ -3,8 +3,9 @@
  * `<roost-chart src="/statistics/series.json?hours=24" series="running,waiting">`: what that
  * address answers, `{"at": [ms, …], "series": {"running": [1, …], …}}`; without `series`, all of it.
  *
- * A series whose name ends in `_ms` is told in time. `label` names the chart, `height` is in pixels.
- * Lines differ in dashes as well as in colour, and what they show is also told in words below.
+ * A series whose name ends in `_ms` is shown as time. `label` names the chart, `height` is in pixels.
+ * Lines differ in dashes as well as in colour, and what they show is told in words to those who
+ * cannot see them.
  */
 
 import uPlot from "./vendor/uplot.esm.js";
@@ -75,14 +76,14 @@ class RoostChart extends Drawing {
   receive(data) {
     this.#data = data;
     const told = this.#names.map((name) => inWords(name, data.series[name])).filter(Boolean);
-    const { at } = data;
-    this.#summary.textContent = told.length ? `${told.join("; ")}. Since ${clock(at[0])}.` : "No numbers yet.";
+    this.#summary.classList.toggle("roost-hidden", told.length > 0);
+    this.#summary.textContent = told.length ? `${told.join("; ")}. Since ${clock(data.at[0])}.` : "No numbers yet.";
     this.#place.setAttribute("aria-label", `${this.#label}. ${this.#summary.textContent}`);
   }
 
   draw() {
-    const width = Math.floor(this.#place.clientWidth);
     this.#place.hidden = !this.#data.at.length;
+    const width = Math.floor(this.#place.clientWidth);
     if (!this.#data.at.length || !width) return;
     const height = Math.max(HEIGHT_MIN, Number(this.getAttribute("height")) || HEIGHT);
     const names = this.#names;

@@ -1,0 +1,219 @@
+"""The drawn elements in a real browser, on what real jobs printed and did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from roost.remote import Remote
+
+pytestmark = pytest.mark.slow
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def studio(new_farm: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
+    """A farm with one node of two CPUs. Each test submits what it looks at."""
+    with new_farm() as farm:
+        farm.start_server()
+        farm.start_agent("one")
+        yield farm
+
+
+def printed(studio: Any, command: str, **spec: Any) -> int:
+    job: int = studio.submit(command=command, shell="bash", **spec)
+    studio.wait(job)
+    return job
+
+
+def follow_button(page: Page) -> Locator:
+    return page.get_by_role("button", name="Follow")
+
+
+def line(page: Page, number: int) -> Locator:
+    return page.locator(f'.roost-log-row[data-line="{number}"] .roost-log-text')
+
+
+# --- output -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long_job(studio: Any) -> int:
+    """It printed half a million lines: higher than a browser can make an element."""
+    return printed(studio, "seq -f 'line %.0f' 500000", name="long")
+
+
+def test_a_long_output_opens_at_its_end_and_only_lines_in_sight_are_in_the_page(
+    studio: Any, long_job: int, open_page: Open
+) -> None:
+    page = open_page(f"{studio.url}/jobs/{long_job}/output")
+    expect(line(page, 500_000)).to_have_text("line 500000")
+    expect(line(page, 500_000)).to_be_in_viewport()
+    expect(page.locator(".roost-log-status")).to_contain_text("500,000 lines")
+    assert page.locator(".roost-log-row").count() < 100
+
+
+def test_the_wheel_moves_by_lines_and_the_scroll_bar_through_all(
+    studio: Any, long_job: int, open_page: Open
+) -> None:
+    page = open_page(f"{studio.url}/jobs/{long_job}/output")
+    expect(line(page, 500_000)).to_be_in_viewport()
+    page.locator(".roost-log-view").hover()
+    page.mouse.wheel(0, -1800)
+    expect(line(page, 499_900)).to_be_in_viewport()
+    expect(follow_button(page)).to_have_attribute("aria-pressed", "false")
+    page.locator(".roost-log-view").evaluate("(view) => { view.scrollTop = 0; }")
+    expect(line(page, 1)).to_have_text("line 1")
+    page.keyboard.press("f")
+    expect(line(page, 500_000)).to_be_in_viewport()
+    expect(follow_button(page)).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_link_leads_to_its_line(studio: Any, long_job: int, open_page: Open) -> None:
+    page = open_page(f"{studio.url}/jobs/{long_job}/output#L250000")
+    expect(page.locator(".is-goal .roost-log-text")).to_have_text("line 250000")
+    expect(page.locator(".is-goal")).to_be_in_viewport()
+    page.locator('.roost-log-row[data-line="250003"] .roost-log-number').click()
+    expect(page).to_have_url(re.compile("#L250003$"))
+    expect(page.locator(".is-goal .roost-log-text")).to_have_text("line 250003")
+
+
+def test_a_search_finds_lines_that_the_page_does_not_have(
+    studio: Any, long_job: int, open_page: Open
+) -> None:
+    page = open_page(f"{studio.url}/jobs/{long_job}/output")
+    expect(line(page, 500_000)).to_be_in_viewport()
+    page.locator(".roost-log-view").focus()
+    page.keyboard.press("/")
+    page.keyboard.type("line 12345.$")
+    page.keyboard.press("Enter")
+    found = page.locator(".roost-log-found")
+    expect(found).to_have_text("10 of 10")
+    expect(page.locator(".is-current .roost-log-text")).to_have_text("line 123459")
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    expect(found).to_have_text("1 of 10")
+    expect(page.locator(".is-current .roost-log-text")).to_have_text("line 123450")
+
+
+def test_colours_are_shown_and_whatever_else_is_printed_is_text(
+    studio: Any, open_page: Open
+) -> None:
+    script = (
+        r"printf '\033[31mred\033[0m \033[1mbold\033[m \033]0;title\007\033[2Jseen\n';"
+        r"printf '10 %%\r20 %%\rdone\n<img src=x onerror=alert(1)>\n'"
+    )
+    page = open_page(f"{studio.url}/jobs/{printed(studio, script)}/output")
+    expect(line(page, 1)).to_have_text("red bold seen")
+    expect(line(page, 1).locator(".ansi-1")).to_have_text("red")
+    expect(line(page, 1).locator(".ansi-bold")).to_have_text("bold")
+    expect(line(page, 2)).to_have_text("done")
+    expect(line(page, 3)).to_have_text("<img src=x onerror=alert(1)>")
+
+
+def test_the_output_of_an_earlier_attempt_can_be_picked(studio: Any, open_page: Open) -> None:
+    mark = studio.folder / "once"
+    script = f"test -e {mark} && echo second || {{ touch {mark}; echo first; exit 1; }}"
+    job = printed(studio, script, triesLeft=1)
+    page = open_page(f"{studio.url}/jobs/{job}/output")
+    expect(page.locator(".roost-log-row")).to_have_count(4)
+    picker = page.get_by_role("combobox", name="Attempt")
+    picker.select_option("1")
+    expect(page.locator(".roost-log-row")).to_have_count(1)
+    expect(line(page, 1)).to_have_text("first")
+    expect(page).to_have_url(re.compile("attempt=1"))
+    page.reload()
+    expect(line(page, 1)).to_have_text("first")
+    expect(picker).to_have_value("1")
+
+
+def test_what_is_printed_appears_while_the_reader_follows(
+    studio: Any, open_page: Open, gate: Any
+) -> None:
+    job = studio.submit(command=f"echo begun; read go < {gate.path}; echo over", shell="bash")
+    page = open_page(f"{studio.url}/jobs/{job}/output")
+    expect(line(page, 1)).to_have_text("begun")
+    expect(page.locator(".roost-log-status")).to_contain_text("live")
+    gate.path.write_text("go\n")
+    expect(line(page, 2)).to_have_text("over")
+    expect(page.locator(".roost-log-status")).not_to_contain_text("live")
+
+
+# --- strip, timeline, grid, chart -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shot(studio: Any) -> int:
+    """A job with twelve children, of which every third fails."""
+    frames = [{"name": f"frame {n}", "command": f"exit $(( {n} % 3 == 0 ))"} for n in range(1, 13)]
+    job: int = studio.submit(name="shot", children=frames)
+    studio.wait(job)
+    return job
+
+
+def test_frames_are_selected_with_mouse_and_keyboard(
+    studio: Any, shot: int, open_page: Open
+) -> None:
+    page = open_page(f"{studio.url}/jobs/{shot}?tab=children")
+    strip = page.get_by_role("listbox")
+    expect(strip).to_have_accessible_name("12 children: 4 failed, 8 succeeded")
+    box = strip.locator("canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 5, box["y"] + 15)
+    expect(page.locator("roost-strip .roost-tip")).to_contain_text("frame 1")
+    page.mouse.down()
+    page.mouse.move(box["x"] + 18 * 4 + 5, box["y"] + 15, steps=4)
+    page.mouse.up()
+    expect(page.get_by_text("5 selected")).to_be_visible()
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.get_by_text("6 selected")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("6 selected")).to_be_hidden()
+    page.get_by_role("button", name="4 failed", exact=True).click()
+    expect(page.get_by_text("4 selected")).to_be_visible()
+
+
+def test_a_bar_of_the_timeline_leads_to_the_output_of_its_attempt(
+    studio: Any, shot: int, open_page: Open
+) -> None:
+    page = open_page(f"{studio.url}/nodes/1")
+    page.get_by_text("As a table").click()
+    row = page.locator("roost-timeline tbody tr", has_text="frame 3").first
+    expect(row).to_contain_text("exit code 1")
+    target = row.get_by_role("link").get_attribute("href")
+    assert re.fullmatch(r"/jobs/\d+/output\?attempt=1", target or "")
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="All", exact=True).click()
+    # The latest attempts lie at the right edge.
+    canvas = page.locator("roost-timeline canvas")
+    box = canvas.bounding_box()
+    assert box is not None
+    canvas.click(position={"x": box["width"] - 2, "y": 32})
+    expect(page).to_have_url(re.compile(r"/jobs/\d+/output\?attempt=\d+"))
+
+
+def test_a_square_of_the_grid_leads_to_its_node(studio: Any, open_page: Open) -> None:
+    page = open_page(f"{studio.url}/nodes?look=grid")
+    square = page.locator(".roost-square")
+    expect(square).to_have_count(1)
+    square.focus()
+    expect(page.locator("roost-grid .roost-tip")).to_contain_text("of 2 CPUs in use")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/nodes/1$"))
+
+
+def test_a_chart_shows_and_says_how_an_attribute_went(studio: Any, open_page: Open) -> None:
+    job = printed(studio, "true")
+    with Remote(studio.url) as remote:
+        for loss in (3, 2, 1):
+            remote.set_attributes(job, {"Loss": loss})
+    page = open_page(f"{studio.url}/jobs/{job}?tab=attributes")
+    chart = page.locator("roost-chart").get_by_role("img")
+    expect(chart).to_have_accessible_name(re.compile("^Loss. Loss: 1 now, between 1 and 3. Since"))
+    expect(chart.locator("canvas")).to_be_visible()
