@@ -38,6 +38,8 @@ QUICK = Sizes(
     flood_mib=50,
     trickles=20,
     trickle_s=2,
+    chirps=100,
+    chirp_mib=8,
 )
 
 
