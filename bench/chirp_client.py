@@ -9,6 +9,8 @@ a file of so many MiB and tell MiB per second; what is fetched goes to /dev/null
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import tempfile
 import time
@@ -23,13 +25,12 @@ SMALL_BYTES = 1024
 
 
 class Standalone(HTChirp):
-    """For `chirp_server`: it goes by the client's address, wants no cookie, and of reads and writes
-    knows only those that name their place."""
+    """For `chirp_server`: it goes by the client's address, wants no cookie, and of reads knows only
+    those that name their place. Whole files go its own way, in one stream, which is its fastest."""
 
     CHIRP_AUTH_METHODS = ["address"]
 
     def _log_in(self, method: str | None) -> Connection:
-        self._places: dict[int, int] = {}
         connection = Connection(self.host, self.port, self.timeout)
         connection.send(f"{method}\n".encode(), answers=0)
         told = [connection.line() for _ in range(5)]
@@ -39,13 +40,27 @@ class Standalone(HTChirp):
 
     def _line(self, command: str, *arguments: str | bytes | int) -> bytes:
         match command, arguments:
-            case (("read" | "write"), (int(descriptor), int(length))):
-                place = self._places.get(descriptor, 0)
-                self._places[descriptor] = place + length
-                return super()._line(f"p{command}", descriptor, length, place)
-            case "close", (int(descriptor),):
-                self._places.pop(descriptor, None)
+            case "read", (descriptor, length):  # the one read of a file that was just opened
+                return super()._line("pread", descriptor, length, 0)
         return super()._line(command, *arguments)
+
+    def fetch(self, remote_file: str, local_file: str) -> int:
+        connection = self._connected()
+        connection.send(self._line("getfile", remote_file))
+        size = connection.counted()
+        with io.FileIO(local_file, "wb") as file:
+            connection.pour(file.write)
+        return size
+
+    def put(self, local_file: str, remote_file: str) -> int:  # type: ignore[override]
+        connection = self._connected()
+        with io.FileIO(local_file) as file:
+            size = os.fstat(file.fileno()).st_size
+            connection.send(self._line("putfile", remote_file, 0o777, size), answers=2)
+            connection.code()
+            while piece := file.read(MIB):
+                connection.send(b"", piece, answers=0)
+        return connection.code()
 
 
 def operations(chirp: HTChirp, small: str, large: str) -> dict[str, Callable[[], object]]:
