@@ -76,7 +76,7 @@ PAYLOAD_S_MAX = 300.0
 """So long the next bytes of an announced payload may take."""
 WINDOW = 4
 """Pieces under way at a time in one transfer, and requests begun ahead of their answers."""
-RECEIVE_BYTES = 64 * 1024
+RECEIVE_BYTES = 256 * 1024
 DRAIN_BYTES_MAX = 1024 * 1024
 """Read of an over-long line before the connection is reset, so that its answer arrives."""
 WHOAMI = b"CONDOR"
@@ -383,8 +383,9 @@ class Connection:
         if left <= 0:
             self.reset()
 
-    def _say(self, data: bytes) -> None:
-        self._writer.write(data)
+    def _say(self, code: bytes, data: bytes = b"") -> None:
+        """A number, and what follows it; that may be large and is not copied."""
+        self._writer.writelines((code, data) if data else (code,))
 
     # --- answering ----------------------------------------------------------------------------
 
@@ -419,7 +420,7 @@ class Connection:
                 result = answer.result
                 if result >= 0:
                     result = self._descriptors.add(result, self._epoch)
-                self._say(format_code(result) + answer.data)
+                self._say(format_code(result), answer.data)
             case "putfile":
                 await self._take_file(request)
             case "write" | "pwrite" | "swrite" if request.payload > WRITE_BYTES_MAX:
@@ -461,7 +462,7 @@ class Connection:
             answer = future.result()
             if request.command == "close" and answer.result >= 0:
                 self._descriptors.remove(request.numbers[0])
-            self._say(format_code(answer.result) + answer.data)
+            self._say(format_code(answer.result), answer.data)
             self._said.set()
 
     async def _owe_less_than(self, count: int) -> None:
@@ -492,7 +493,7 @@ class Connection:
         """An answer that is bytes, the first piece at once and the others as they come."""
         first = await self._begin(request.command, request.words, request.numbers)
         total, done = first.result, len(first.data)
-        self._say(format_code(total) + first.data)
+        self._say(format_code(total), first.data)
         asked: deque[asyncio.Future[Answer]] = deque()
         ahead = done
         while done < total:
