@@ -116,7 +116,7 @@ class Sides(NamedTuple):
 def _rows(sides: Sides, repetitions: int) -> list[Row]:
     rows: list[Row] = []
     for operation in (*FILES, *ATTRIBUTES):
-        folders = FOLDERS if operation in FILES[1:] else FOLDERS[:1]
+        folders = FOLDERS if operation.name != "connect" and operation in FILES else FOLDERS[:1]
         rates: dict[str, list[float]] = {folder: [] for folder in folders}
         limits: list[float] = []
         for _ in range(repetitions):
