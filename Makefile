@@ -1,4 +1,4 @@
-# What a contributor needs, as verbs. `make install` needs python3 >= 3.11 with venv, and make.
+# What a contributor needs, as verbs. `make install` needs python3 >= 3.11 with venv, npm, and make.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +17,7 @@ help: ## this list
 install: $(STAMP) ## a virtual environment in .venv with everything pinned, and .venv/bin/roost
 
 # Made again only when the lock or the package's description changes.
-$(STAMP): requirements/dev.txt pyproject.toml
+$(STAMP): requirements/dev.txt pyproject.toml package-lock.json hatch_build.py
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "Roost needs Python 3.11 or newer and found none. Install it (Debian: apt install python3 python3-venv)" >&2; \
 		echo "or name one: make install PYTHON=/path/to/python3.12" >&2; exit 1; fi
@@ -76,5 +76,5 @@ lock: ## choose the newest versions that fit and pin them with hashes (needs uv)
 	$(COMPILE) --upgrade --group dev -o requirements/dev.txt
 
 clean: ## remove everything that the other verbs made
-	rm -rf $(VENV) .bench-peers demo-farm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench-peers node_modules src/roost/web/static/vendor demo-farm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

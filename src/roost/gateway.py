@@ -8,13 +8,17 @@ be said here is a change here, not a way around it. Everything returned is plain
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 from enum import Enum
 from typing import Protocol
 
 from msgspec import Struct
 
+from roost.core.lifecycle import ON_NODE
 from roost.core.messages import Command
 from roost.core.records import (
+    PROGRESS_UNIT,
+    Activity,
     Attempt,
     Attribute,
     AttributePoint,
@@ -33,6 +37,9 @@ from roost.core.records import (
     Rollup,
     ThreadId,
 )
+
+ACTING: ContextVar[str] = ContextVar("acting", default="")
+"""On whose behalf a front end asks: through what and from where. Empty for the server itself."""
 
 
 class Part(Enum):
@@ -77,6 +84,14 @@ class JobView(Struct, frozen=True):
     def waiting_for(self) -> str:
         """The reasons as one text; empty when the job does not wait."""
         return " ".join(reason.text for reason in self.reasons)
+
+    def remaining_ms(self, now: Moment) -> int | None:
+        """How long it will take if it goes on as it went so far (decision 26); None when that
+        says nothing."""
+        progress, started = self.rollup.overall_progress, self.job.started_at
+        if not progress or started is None or not self.rollup.ui_status.startswith("running"):
+            return None
+        return max(now - started, 0) * (PROGRESS_UNIT - progress) // progress
 
 
 class NodeView(Struct, frozen=True):
@@ -140,17 +155,93 @@ class OutputPart(Struct, frozen=True):
     """True when nothing more can come: the job is finished and all is stored."""
 
 
+SORTS = ("id", "name", "submitted_by", "status", "priority", "progress", "failed", "ended")
+"""What a listing can be sorted by."""
+
+
+class OutputLines(Struct, frozen=True):
+    """Some lines of a job's output log, or of the output of one attempt. Counted from 1."""
+
+    first: int
+    """The number of the first line in `texts`."""
+    texts: list[str]
+    """Without the newlines, as a terminal would be left with them; long ones are cut."""
+    total: int
+    """Lines there are so far, an unfinished last one included."""
+    is_open: bool
+    """The last line has no end yet: there may be more of it."""
+    size: int
+    """Bytes stored so far."""
+    complete: bool = False
+    """True when nothing more can come."""
+
+
+class OutputMatches(Struct, frozen=True):
+    """The lines of an output log that match a pattern."""
+
+    numbers: list[int]
+    """Ascending."""
+    searched_to: int
+    """All lines up to this one have been looked at."""
+
+
+class AttemptView(Struct, frozen=True):
+    attempt: Attempt
+    job_name: str
+
+
 class JobFilter(Struct, frozen=True):
-    """Which jobs a listing shows; newest first. Empty fields do not filter."""
+    """Which jobs a listing shows, and in which order. Empty fields do not filter."""
 
     statuses: tuple[JobStatus, ...] = ()
     roots_only: bool = False
     parent: JobId | None = None
     name_contains: str = ""
+    name_excludes: str = ""
     submitted_by: str = ""
+    submitted_after: Moment | None = None
+    ended_after: Moment | None = None
     before: JobId | None = None
-    """Only ids below this one: the next page."""
+    """Only ids below this one: the next page of a listing by id."""
+    after: JobId | None = None
+    """Only ids above this one: what has come since."""
+    sort: str = "id"
+    """One of `SORTS`; equals go by id."""
+    descending: bool = True
+    skip: int = 0
+    """Leave out as many: the next page of a listing by something else than the id."""
     limit: int = 50
+
+
+class JobStanding(Struct, frozen=True):
+    """What has to be known of a job to offer actions on it."""
+
+    id: JobId
+    name: str
+    status: JobStatus
+    priority: int
+    tasks_failed: int
+
+
+class Acted(Struct, frozen=True):
+    """What became of a wish that several jobs should be treated in the same way."""
+
+    applied: tuple[JobId, ...]
+    left_out: tuple[JobId, ...]
+    """Unknown, or in a state that does not allow it; newest first."""
+
+
+class FarmChange(Struct, frozen=True):
+    """What changed since the last one, merged while the reader was busy."""
+
+    jobs: tuple[JobId, ...] = ()
+    """Of those that are followed."""
+    submitted: bool = False
+    """There are new jobs."""
+    counts: bool = False
+    """Some job or other began, ended or changed."""
+    nodes: bool = False
+    """Some node, group or resource changed."""
 
 
 class FarmCounts(Struct, frozen=True):
@@ -159,9 +250,70 @@ class FarmCounts(Struct, frozen=True):
     jobs: dict[str, int]
     """Live jobs by status."""
     nodes: int
+    nodes_busy: int
+    """Active ones that run something."""
     nodes_active: int
     cpus: int
     cpus_busy: int
+
+    @property
+    def running(self) -> int:
+        """Jobs that are on a node."""
+        return sum(self.jobs.get(status.value, 0) for status in ON_NODE)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a node or for their children."""
+        return self.jobs.get("runnable", 0) + self.jobs.get("queued", 0)
+
+
+class Pace(Struct, frozen=True):
+    """What was counted since the server started, and how long jobs waited of late."""
+
+    ended: int = 0
+    """Runs that are over."""
+    failed: int = 0
+    """Those of them that failed."""
+    wait_p50_ms: int = 0
+    wait_p90_ms: int = 0
+    wait_p99_ms: int = 0
+    """Percentiles over the jobs that began in the last whole minute."""
+
+
+class Sample(Struct, frozen=True):
+    """The farm's numbers at a moment, and what happened in the minute before."""
+
+    at: Moment
+    running: int
+    waiting: int
+    cpus: int
+    cpus_busy: int
+    nodes: int
+    nodes_active: int
+    nodes_busy: int
+    ended: int
+    failed: int
+    wait_p50_ms: int
+    wait_p90_ms: int
+    wait_p99_ms: int
+
+
+class Kind(Struct, frozen=True):
+    """Jobs whose names differ in numbers only, of those that ended last."""
+
+    name: str
+    jobs: int
+    failed: int
+    run_ms: int
+    """What one took, in the mean."""
+
+
+class Headline(Struct, frozen=True):
+    """What is to be seen at the top of every page."""
+
+    counts: FarmCounts
+    failed_today: int
+    """Root jobs that failed since midnight by the farm's clocks; counting stops at 10,000."""
 
 
 class Gateway(Protocol):
@@ -169,6 +321,17 @@ class Gateway(Protocol):
 
     async def ask(self, command: Command) -> object:
         """Have the core decide; returns its reply once the change is on disk."""
+        ...
+
+    async def act(
+        self,
+        action: str,
+        which: JobFilter | None = None,
+        ids: Sequence[JobId] = (),
+        priority: int | None = None,
+    ) -> Acted:
+        """Do what `core.actions` names to all jobs that pass a filter, up to its limit, or to
+        these: as one command, all of it or nothing."""
         ...
 
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
@@ -179,7 +342,31 @@ class Gateway(Protocol):
         """What is kept of the history of a job's numeric attributes, by folded name."""
         ...
 
+    async def child_statuses(self, job: JobId) -> list[tuple[JobId, JobStatus]]:
+        """The children of a job in their order; none for an unknown job."""
+        ...
+
+    async def attempts_on_node(self, node: NodeId, since: Moment, limit: int) -> list[AttemptView]:
+        """The attempts that ran on this node at some time since then, the latest first; also those
+        that could not be started, not those that were taken back before they began."""
+        ...
+
+    async def attempts_of_family(self, job: JobId, limit: int) -> list[AttemptView]:
+        """The attempts of a job and of its children, the latest first; the same ones."""
+        ...
+
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]: ...
+
+    async def count_jobs(self, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
+        """How many jobs pass the filter, by status; counting stops at `count_max` for each. The
+        order and the bounds of the page do not matter."""
+        ...
+
+    async def standings(
+        self, which: JobFilter | None = None, ids: Sequence[JobId] = ()
+    ) -> list[JobStanding]:
+        """Of all jobs that pass the filter, up to its limit, or of these; newest first."""
+        ...
 
     async def job_ids(
         self, statuses: Sequence[JobStatus] | None = None, *, roots_only: bool = False
@@ -195,6 +382,10 @@ class Gateway(Protocol):
 
     async def nodes(self, *, with_former: bool = False) -> list[NodeView]:
         """All listed nodes, by id; `with_former` adds those that have left the farm."""
+        ...
+
+    def node_labels(self) -> dict[NodeId, str]:
+        """Of all nodes that there ever were and that were not removed."""
         ...
 
     async def upgrade_nodes(self, ids: Sequence[NodeId]) -> list[JobId]:
@@ -237,12 +428,56 @@ class Gateway(Protocol):
         """Raises `NotFound` for an unknown job."""
         ...
 
+    async def output_lines(
+        self, job: JobId, first: int, count: int, attempt: int | None = None
+    ) -> OutputLines:
+        """At most `count` lines of the log, or of one attempt, from number `first` on; or the last
+        `-first` when that is negative. Raises `NotFound` for an unknown job or attempt."""
+        ...
+
+    async def search_output(
+        self, job: JobId, pattern: str, first: int, matches_max: int, attempt: int | None = None
+    ) -> OutputMatches:
+        """Which lines from number `first` on match a regular expression, as far as that is known
+        in a few seconds. Raises `NotFound` as `output_lines` does, `Invalid` for the pattern."""
+        ...
+
     def follow(self, jobs: Sequence[JobId]) -> AsyncIterator[tuple[JobId, ...]]:
         """Yields the ids among `jobs` that changed (state, progress, roll-up or output), as it
         happens, merged while the reader is busy; once at the start with all of them."""
         ...
 
+    def revision(self) -> int:
+        """Grows with every change that can be read; what is read later is at least as new."""
+        ...
+
+    def watch(self, jobs: Sequence[JobId]) -> AsyncIterator[FarmChange]:
+        """As `follow`, with what else changed in the farm; once at the start with all of them."""
+        ...
+
     async def counts(self) -> FarmCounts: ...
+
+    def pace(self) -> Pace: ...
+
+    async def samples(self, since: Moment, count_max: int) -> list[Sample]:
+        """Oldest first; when there are more, several become one: what was counted is added up,
+        the largest wait is kept, the rest is the mean."""
+        ...
+
+    async def kinds(self, roots_max: int) -> list[Kind]:
+        """Of the root jobs that ended last, so many of them; most jobs first."""
+        ...
+
+    async def activities(
+        self, limit: int, before: int | None = None, words: str = ""
+    ) -> list[tuple[int, Activity]]:
+        """What people did, the latest first, with numbers that tell where to go on; `words` is
+        looked for in who, what and the text."""
+        ...
+
+    async def headline(self) -> Headline:
+        """May be a second old: it is shared by all who look."""
+        ...
 
     def note_error(self, text: str) -> None:
         """Remember an unexpected error, in one sentence."""

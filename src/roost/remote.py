@@ -30,7 +30,7 @@ from roost import __version__, errors
 from roost.errors import ProtocolError, Refused, RoostError, Unreachable
 from roost.wire import rest
 
-ACTIONS = ("cancel", "pause", "resume", "reschedule", "eject", "delete")
+ACTIONS = ("cancel", "pause", "resume", "reschedule", "reschedule_failed", "eject", "delete")
 
 CONNECT_S_MAX = 10.0
 ANSWER_S_MAX = 60.0
@@ -149,19 +149,24 @@ class Remote:
         """Why a job does not run; empty when nothing holds it. Raises `errors.NotFound`."""
         return self._send("GET", f"/jobs/{job_id}/reasons", rest.Reasons).reasons
 
-    def act(self, action: str, ids: Iterable[int]) -> None:
-        """Do one of `ACTIONS` to the jobs and what is linked to them; unknown ids are skipped."""
+    def act(
+        self, action: str, ids: Iterable[int] | None = None, match: rest.JobMatch | None = None
+    ) -> rest.Acted:
+        """Do one of `ACTIONS` to these jobs, or to all that match, and what is linked to them;
+        unknown ids are skipped."""
         if action not in ACTIONS:
             raise errors.Invalid(
                 f"There is no action {action!r}: it can be one of {', '.join(ACTIONS)}."
             )
-        body = msgspec.json.encode(rest.Ids(list(ids)))
-        self._send("POST", f"/jobs/{action}", rest.Done, body=body)
+        body = msgspec.json.encode(
+            rest.Selection(ids=None if ids is None else list(ids), match=match)
+        )
+        return self._send("POST", f"/jobs/{action}", rest.Acted, body=body)
 
     def set_priority(self, ids: Iterable[int], priority: int) -> None:
         """Higher goes first; unknown ids are skipped. Raises `errors.Invalid` below 0."""
-        body = msgspec.json.encode(rest.Priority(list(ids), priority))
-        self._send("POST", "/jobs/priority", rest.Done, body=body)
+        body = msgspec.json.encode(rest.Priority(ids=list(ids), priority=priority))
+        self._send("POST", "/jobs/priority", rest.Acted, body=body)
 
     def permitted_nodes(self, job_id: int) -> list[str]:
         """The labels of the nodes that pass a job's conditions. Raises `errors.NotFound`."""

@@ -101,6 +101,11 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     upgrade_priority: int = 0
     expire_after_ms: int = 0
     """How long after its root ended a tree of jobs is deleted; 0 means never."""
+    farm_name: str = ""
+    """What the pages call the farm."""
+    farm_colour: str = "blue"
+    shown: tuple[tuple[str, str, str], ...] = ()
+    """Settings, their values, and who said so, for people to see; without secrets."""
     heartbeat_ms: int = 10_000
     body_bytes_max: int = 64 * 1024 * 1024
     config: dict[str, str] = {}
@@ -162,6 +167,10 @@ class Values(Struct, frozen=True, kw_only=True):
     """Of the jobs that do it."""
     shared_roots: tuple[Path, ...] = ()
     """Folders that this machine sees as the server does: jobs' files there need no detour."""
+    farm_name: str = ""
+    """What the pages call the farm; empty means Roost."""
+    farm_colour: Literal["blue", "green", "red", "orange", "violet"] = "blue"
+    """A line in this colour tells one farm's pages from another's."""
     expire_jobs_days: float = 0.0
     """Never by default: nobody should lose the record of a job who has not asked for that."""
     heartbeat: float = 10.0
@@ -229,11 +238,27 @@ class Settings(Struct, frozen=True):
             upgrade_priority=values.upgrade_priority,
             chirp_folder_bytes_max=values.chirp_folder_bytes_max,
             expire_after_ms=round(values.expire_jobs_days * DAY_MS),
+            farm_name=values.farm_name,
+            farm_colour=values.farm_colour,
+            shown=self.shown(),
             heartbeat_ms=round(values.heartbeat * 1000),
             body_bytes_max=values.body_bytes_max,
             config=values.hqueue,
             exit_with_stdin=exit_with_stdin,
         )
+
+    def shown(self) -> tuple[tuple[str, str, str], ...]:
+        """Every setting, its value as text, and where that comes from. What is secret is only
+        said to be set."""
+        found = []
+        for name in sorted(TYPES):
+            value = getattr(self.values, name)
+            if name in SECRETS or name in TABLES:
+                text = "set" if value else "not set"
+            else:
+                text = "" if value is None else str(value)
+            found.append((name, text, self.sources[name]))
+        return tuple(found)
 
     @property
     def agent_data(self) -> Path:

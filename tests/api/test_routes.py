@@ -173,15 +173,33 @@ async def test_attributes_are_set_together(farm: Any, http: httpx2.AsyncClient) 
         ("pause", PauseJobs),
         ("resume", ResumeJobs),
         ("reschedule", RescheduleJobs),
+        ("reschedule_failed", RescheduleJobs),
         ("eject", EjectJobs),
         ("delete", DeleteJobs),
     ],
 )
 async def test_actions(farm: Any, http: httpx2.AsyncClient, action: str, command: Any) -> None:
-    assert (await http.post(f"{JOBS}/{action}", json={"ids": [2, 1, 2]})).json() == {"done": True}
+    farm.add_job(1)
+    answer = (await http.post(f"{JOBS}/{action}", json={"ids": [2, 1, 2]})).json()
+    assert answer == {"done": True, "applied": [1], "skipped": [2]}
     assert farm.asked == [command((2, 1))]
+    assert refusal(await http.post(f"{JOBS}/{action}", json={}))[0] == 400
+    both = {"ids": [1], "match": {"status": ["failed"]}}
+    assert refusal(await http.post(f"{JOBS}/{action}", json=both))[0] == 400
+    wrong = {"match": {"status": ["broken"]}}
+    assert "can be one of" in refusal(await http.post(f"{JOBS}/{action}", json=wrong))[1]
     assert refusal(await http.post(f"{JOBS}/{action}", json={"ids": ["x"]}))[0] == 400
     assert refusal(await http.get(f"{JOBS}/{action}"))[0] == 405
+
+
+async def test_an_action_can_be_for_all_jobs_that_match(
+    farm: Any, http: httpx2.AsyncClient
+) -> None:
+    for job, status in ((1, "failed"), (2, "running"), (3, "failed")):
+        farm.add_job(job, status)
+    answer = await http.post(f"{JOBS}/cancel", json={"match": {"status": ["failed"]}})
+    assert answer.json()["applied"] == [3, 1]
+    assert farm.asked == [CancelJobs((3, 1))]
 
 
 async def test_output_is_handed_out_in_parts(farm: Any, http: httpx2.AsyncClient) -> None:

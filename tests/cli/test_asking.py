@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from roost import ranges
 from roost.cli.asking import compact
 from roost.cli.tables import duration
 from roost.cli.watching import exit_code
-from roost.scripting import ranges
 from roost.wire import rest
 
 

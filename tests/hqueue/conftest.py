@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 import pytest
 
+from roost.core import actions
 from roost.core.messages import (
     AddNote,
     Command,
@@ -45,11 +46,13 @@ from roost.core.records import (
 )
 from roost.errors import NotFound
 from roost.gateway import (
+    Acted,
     FarmCounts,
     JobFilter,
     JobView,
     NodeView,
     OutputPart,
+    Pace,
     Part,
     ResourceView,
     ServerError,
@@ -205,6 +208,23 @@ class FakeGateway:
             return 5
         return None
 
+    async def act(
+        self,
+        action: str,
+        which: JobFilter | None = None,
+        ids: Sequence[JobId] = (),
+        priority: int | None = None,
+    ) -> Acted:
+        known = [view.job.id for view in await self._chosen(which, ids)]
+        value = () if priority is None else (priority,)
+        await self.ask(actions.find(action).command(tuple(ids or known), *value))
+        return Acted(tuple(known), tuple(one for one in ids if one not in known))
+
+    async def _chosen(self, which: JobFilter | None, ids: Sequence[JobId]) -> list[JobView]:
+        if which is not None:
+            return await self.list_jobs(which, frozenset())
+        return await self.job_views(ids, frozenset())
+
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
         self._check()
         self.parts_asked.append(parts)
@@ -333,7 +353,10 @@ class FakeGateway:
         jobs: dict[str, int] = {}
         for view in self.views.values():
             jobs[view.job.status.value] = jobs.get(view.job.status.value, 0) + 1
-        return FarmCounts(jobs, len(self.node_views), len(self.node_views), 16, 4)
+        return FarmCounts(jobs, len(self.node_views), 0, len(self.node_views), 16, 4)
+
+    def pace(self) -> Pace:
+        return Pace(7, 2, 10, 20, 30)
 
     def config(self, key: str) -> str | None:
         return self.settings.get(key)

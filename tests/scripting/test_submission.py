@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from roost.core import jobspec
-from roost.scripting.submission import KEYS, Properties, command_spec, frame_spec, job_spec
+from roost.frames import command_spec, frame_spec
+from roost.scripting.submission import KEYS, Properties, job_spec
 
 
 def test_every_property_has_a_key_that_the_farm_understands_and_every_key_a_property() -> None:

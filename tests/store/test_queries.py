@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Connection, create_engine, event
 
 from roost.core.records import (
@@ -21,7 +22,7 @@ from roost.core.records import (
     Moment,
     NodeId,
 )
-from roost.gateway import ALL_PARTS, JobFilter, Part
+from roost.gateway import ALL_PARTS, AttemptView, JobFilter, Part
 from roost.store import queries, rows
 from roost.store.rows import save_changes
 
@@ -153,12 +154,56 @@ def shop(connection: Connection, make: Any) -> Connection:
         ({"name_contains": "shot_1"}, [10, 1]),
         ({"name_contains": "%"}, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
         ({"name_contains": "t%1"}, []),
+        ({"name_excludes": "shot_1"}, [9, 8, 7, 6, 5, 4, 3, 2]),
+        ({"after": 8}, [10, 9]),
+        ({"descending": False, "limit": 3}, [1, 2, 3]),
+        ({"sort": "name", "descending": False, "limit": 3}, [1, 10, 2]),
+        ({"sort": "name", "descending": False, "limit": 2, "skip": 2}, [2, 3]),
+        ({"sort": "status", "statuses": (S.FAILED, S.RUNNING)}, [7, 2, 9, 4]),
     ],
 )
 def test_a_listing_shows_what_passes_newest_first(
     shop: Connection, which: dict[str, Any], expected: list[int]
 ) -> None:
     assert listed(shop, **which) == expected
+
+
+def test_times_narrow_a_listing(connection: Connection, make: Any) -> None:
+    save_changes(
+        connection,
+        make.submitted(
+            *(
+                make.job(n, "succeeded", queued_at=Moment(n), ended_at=Moment(10 * n))
+                for n in (1, 2, 3)
+            ),
+            make.job(4, "running", queued_at=Moment(4)),
+        ),
+    )
+    assert listed(connection, submitted_after=2) == [4, 3, 2]
+    assert listed(connection, ended_after=20) == [3, 2]
+
+
+def test_counts_by_status_stop_at_the_cap_and_know_nothing_of_pages(shop: Connection) -> None:
+    assert queries.count_jobs(shop, JobFilter(before=JobId(3), limit=1), 100) == dict.fromkeys(
+        (S.QUEUED, S.RUNNING, S.SUCCEEDED, S.FAILED, S.RUNNABLE), 2
+    )
+    assert queries.count_jobs(shop, JobFilter(roots_only=True, statuses=(S.QUEUED,)), 1) == {
+        S.QUEUED: 1
+    }
+    assert queries.count_jobs(shop, JobFilter(parent=JobId(1)), 100) == dict.fromkeys(
+        (S.RUNNING, S.SUCCEEDED, S.FAILED, S.RUNNABLE), 1
+    )
+
+
+def test_standings_are_of_all_that_pass_or_of_those_named(shop: Connection) -> None:
+    found = queries.standings(shop, JobFilter(statuses=(S.FAILED, S.RUNNING)))
+    assert [(one.id, one.status) for one in found] == [
+        (9, S.FAILED), (7, S.RUNNING), (4, S.FAILED), (2, S.RUNNING),
+    ]  # fmt: skip
+    assert [one.id for one in queries.standings(shop, None, [JobId(2), JobId(99), JobId(8)])] == [
+        8,
+        2,
+    ]
 
 
 def test_ids_come_ascending(shop: Connection) -> None:
@@ -242,6 +287,9 @@ def test_a_listing_walks_an_index_and_sorts_nothing(
         (queries.count_waiting, (5, 1, 3)),
         (queries.job_history, (1, 5)),
         (queries.start_failures, (1, 5)),
+        (queries.child_statuses, (1,)),
+        (queries.attempts_on_node, (1, 5, 9)),
+        (queries.attempts_of_family, (1, 9)),
         (queries.ended_roots, ((1, 1), 5)),
         (queries.attribute_points, (1,)),
         (rows.load_component, ([4, 5, 999],)),
@@ -325,3 +373,50 @@ def test_what_could_not_be_started_is_found_by_node(connection: Connection, make
     assert queries.start_failures(connection, NodeId(1), 1) == (2, [attempts[1]])
     assert queries.start_failures(connection, NodeId(1), 9) == (2, [attempts[1], attempts[0]])
     assert queries.start_failures(connection, NodeId(9), 9) == (0, [])
+
+
+def attempts_seen(views: list[AttemptView]) -> list[tuple[int, int, str]]:
+    return [(view.attempt.job, view.attempt.number, view.job_name) for view in views]
+
+
+def test_attempts_on_a_node_are_those_that_ran_since_then_or_could_not(
+    connection: Connection, make: Any
+) -> None:
+    def attempt(job: int, number: int, at: int, *nodes: int, ended: int | None = None) -> Attempt:
+        return Attempt(
+            JobId(job), number, tuple(map(NodeId, nodes)), Moment(at), started_at=Moment(at + 1),
+            ended_at=None if ended is None else Moment(ended),
+            cause=None if ended is None else AttemptCause.EXITED,
+        )  # fmt: skip
+
+    attempts = [
+        attempt(1, 1, 10, 1, ended=20),
+        attempt(1, 2, 25, 1, ended=40),
+        attempt(1, 3, 50, 2, 1, ended=60),
+        attempt(1, 4, 70, 1),
+        attempt(2, 1, 15, 2, 1),
+        attempt(2, 2, 80, 2),
+        replace(attempt(2, 3, 90, 1, ended=95), started_at=None),
+        replace(attempt(2, 4, 5, 1, ended=97), started_at=None, cause=AttemptCause.NOT_STARTED),
+    ]
+    jobs = map(make.job, (1, 2))
+    save_changes(connection, make.submitted(*jobs, attempts=attempts))
+    found = queries.attempts_on_node(connection, NodeId(1), Moment(30), 9)
+    assert attempts_seen(found) == [
+        (1, 4, "job 1"), (1, 3, "job 1"), (1, 2, "job 1"), (2, 1, "job 2"), (2, 4, "job 2"),
+    ]  # fmt: skip
+    assert queries.attempts_on_node(connection, NodeId(1), Moment(30), 2) == found[:2]
+
+
+def test_a_family_is_a_job_and_its_children(connection: Connection, make: Any) -> None:
+    attempts = [
+        Attempt(JobId(job), 1, (NodeId(1),), Moment(job), started_at=Moment(9))
+        for job in (1, 2, 3, 4)
+    ]
+    jobs = [make.job(1), make.job(3), make.job(2, "failed"), make.job(4)]
+    edges = [(1, 3), (1, 2), (2, 4)]
+    save_changes(connection, make.submitted(*jobs, attempts=attempts, edges=edges))
+    assert queries.child_statuses(connection, JobId(1)) == [(3, S.RUNNABLE), (2, S.FAILED)]
+    found = queries.attempts_of_family(connection, JobId(1), 9)
+    assert attempts_seen(found) == [(3, 1, "job 3"), (2, 1, "job 2"), (1, 1, "job 1")]
+    assert queries.attempts_of_family(connection, JobId(1), 1) == found[:1]

@@ -3,7 +3,7 @@
 Knows the names and help texts of the metrics. Must not keep state between two scrapes: each one
 asks the gateway for the counts and forgets them, so that a number can never be stale.
 
-Always holds: metrics are gauges named `roost_*`, in a registry of their own; a job status that
+Always holds: metrics are named `roost_*`, in a registry of their own; a job status that
 occurs in no job is still there with 0, so that graphs do not have holes.
 """
 
@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from roost import __version__
 from roost.core.records import JobStatus
-from roost.gateway import FarmCounts
+from roost.gateway import FarmCounts, Pace
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -26,10 +26,11 @@ NAMES_ONLY = frozenset({JobStatus.WAITING, JobStatus.EJECTED})
 
 
 class _Counts(Collector):
-    def __init__(self, counts: FarmCounts) -> None:
+    def __init__(self, counts: FarmCounts, pace: Pace) -> None:
         self.counts = counts
+        self.pace = pace
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         counts = self.counts
         build = GaugeMetricFamily("roost_build_info", "Always 1.", labels=["version"])
         build.add_metric([__version__], 1)
@@ -41,15 +42,31 @@ class _Counts(Collector):
         yield jobs
         for name, text, value in (
             ("roost_nodes", "Nodes that are registered.", counts.nodes),
+            ("roost_nodes_busy", "Active nodes that run something.", counts.nodes_busy),
             ("roost_nodes_active", "Nodes that are heard from.", counts.nodes_active),
             ("roost_cpus", "CPUs of the active nodes.", counts.cpus),
             ("roost_cpus_busy", "CPUs taken by running jobs.", counts.cpus_busy),
         ):
             yield GaugeMetricFamily(name, text, value=value)
+        pace = self.pace
+        runs = CounterMetricFamily("roost_runs", "Runs that are over.", labels=["outcome"])
+        runs.add_metric(["failed"], pace.failed)
+        runs.add_metric(["other"], pace.ended - pace.failed)
+        yield runs
+        waits = GaugeMetricFamily(
+            "roost_wait_seconds", "How long jobs waited that began of late.", labels=["quantile"]
+        )
+        for quantile, wait_ms in (
+            ("0.5", pace.wait_p50_ms),
+            ("0.9", pace.wait_p90_ms),
+            ("0.99", pace.wait_p99_ms),
+        ):
+            waits.add_metric([quantile], wait_ms / 1000)
+        yield waits
 
 
-def text(counts: FarmCounts) -> bytes:
+def text(counts: FarmCounts, pace: Pace) -> bytes:
     """The page, of type `CONTENT_TYPE`."""
     registry = CollectorRegistry()
-    registry.register(_Counts(counts))
+    registry.register(_Counts(counts, pace))
     return generate_latest(registry)

@@ -31,31 +31,23 @@ from starlette.routing import Route
 from roost import __version__
 from roost.api import metrics
 from roost.api.openapi import Operation, Query, description
-from roost.core import attributes, availability, jobspec, lifecycle, matching
+from roost.core import actions, attributes, availability, jobspec, lifecycle, matching
 from roost.core.messages import (
     AddNote,
     AddToGroup,
-    CancelJobs,
-    Command,
     CreateGroup,
     DeleteGroup,
-    DeleteJobs,
-    EjectJobs,
-    PauseJobs,
     RemoveFromGroup,
     RemoveNode,
     RemoveNotes,
     RemoveResource,
     RemoveThreads,
-    RescheduleJobs,
-    ResumeJobs,
     SetAttributes,
     SetAvailability,
     SetBlockedWarning,
     SetConditions,
     SetNodeDescription,
     SetNodeDisabled,
-    SetPriority,
     SetResource,
 )
 from roost.core.records import (
@@ -64,13 +56,24 @@ from roost.core.records import (
     GroupId,
     JobId,
     JobStatus,
+    Moment,
     NodeId,
     NoteId,
     Reason,
     ThreadId,
 )
 from roost.errors import Conflict, Invalid, NotFound, Refused, TooLarge
-from roost.gateway import ALL_PARTS, Gateway, JobFilter, JobView, NodeView, Part, ThreadView
+from roost.gateway import (
+    ALL_PARTS,
+    Acted,
+    Gateway,
+    JobFilter,
+    JobView,
+    NodeView,
+    Part,
+    Sample,
+    ThreadView,
+)
 from roost.wire import rest
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
@@ -83,15 +86,13 @@ FOLLOWED_JOBS_MAX = 1_000
 HISTORY_JOBS = 50
 HISTORY_JOBS_MAX = 1_000
 ERRORS_MAX = 100
+STATISTICS_HOURS_MAX = 90 * 24
+STATISTICS_MOMENTS_MAX = 1_440
+KIND_ROOTS_MAX = 2_000
+"""Over so many of the jobs that ended last."""
 
-ACTIONS: dict[str, Callable[[tuple[JobId, ...]], Command]] = {
-    "cancel": CancelJobs,
-    "pause": PauseJobs,
-    "resume": ResumeJobs,
-    "reschedule": RescheduleJobs,
-    "eject": EjectJobs,
-    "delete": DeleteJobs,
-}
+ACTED_JOBS_MAX = 100_000
+"""That a filter may choose at once."""
 
 _log = structlog.get_logger(__name__)
 
@@ -145,6 +146,10 @@ def _query(request: Request, name: str, type_: type[T], default: T) -> T:
     if isinstance(value, int) and abs(value) > jobspec.WHOLE_MAX:
         raise Invalid(f"{name}: must be a number up to {jobspec.WHOLE_MAX}.")
     return value
+
+
+def _moment(request: Request, name: str) -> Moment | None:
+    return Moment(value) if (value := _query(request, name, int, 0)) else None
 
 
 def _words(request: Request, name: str) -> list[str]:
@@ -298,10 +303,7 @@ async def submit_jobs(gateway: Gateway, request: Request) -> rest.Ids:
 
 async def list_jobs(gateway: Gateway, request: Request) -> rest.JobPage:
     """List jobs, newest first."""
-    try:
-        statuses = tuple(JobStatus(word) for word in _words(request, "status"))
-    except ValueError as error:
-        raise Invalid(f"status: {error}; it can be one of {', '.join(JobStatus)}.") from None
+    statuses = _statuses(_words(request, "status"))
     limit = _query(request, "limit", int, PAGE_JOBS)
     if not 1 <= limit <= PAGE_JOBS_MAX:
         raise Invalid(f"limit: must be between 1 and {PAGE_JOBS_MAX}.")
@@ -311,7 +313,10 @@ async def list_jobs(gateway: Gateway, request: Request) -> rest.JobPage:
         roots_only=_query(request, "roots_only", bool, False),
         parent=JobId(parent) if parent else None,
         name_contains=_query(request, "name_contains", str, ""),
+        name_excludes=_query(request, "name_excludes", str, ""),
         submitted_by=_query(request, "submitted_by", str, ""),
+        submitted_after=_moment(request, "submitted_after"),
+        ended_after=_moment(request, "ended_after"),
         before=JobId(before) if before else None,
         # One more than asked for tells whether there is a next page.
         limit=limit + 1,
@@ -336,25 +341,56 @@ async def get_reasons(gateway: Gateway, request: Request) -> rest.Reasons:
     return rest.Reasons(_reasons(view.reasons))
 
 
-def _action(name: str, command: Callable[[tuple[JobId, ...]], Command]) -> Operation:
-    async def act(gateway: Gateway, request: Request) -> rest.Done:
-        ids = (await _decoded(request, rest.Ids)).ids
-        await gateway.ask(command(tuple(dict.fromkeys(map(JobId, ids)))))
-        return rest.Done()
+def _action(name: str, action: actions.Action) -> Operation:
+    text = (action.command.__doc__ or "").strip()
+
+    async def act(gateway: Gateway, request: Request) -> rest.Acted:
+        chosen = await _decoded(request, rest.Selection)
+        return _acted(await gateway.act(name, *_selection(chosen)))
 
     act.__name__ = f"{name}_jobs"
     act.__doc__ = (
-        f"{name.capitalize()} jobs and what is linked to them.\n\n{command.__doc__ or ''} "
-        "Ids that are unknown, or in a state that does not allow it, are skipped."
+        f"{name.replace('_', ' ').capitalize()} jobs and what is linked to them.\n\n"
+        f"{text} Ids that are unknown, or in a state that does not allow it, are skipped."
     )
-    return Operation("POST", f"{rest.PREFIX}/jobs/{name}", act, rest.Done, rest.Ids)
+    return Operation("POST", f"{rest.PREFIX}/jobs/{name}", act, rest.Acted, rest.Selection)
 
 
-async def set_priority(gateway: Gateway, request: Request) -> rest.Done:
+def _selection(chosen: rest.Selection) -> tuple[JobFilter | None, Sequence[JobId]]:
+    match = chosen.match
+    if (chosen.ids is None) == (match is None):
+        raise Invalid("Give either ids or match.")
+    if match is None:
+        return None, tuple(dict.fromkeys(map(JobId, chosen.ids or ())))
+    which = JobFilter(
+        statuses=_statuses(match.status),
+        roots_only=match.roots_only,
+        parent=JobId(match.parent) if match.parent else None,
+        name_contains=match.name_contains,
+        name_excludes=match.name_excludes,
+        submitted_by=match.submitted_by,
+        submitted_after=Moment(match.submitted_after) if match.submitted_after else None,
+        ended_after=Moment(match.ended_after) if match.ended_after else None,
+        limit=ACTED_JOBS_MAX,
+    )
+    return which, ()
+
+
+def _statuses(words: Sequence[str]) -> tuple[JobStatus, ...]:
+    try:
+        return tuple(JobStatus(word) for word in words)
+    except ValueError as error:
+        raise Invalid(f"status: {error}; it can be one of {', '.join(JobStatus)}.") from None
+
+
+def _acted(acted: Acted) -> rest.Acted:
+    return rest.Acted(applied=list(acted.applied), skipped=list(acted.left_out))
+
+
+async def set_priority(gateway: Gateway, request: Request) -> rest.Acted:
     """Set the priority of jobs; unknown ids are skipped."""
     wish = await _decoded(request, rest.Priority)
-    await gateway.ask(SetPriority(tuple(dict.fromkeys(map(JobId, wish.ids))), wish.priority))
-    return rest.Done()
+    return _acted(await gateway.act("priority", *_selection(wish), priority=wish.priority))
 
 
 async def get_permitted_nodes(gateway: Gateway, request: Request) -> rest.PermittedNodes:
@@ -778,6 +814,52 @@ async def get_server_errors(gateway: Gateway, request: Request) -> rest.FarmErro
     )
 
 
+async def get_statistics(gateway: Gateway, request: Request) -> rest.Statistics:
+    """The farm's numbers over time; long times are folded into fewer moments.
+
+    What was counted (`ended`, `failed`) is added up then, of waits the longest is kept, and of
+    everything else the mean.
+    """
+    hours = _query(request, "hours", float, 24.0)
+    if not 0 < hours <= STATISTICS_HOURS_MAX:
+        raise Invalid(f"hours: must be above 0, and {STATISTICS_HOURS_MAX} at most.")
+    since = Moment(gateway.now() - round(hours * 3_600_000))
+    found = await gateway.samples(since, STATISTICS_MOMENTS_MAX)
+    names = [name for name in Sample.__struct_fields__ if name != "at"]
+    return rest.Statistics(
+        at=[sample.at for sample in found],
+        series={name: [getattr(sample, name) for sample in found] for name in names},
+        kinds=[
+            rest.JobKind(one.name, one.jobs, one.failed, one.run_ms)
+            for one in await gateway.kinds(KIND_ROOTS_MAX)
+        ],
+    )
+
+
+async def list_activity(gateway: Gateway, request: Request) -> rest.ActivityPage:
+    """What people did to the farm, the latest first."""
+    limit = _query(request, "limit", int, PAGE_JOBS)
+    if not 1 <= limit <= PAGE_JOBS_MAX:
+        raise Invalid(f"limit: must be between 1 and {PAGE_JOBS_MAX}.")
+    before = _query(request, "before", int, 0) or None
+    found = await gateway.activities(limit, before, _query(request, "words", str, ""))
+    return rest.ActivityPage(
+        [
+            rest.Deed(
+                id=number,
+                at=one.at,
+                by=one.by,
+                action=one.action,
+                text=one.text,
+                jobs=list(one.jobs),
+                jobs_total=one.jobs_total,
+                node=one.node,
+            )
+            for number, one in found
+        ]
+    )
+
+
 async def get_health(gateway: Gateway, request: Request) -> Response:
     """Whether the server takes work, and the numbers of the farm; 503 when it does not."""
     try:
@@ -791,7 +873,9 @@ async def get_health(gateway: Gateway, request: Request) -> Response:
 
 async def get_metrics(gateway: Gateway, request: Request) -> Response:
     """The numbers of the farm in the text format of Prometheus."""
-    return Response(metrics.text(await gateway.counts()), media_type=metrics.CONTENT_TYPE)
+    return Response(
+        metrics.text(await gateway.counts(), gateway.pace()), media_type=metrics.CONTENT_TYPE
+    )
 
 
 async def get_openapi(gateway: Gateway, request: Request) -> Response:
@@ -825,13 +909,17 @@ OPERATIONS: tuple[Operation, ...] = (
             Query("roots_only", bool, "Only jobs without a parent."),
             Query("parent", int, "Only children of this job."),
             Query("name_contains", str, "Only jobs with this in their name."),
+            Query("name_excludes", str, "Only jobs without this in their name."),
             Query("submitted_by", str, "Only jobs of this submitter."),
+            Query("submitted_after", int, "Only jobs submitted since then."),
+            Query("ended_after", int, "Only jobs that ended since then."),
             Query("before", int, "Only ids below this one; `next` of an answer sets it."),
             Query("limit", int, f"Jobs per page, {PAGE_JOBS} unless told, {PAGE_JOBS_MAX} at most"),
         ),
     ),
-    *(_action(name, command) for name, command in ACTIONS.items()),
-    Operation("POST", f"{_JOBS}/priority", set_priority, rest.Done, rest.Priority),
+    *(_action(name, action) for name, action in actions.ACTIONS.items()),
+    _action("reschedule_failed", actions.RESCHEDULE_FAILED),
+    Operation("POST", f"{_JOBS}/priority", set_priority, rest.Acted, rest.Priority),
     Operation(
         "GET",
         f"{_JOBS}/events",
@@ -924,6 +1012,24 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("DELETE", f"{_RESOURCES}/{{name:path}}", remove_resource, rest.Done),
     Operation("GET", f"{rest.PREFIX}/config/{{key}}", get_config, rest.ConfigValue),
     Operation("GET", f"{rest.PREFIX}/errors", get_server_errors, rest.FarmErrors),
+    Operation(
+        "GET",
+        f"{rest.PREFIX}/statistics",
+        get_statistics,
+        rest.Statistics,
+        queries=(Query("hours", float, "How far back, 24 unless told."),),
+    ),
+    Operation(
+        "GET",
+        f"{rest.PREFIX}/activity",
+        list_activity,
+        rest.ActivityPage,
+        queries=(
+            Query("limit", int, f"At most so many, {PAGE_JOBS} unless told."),
+            Query("before", int, "Only those with ids below this one."),
+            Query("words", str, "Only those that have these words."),
+        ),
+    ),
     Operation("GET", f"{rest.PREFIX}/openapi.json", get_openapi, dict[str, Any]),
     Operation("GET", "/healthz", get_health, rest.Health),
     Operation("GET", "/metrics", get_metrics, "text/plain"),

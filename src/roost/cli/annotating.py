@@ -7,10 +7,10 @@ from datetime import datetime
 
 import click
 
+from roost import ranges
 from roost.cli import options, tables
 from roost.cli.asking import farm, job_id, job_ids
 from roost.errors import NotFound
-from roost.scripting import ranges
 
 
 @click.command()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from roost import ranges
 from roost.cli import options, tables
 from roost.cli.asking import LOOKED_UP_MAX, farm, job_id
 from roost.errors import NotFound
-from roost.scripting import ranges
 
 if TYPE_CHECKING:
     from roost.remote import Remote

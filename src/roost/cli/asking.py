@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from roost import ranges
 from roost.cli import options, tables, watching
 from roost.cli.submitting import submit
-from roost.scripting import ranges
 
 if TYPE_CHECKING:
     from roost.remote import Remote

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from roost import ranges
 from roost.cli import options, tables
 from roost.cli.arranging import find_nodes
 from roost.cli.asking import farm, job_row
-from roost.scripting import ranges
 
 if TYPE_CHECKING:
     from roost.remote import Remote

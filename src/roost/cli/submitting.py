@@ -14,10 +14,11 @@ from typing import IO, Any
 
 import click
 
+from roost import ranges
 from roost.cli import options, watching
 from roost.errors import Invalid
-from roost.scripting import ranges
-from roost.scripting.submission import Spec, command_spec, frame_spec, line_of
+from roost.frames import Spec, command_spec, frame_spec
+from roost.scripting.submission import line_of
 
 _COMMAND = "roost.submit.command"
 

@@ -150,6 +150,12 @@ def offset_minutes(at: Moment, zone: tzinfo) -> int:
     return _offset_ms(at, zone) // _MINUTE_MS
 
 
+def midnight(at: Moment, zone: tzinfo) -> Moment:
+    """When the day began in which that moment is, by the zone's clocks."""
+    day = datetime.fromtimestamp(at / 1000, zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Moment(round(day.timestamp()) * 1000)
+
+
 # --- as people write it -----------------------------------------------------------------------
 
 

@@ -118,6 +118,7 @@ class Farm(State):
         fresh = [job for job in records.jobs if job.id not in self.jobs]
         for job in fresh:
             self.jobs[job.id] = job
+            self.standing[job.status] += 1
         known = {job.id for job in fresh}
         for parent, child in records.edges:
             if parent in known and child in known:
@@ -164,7 +165,7 @@ class Farm(State):
                 continue
             self.tree.remove(members)
             for job in members:
-                del self.jobs[job]
+                self.standing[self.jobs.pop(job).status] -= 1
                 self.attributes.pop(job, None)
         self.tree.touched.clear()
 

@@ -6,6 +6,8 @@ that both agree. On in tests and after every step of the simulator.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from roost.core import attributes
 from roost.core.attributes import fold
 from roost.core.lifecycle import FINAL, ON_NODE
@@ -22,6 +24,7 @@ def check(farm: State) -> None:
     """Raise `AssertionError` naming the first statement that does not hold."""
     _edges_are_symmetric_and_acyclic(farm)
     _tallies_equal_a_recount(farm)
+    _standing_equals_a_recount(farm)
     _statuses_fit_children(farm)
     _attempts_fit_statuses(farm)
     _uses_equal_a_recount(farm)
@@ -44,6 +47,10 @@ def _edges_are_symmetric_and_acyclic(farm: State) -> None:
     for parent, child in down:
         assert parent in farm.jobs and child in farm.jobs, f"dangling edge {parent} -> {child}"
         assert parent not in tree.descendants(child), f"cycle through {parent} -> {child}"
+
+
+def _standing_equals_a_recount(farm: State) -> None:
+    assert +farm.standing == Counter(job.status for job in farm.jobs.values())
 
 
 def _tallies_equal_a_recount(farm: State) -> None:

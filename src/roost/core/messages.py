@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from roost.core.records import (
+    Activity,
     Attempt,
     AttemptCause,
     Attribute,
@@ -535,6 +536,9 @@ class Changes(Struct):
     """New ones, in order."""
     strides: list[tuple[JobId, str, int]] = field(default_factory=list)
     """(job, folded name, stride): points with other numbers than its multiples are forgotten."""
+
+    activities: list[Activity] = field(default_factory=list)
+    """To append, in order."""
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__struct_fields__)

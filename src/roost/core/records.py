@@ -339,6 +339,20 @@ class Notice(Struct, frozen=True, gc=False):
     text: str = ""
 
 
+class Activity(Struct, frozen=True):
+    """What somebody did to the farm, for whoever asks later; see `activity`."""
+
+    at: Moment
+    by: str
+    """Through what and from where: `page from 10.0.0.7`."""
+    action: str
+    text: str = ""
+    jobs: tuple[JobId, ...] = ()
+    """The first of the jobs it was done to."""
+    jobs_total: int = 0
+    node: NodeId | None = None
+
+
 class Reason(Struct, frozen=True):
     """Why a job does not run, in one sentence; per node where it differs."""
 

@@ -10,7 +10,7 @@ how they are reached is in `farm`. No clock, no I/O, no randomness.
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import UTC, tzinfo
 from typing import Any
@@ -36,6 +36,7 @@ from roost.core.notices import NoticeRules
 from roost.core.placement import Floor
 from roost.core.records import (
     PROGRESS_UNIT,
+    Activity,
     Attempt,
     AttemptCause,
     AttemptKey,
@@ -98,6 +99,8 @@ class State:
         """Of a job without attributes."""
         self.now = Moment(0)
         self.jobs: dict[JobId, Job] = {}
+        self.standing: Counter[JobStatus] = Counter()
+        """How many of them have each status."""
         self.tree = Tree(self.jobs)
         self.attempts: dict[AttemptKey, Attempt] = {}
         """Every attempt without an end, also those being stopped."""
@@ -166,10 +169,15 @@ class State:
     def notices_done(self, ids: Iterable[NoticeId]) -> None:
         self._changes.notices_done.extend(ids)
 
+    def note(self, activity: Activity) -> None:
+        """Keep what somebody did, together with what came of it."""
+        self._changes.activities.append(activity)
+
     def add_job(self, job: Job) -> None:
         """A new job; `requeue` it once its links are known, for its conditions may be inherited."""
         assert job.status in INITIAL and job.id not in self.jobs
         self.jobs[job.id] = job
+        self.standing[job.status] += 1
         self._new_jobs[job.id] = None
         self.tree.touched[job.id] = None
         self.log(job.id, job.status.value)
@@ -206,6 +214,8 @@ class State:
             fields["ended_at"] = None
         new = replace(job, status=status, **fields)
         self.jobs[job.id] = new
+        self.standing[job.status] -= 1
+        self.standing[status] += 1
         self.tree.job_changed(job, new)
         self.log(job.id, status.value, message)
         if job.status is S.RUNNABLE:
@@ -238,7 +248,7 @@ class State:
         for parent, child in self.tree.remove(gone):
             self._changes.edges_removed.append((parent, child))
         for job in gone:
-            del self.jobs[job]
+            self.standing[self.jobs.pop(job).status] -= 1
             self._finished_roots.pop(job, None)
             self.attributes.pop(job, None)
             self._changes.deleted.append(job)

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roost.core import jobspec
 from roost.errors import Invalid, ProtocolError, Refused
-from roost.gateway import Gateway
+from roost.gateway import ACTING, Gateway
 from roost.hqueue import clients, folders, groups, jobs, notes, resources, service
 from roost.wire import xmlrpc
 from roost.wire.xmlrpc import Call, Fault
@@ -510,6 +510,8 @@ class Endpoint:
         self._body_bytes_max = body_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            ACTING.set(_acting(scope))
         if scope["type"] != "http" or scope["path"] not in PATHS:
             await self._others(scope, receive, send)
         elif scope["method"] == "POST":
@@ -537,6 +539,17 @@ class Endpoint:
                 {"connection": "close"},  # the rest of the body is not worth receiving
             )
         return Response(await respond(self._gateway, body), media_type="text/xml")
+
+
+def _acting(scope: Scope) -> str:
+    """Who asks, as well as it can be told without accounts: through what and from where."""
+    if scope["path"].startswith("/api/"):
+        through = "JSON API"
+    else:
+        is_call = scope["method"] == "POST" and scope["path"] in PATHS
+        through = "HQueue API" if is_call else "page"
+    client = scope.get("client")
+    return f"{through} from {client[0]}" if client else through
 
 
 async def _body(request: Request, bytes_max: int) -> bytes | None:

@@ -64,12 +64,9 @@ def _time(moment: Moment | None) -> UtcTime | None:
 
 
 def _eta(view: JobView, background: Background) -> int:
-    """Seconds left if it goes on as it went so far (decision 26); -1 when that says nothing."""
-    progress, started = view.rollup.overall_progress, view.job.started_at
-    if not progress or started is None or not view.rollup.ui_status.startswith("running"):
-        return -1
-    elapsed_ms = max(background.now - started, 0)
-    return round(elapsed_ms * (PROGRESS_UNIT - progress) / progress / 1000)
+    """Seconds; -1 when nothing can be said."""
+    remaining_ms = view.remaining_ms(background.now)
+    return -1 if remaining_ms is None else round(remaining_ms / 1000)
 
 
 def _clients(nodes: Iterable[NodeId], background: Background) -> list[dict[str, object]]:

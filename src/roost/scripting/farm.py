@@ -13,17 +13,16 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Unpack, overload
 
-from roost import settings
+from roost import ranges, settings
 from roost.errors import Invalid
+from roost.frames import Spec, frame_spec
 from roost.remote import Remote
-from roost.scripting import nodes, ranges
+from roost.scripting import nodes
 from roost.scripting.jobs import Job, listed, wait_for
 from roost.scripting.nodes import Node
 from roost.scripting.submission import (
     Command,
     Properties,
-    Spec,
-    frame_spec,
     job_spec,
     with_properties,
 )

@@ -1,31 +1,21 @@
 """From a command, and properties under Python's names, to a job specification under HQueue's.
 
-Knows how the properties are called on both sides and how a command becomes a job for each frame.
+Knows how the properties are called on both sides.
 Must not know which values make sense: every rule is the server's, every refusal its sentence.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypedDict, Unpack
 
 from roost.errors import Invalid
+from roost.frames import Spec, command_spec
 
-Spec = dict[str, Any]
-"""A job specification under HQueue's key names, as `newjob` takes it."""
 Command = str | Sequence[str]
 """A line for the shell, or the words of a command, each kept as it is."""
-
-NAME_LENGTH_MAX = 60
-"""A job without a name is called by so much of its command."""
-
-_FRAME = re.compile(r"(?<!\$)\{frame\}")
-_ON_THE_PARENT = ("name", "priority", "submittedBy", "description")
-_ON_THE_PARENT_ONLY = ("emailTo", "emailReasons")
-"""One mail about all frames, not one for each."""
 
 
 class HasId(Protocol):
@@ -134,12 +124,6 @@ def line_of(command: Command) -> str:
     return shlex.join(os.fspath(word) for word in command)
 
 
-def command_spec(line: str) -> Spec:
-    """A job that runs this line, and is called like it."""
-    short = line if len(line) <= NAME_LENGTH_MAX else line[: NAME_LENGTH_MAX - 1] + "…"
-    return {"name": short, "command": line}
-
-
 def with_properties(spec: Spec, properties: Properties) -> Spec:
     """A copy in which the given properties say what the job is like. Raises `Invalid`."""
     made = dict(spec)
@@ -170,23 +154,3 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return value
-
-
-def frame_spec(spec: Spec, frames: Sequence[int]) -> Spec:
-    """A parent without command, and beneath it the given job once for each frame.
-
-    The frame is in `$FRAME` of each child's environment, and in place of `{frame}` in its command.
-    """
-    environment = spec.get("environment") or {}
-    each = {key: value for key, value in spec.items() if key not in _ON_THE_PARENT_ONLY}
-    children = [
-        {
-            **each,
-            "name": f"{spec['name']} [{frame}]",
-            "command": _FRAME.sub(str(frame), spec["command"]),
-            "environment": {**environment, "FRAME": str(frame)},
-        }
-        for frame in frames
-    ]
-    keys = (*_ON_THE_PARENT, *_ON_THE_PARENT_ONLY)
-    return {**{key: spec[key] for key in keys if key in spec}, "children": children}

@@ -7,22 +7,26 @@ up the engine; only why a job waits, and the nodes, are asked of the farm in mem
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from roost import package
-from roost.core.availability import offset_minutes
+from roost.core import actions
+from roost.core.availability import midnight, offset_minutes
 from roost.core.explanation import explain
-from roost.core.lifecycle import FINAL
+from roost.core.lifecycle import FAILED, FINAL
 from roost.core.messages import Changes, Command, SubmitJobs
 from roost.core.records import (
+    Activity,
     Attempt,
     AttributePoint,
     Group,
     GroupId,
+    Job,
     JobId,
     JobStatus,
     Moment,
@@ -32,25 +36,42 @@ from roost.core.records import (
     ThreadId,
 )
 from roost.core.upgrading import upgrade_job, upgrades
-from roost.errors import Forbidden, NotFound
+from roost.errors import Forbidden, Invalid, NotFound
 from roost.gateway import (
+    ACTING,
+    Acted,
+    AttemptView,
+    FarmChange,
     FarmCounts,
+    Headline,
     JobFilter,
+    JobStanding,
     JobView,
+    Kind,
     NodeView,
+    OutputLines,
+    OutputMatches,
     OutputPart,
+    Pace,
     Part,
     ResourceView,
+    Sample,
     ServerError,
     ServerErrors,
     ThreadView,
 )
 from roost.server.engine import Engine, now
-from roost.store import queries
+from roost.server.statistics import Statistics
+from roost.store import linesearch, queries
 from roost.store.database import Database
-from roost.store.output import OutputStore
+from roost.store.lines import LineIndex
+from roost.store.output import OutputStore, Piece
 
 ERRORS_KEPT = 100
+HEADLINE_MS = 1_000
+FAILED_COUNT_MAX = 10_000
+SEARCHES_MAX = 2
+"""Searches of output at a time; more wait for their turn."""
 LEGACY_SECRETS = frozenset({"sqlalchemy.default.url", "smtp_password", "database_url"})
 
 
@@ -75,9 +96,18 @@ class Access:
         self._engine = engine
         self._database = database
         self._output = output
+        self._lines = LineIndex()
+        self._searching = asyncio.Semaphore(SEARCHES_MAX)
         self._config = config
         self._upgrades = upgrades
         self._followers: dict[JobId, set[_Follower]] = {}
+        self._watchers: set[_Follower] = set()
+        # Other than that of an earlier server's, so that a page which outlives it starts afresh.
+        self._revision: int = now()
+        self._every_follower: set[_Follower] = set()
+        self.statistics = Statistics(database, self.counts)
+        self._headline: Headline | None = None
+        self._headline_at = Moment(0)
         self._errors: deque[ServerError] = deque(maxlen=ERRORS_KEPT)
         self._errors_total = 0
         self._version = package.version()
@@ -85,7 +115,35 @@ class Access:
     # --- commands -------------------------------------------------------------------------
 
     async def ask(self, command: Command) -> object:
-        return await self._engine.ask(command)
+        return await self._engine.ask(command, ACTING.get())
+
+    async def act(
+        self,
+        action: str,
+        which: JobFilter | None = None,
+        ids: Sequence[JobId] = (),
+        priority: int | None = None,
+    ) -> Acted:
+        what = actions.find(action)
+        found = await self.standings(which, ids)
+        applied = [one.id for one in found if one.status in what.applies]
+        named = [one.id for one in found]
+        if action == "reschedule_failed":
+            applied += self._failed_below(one.id for one in found if one.tasks_failed)
+            named = applied
+        if named:
+            # Also those it does not apply to: it may to what is below them.
+            value = () if priority is None else (priority,)
+            await self.ask(what.command(tuple(named), *value))
+        known = set(applied)
+        left_out = [one for one in ids or [each.id for each in found] if one not in known]
+        return Acted(tuple(applied), tuple(left_out))
+
+    def _failed_below(self, parents: Iterable[JobId]) -> list[JobId]:
+        """The failed ones among the descendants of those jobs that are not over."""
+        farm = self._engine.farm
+        below = {job for one in parents if one in farm.jobs for job in farm.tree.descendants(one)}
+        return sorted(job for job in below if farm.jobs[job].status in FAILED)
 
     # --- jobs -----------------------------------------------------------------------------
 
@@ -96,9 +154,26 @@ class Access:
     async def attribute_points(self, job: JobId) -> dict[str, list[AttributePoint]]:
         return await self._database.read(queries.attribute_points, job)
 
+    async def child_statuses(self, job: JobId) -> list[tuple[JobId, JobStatus]]:
+        return await self._database.read(queries.child_statuses, job)
+
+    async def attempts_on_node(self, node: NodeId, since: Moment, limit: int) -> list[AttemptView]:
+        return await self._database.read(queries.attempts_on_node, node, since, limit)
+
+    async def attempts_of_family(self, job: JobId, limit: int) -> list[AttemptView]:
+        return await self._database.read(queries.attempts_of_family, job, limit)
+
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]:
         views = await self._database.read(queries.list_jobs, which, parts)
         return self._with_reasons(views, parts)
+
+    async def count_jobs(self, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
+        return await self._database.read(queries.count_jobs, which, count_max)
+
+    async def standings(
+        self, which: JobFilter | None = None, ids: Sequence[JobId] = ()
+    ) -> list[JobStanding]:
+        return await self._database.read(queries.standings, which, ids)
 
     def _with_reasons(self, views: list[JobView], parts: frozenset[Part]) -> list[JobView]:
         if Part.REASONS not in parts and Part.HOLDS not in parts:
@@ -143,6 +218,9 @@ class Access:
             for node in farm.nodes.values()
             if with_former or not node.leaving
         ]
+
+    def node_labels(self) -> dict[NodeId, str]:
+        return {node.id: node.facts.label for node in self._engine.farm.nodes.values()}
 
     def _node_view(
         self, node_id: NodeId, groups: tuple[GroupId, ...], latest_note: Note | None
@@ -228,53 +306,116 @@ class Access:
 
     # --- output ---------------------------------------------------------------------------
 
-    async def _attempts(self, job: JobId) -> int:
-        """How many attempts the job has had."""
+    async def _record(self, job: JobId) -> Job:
         views = await self.job_views([job], frozenset())
         if not views:
             raise NotFound(f"There is no job {job}.")
-        return views[0].job.attempt
+        return views[0].job
+
+    def _is_over(self, job: Job) -> bool:
+        """Nothing more will be printed."""
+        return job.status in FINAL and job.id not in self._engine.farm.stopping
 
     async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
-        attempts = await self._attempts(job)
+        attempts = (await self._record(job)).attempt
         if last_bytes is None:
             return await asyncio.to_thread(self._output.read_all, job, attempts)
         return await asyncio.to_thread(self._output.read_last, job, attempts, last_bytes)
 
     async def output_part(self, job: JobId, offset: int, size_max: int) -> OutputPart:
-        views = await self.job_views([job], frozenset())
-        if not views:
-            raise NotFound(f"There is no job {job}.")
-        record = views[0].job
-        is_over = record.status in FINAL and job not in self._engine.farm.stopping
+        record = await self._record(job)
+        is_over = self._is_over(record)
         data, total = await asyncio.to_thread(
             self._output.read_range, job, record.attempt, offset, size_max
         )
         return OutputPart(offset, data, total, is_over and offset + len(data) >= total)
 
+    async def output_lines(
+        self, job: JobId, first: int, count: int, attempt: int | None = None
+    ) -> OutputLines:
+        record = await self._record(job)
+        is_over = self._is_over(record) or (attempt or record.attempt) < record.attempt
+
+        def read() -> OutputLines:
+            return self._lines.read(self._pieces(record, attempt), first, count)
+
+        return replace(await asyncio.to_thread(read), complete=is_over)
+
+    async def search_output(
+        self, job: JobId, pattern: str, first: int, matches_max: int, attempt: int | None = None
+    ) -> OutputMatches:
+        record = await self._record(job)
+        try:
+            linesearch.compiled(pattern)
+        except ValueError as error:
+            raise Invalid(f"The pattern is not a regular expression: {error}.") from None
+
+        def search() -> OutputMatches:
+            pieces = self._pieces(record, attempt)
+            return self._lines.search(pieces, pattern, first, matches_max)
+
+        async with self._searching:
+            return await asyncio.to_thread(search)
+
+    def _pieces(self, job: Job, attempt: int | None) -> list[Piece]:
+        if attempt is not None and not 1 <= attempt <= job.attempt:
+            raise NotFound(
+                f"Job {job.id} has no attempt {attempt}; it has had {job.attempt} so far."
+            )
+        return self._output.pieces(job.id, job.attempt, attempt)
+
     # --- following ------------------------------------------------------------------------
 
     async def follow(self, jobs: Sequence[JobId]) -> AsyncIterator[tuple[JobId, ...]]:
+        with self._following(jobs) as follower:
+            while change := await follower.next():
+                yield change.jobs
+
+    def revision(self) -> int:
+        return self._revision
+
+    async def watch(self, jobs: Sequence[JobId]) -> AsyncIterator[FarmChange]:
+        with self._following(jobs) as follower:
+            self._watchers.add(follower)
+            try:
+                while change := await follower.next():
+                    yield change
+            finally:
+                self._watchers.discard(follower)
+
+    @contextmanager
+    def _following(self, jobs: Sequence[JobId]) -> Iterator[_Follower]:
         follower = _Follower(jobs)
+        self._every_follower.add(follower)
         for job in jobs:
             self._followers.setdefault(job, set()).add(follower)
         try:
-            while changed := await follower.next():
-                yield changed
+            yield follower
         finally:
+            self._every_follower.discard(follower)
             for job in jobs:
                 self._followers[job].discard(follower)
                 if not self._followers[job]:
                     del self._followers[job]
 
     def stop_following(self) -> None:
-        """The server stops: streams that follow jobs end instead of being cut."""
-        for followers in self._followers.values():
-            for follower in followers:
-                follower.stop()
+        """The server stops: streams that follow the farm, and searches, end instead of being
+        cut."""
+        self._lines.stop_searches()
+        for follower in self._every_follower:
+            follower.stop()
 
     def publish(self, changes: Changes) -> None:
-        """Wake whoever follows one of the jobs that changed."""
+        """Wake whoever follows one of the jobs that changed, or watches the farm."""
+        self.statistics.take(changes)
+        submitted = bool(changes.submitted)
+        counts = submitted or bool(changes.jobs or changes.deleted or changes.attributes)
+        nodes = bool(changes.nodes or changes.groups or changes.groups_deleted)
+        nodes = nodes or bool(changes.resources or changes.resources_deleted or changes.notes)
+        if counts or nodes:
+            self._revision += 1
+            for follower in self._watchers:
+                follower.note(submitted, counts, nodes)
         if self._followers:
             for job, _ in (*changes.submitted, *changes.jobs):
                 self.job_changed(job.id)
@@ -296,14 +437,42 @@ class Access:
         listed = [node for node in farm.nodes.values() if not node.leaving]
         active = [node for node in listed if node.active]
         return FarmCounts(
-            jobs=dict(Counter(job.status.value for job in farm.jobs.values())),
+            jobs={status.value: count for status, count in farm.standing.items() if count},
             nodes=len(listed),
+            nodes_busy=sum(bool(farm.floor.uses[node.id].attempts) for node in active),
             nodes_active=len(active),
             cpus=sum(node.facts.cpus for node in active),
             cpus_busy=sum(
                 min(farm.floor.uses[node.id].cpus_busy, node.facts.cpus) for node in active
             ),
         )
+
+    def pace(self) -> Pace:
+        return self.statistics.pace()
+
+    async def samples(self, since: Moment, count_max: int) -> list[Sample]:
+        return await self._database.read(queries.samples, since, count_max)
+
+    async def kinds(self, roots_max: int) -> list[Kind]:
+        return await self._database.read(queries.ended_kinds, roots_max)
+
+    async def activities(
+        self, limit: int, before: int | None = None, words: str = ""
+    ) -> list[tuple[int, Activity]]:
+        return await self._database.read(queries.activities, limit, before, words)
+
+    async def headline(self) -> Headline:
+        if self._headline is None or now() - self._headline_at > HEADLINE_MS:
+            failed = JobFilter(
+                statuses=(JobStatus.FAILED,),
+                roots_only=True,
+                ended_after=midnight(now(), self._engine.farm.rules.zone),
+            )
+            # Taken before the question, so that the next to come does not ask it as well.
+            self._headline_at = now()
+            count = await self.count_jobs(failed, FAILED_COUNT_MAX)
+            self._headline = Headline(await self.counts(), sum(count.values()))
+        return self._headline
 
     def note_error(self, text: str) -> None:
         self._errors_total += 1
@@ -320,27 +489,36 @@ class Access:
 
 
 class _Follower:
-    """Ids that changed and were not yet fetched; merged while the reader is busy."""
+    """What changed and was not yet fetched; merged while the reader is busy."""
 
     def __init__(self, jobs: Sequence[JobId]) -> None:
-        self._changed: dict[JobId, None] = dict.fromkeys(jobs)
+        self._jobs: dict[JobId, None] = dict.fromkeys(jobs)
+        self._submitted = self._counts = self._nodes = False
         self._stopped = False
         self._some = asyncio.Event()
         self._some.set()
 
     def add(self, job: JobId) -> None:
-        self._changed[job] = None
+        self._jobs[job] = None
+        self._some.set()
+
+    def note(self, submitted: bool, counts: bool, nodes: bool) -> None:
+        self._submitted |= submitted
+        self._counts |= counts
+        self._nodes |= nodes
         self._some.set()
 
     def stop(self) -> None:
-        self._changed = {}
         self._stopped = True
         self._some.set()
 
-    async def next(self) -> tuple[JobId, ...]:
-        """Empty when nothing more will come."""
+    async def next(self) -> FarmChange | None:
+        """None when nothing more will come."""
         await self._some.wait()
-        if not self._stopped:
-            self._some.clear()
-        changed, self._changed = tuple(self._changed), {}
-        return changed
+        if self._stopped:
+            return None
+        self._some.clear()
+        change = FarmChange(tuple(self._jobs), self._submitted, self._counts, self._nodes)
+        self._jobs = {}
+        self._submitted = self._counts = self._nodes = False
+        return change

@@ -21,11 +21,11 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from roost import __version__, package, timezone
+from roost import package, timezone
 from roost.api import routes as api
 from roost.core.attributes import ChirpRules
 from roost.core.messages import Changes
@@ -46,6 +46,8 @@ from roost.settings import ServerOptions, ServerReady
 from roost.store import queries
 from roost.store.database import Database
 from roost.store.output import OutputStore
+from roost.web import pages
+from roost.web.site import Look
 from roost.wire import link
 
 STOP_SECONDS_MAX = 1
@@ -136,14 +138,16 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
 
         await engine.load()
         postman.take(await database.read(queries.notices))
-        others = Starlette(routes=[*_routes(agents), *api.routes(access)])
+        look = Look(options.farm_name, options.farm_colour, options.shown)
+        site = pages.routes(access, look)
+        others = Starlette(routes=[*_routes(agents), *site, *api.routes(access)])
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
         server = _Server(_configuration(app))
         running = asyncio.ensure_future(engine.run())
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         running.add_done_callback(lambda _: server.stop())
         expiry = Expiry(engine, database, options.expire_after_ms)
-        tidying = asyncio.gather(removal.run(), expiry.run())
+        tidying = asyncio.gather(removal.run(), expiry.run(), access.statistics.run())
         with _stop_on_signals(server, options.exit_with_stdin):
             await server.listening(serving)
             on_ready(ServerReady(_url_of(options.host, listener), os.getpid()))
@@ -167,18 +171,11 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
 
 
 def _routes(agents: Agents) -> list[BaseRoute]:
-    async def front_page(request: Request) -> Response:
-        return PlainTextResponse(
-            f"Roost {__version__}\n\nXML-RPC (HQueue API): POST to this address\n"
-            f"JSON API: {request.base_url}api/v1/openapi.json\nMetrics: {request.base_url}metrics\n"
-        )
-
     async def own_package(request: Request) -> Response:
         return Response(await asyncio.to_thread(package.archive), media_type="application/zip")
 
     return [
         WebSocketRoute(link.PATH, agents.serve),
-        Route("/", front_page, methods=["GET"]),
         Route(PACKAGE_PATH, own_package, methods=["GET"]),
     ]
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 from msgspec import Struct
 
+from roost.core.activity import told
 from roost.core.farm import Farm
 from roost.core.messages import (
     AddNote,
@@ -58,6 +59,8 @@ Done = Callable[[object, Refused | None], None]
 class Entry(Struct):
     message: Message
     done: Done | None
+    by: str = ""
+    """Who asked; empty when it is nobody's deed."""
 
 
 class Engine:
@@ -93,8 +96,9 @@ class Engine:
 
     # --- the two ways in ------------------------------------------------------------------
 
-    async def ask(self, command: Command) -> object:
-        """The core's reply, once it is on disk. Raises `Refused`."""
+    async def ask(self, command: Command, by: str = "") -> object:
+        """The core's reply, once it is on disk. Raises `Refused`. What is asked by somebody is
+        kept among the activities, if it is of their kind."""
         if len(self._inbox) >= INBOX_MAX:
             raise Unavailable(
                 f"The server has {INBOX_MAX} requests waiting; try again in a moment."
@@ -109,16 +113,16 @@ class Engine:
             else:
                 answer.set_result(reply)
 
-        self.tell(command, done)
+        self.tell(command, done, by)
         return await answer
 
-    def tell(self, message: Message, done: Done | None = None) -> None:
+    def tell(self, message: Message, done: Done | None = None, by: str = "") -> None:
         """Hand a message in; `done` is called on this loop when it is decided and saved."""
         if self._stopping or self.failure is not None:
             if done is not None:
                 done(None, self.refusal())
             return
-        self._inbox.append(Entry(message, done))
+        self._inbox.append(Entry(message, done, by))
         self._arrived.set()
 
     def refusal(self) -> Unavailable:
@@ -172,6 +176,8 @@ class Engine:
                 outcome = farm.handle(entry.message, now())
                 reply = outcome.reply
                 effects.extend(outcome.effects)
+                if entry.by and (activity := told(entry.message, entry.by, now())):
+                    farm.note(activity)
             except Refused as refused:
                 refusal = refused
             if entry.done is not None:

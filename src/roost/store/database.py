@@ -97,6 +97,15 @@ class Database:
             await self._in_writer(save_changes, changes)
         self._small_save_s += (time.monotonic() - before - self._small_save_s) / _MEMORY
 
+    async def write(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run `function(connection, …)` as one transaction of the writer. Raises `StoreFailure`,
+        `Unavailable` while closing."""
+        if self._closing:
+            raise _stopping()
+        return await self._in_writer(function, *args, **kwargs)
+
     async def probe(self) -> None:
         """Write something harmless. Raises `StoreFailure` while the disk does not take it."""
         await self._in_writer(save_probe)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from roost.core.records import JobId
@@ -25,6 +25,9 @@ DOOMED_FILE = "doomed"
 """Lists the jobs whose output is to be deleted, one id a line."""
 OPEN_FILES_MAX = 128
 """Files kept open for writing; the one not written to for longest is closed first."""
+
+Piece = tuple[bytes | Path, int]
+"""A stretch of a log: a separator line or a file, and its size in bytes."""
 
 
 def separator(number: int) -> bytes:
@@ -78,21 +81,33 @@ class OutputStore:
 
     def read_all(self, job: JobId, attempts: int) -> bytes:
         """The whole log of attempts 1 to `attempts`."""
-        pieces = self._pieces(job, attempts)
-        return _read(pieces, 0, _total(pieces))
+        pieces = self.pieces(job, attempts)
+        return read_pieces(pieces, 0, _total(pieces))
 
     def read_last(self, job: JobId, attempts: int, last_bytes: int) -> bytes:
         """The end of the log; costs what it returns, not what is stored."""
-        pieces = self._pieces(job, attempts)
+        pieces = self.pieces(job, attempts)
         total = _total(pieces)
-        return _read(pieces, max(0, total - max(0, last_bytes)), total)
+        return read_pieces(pieces, max(0, total - max(0, last_bytes)), total)
 
     def read_range(
         self, job: JobId, attempts: int, offset: int, size_max: int
     ) -> tuple[bytes, int]:
         """At most `size_max` bytes of the log from `offset`, and the size of the log."""
-        pieces = self._pieces(job, attempts)
-        return _read(pieces, max(0, offset), max(0, offset) + size_max), _total(pieces)
+        pieces = self.pieces(job, attempts)
+        return read_pieces(pieces, max(0, offset), max(0, offset) + size_max), _total(pieces)
+
+    def pieces(self, job: JobId, attempts: int, only: int | None = None) -> list[Piece]:
+        """What the log of attempts 1 to `attempts` consists of now, in order; or of `only` one."""
+        pieces: list[Piece] = []
+        for number in range(1, attempts + 1) if only is None else (only,):
+            size = self.size(job, number)
+            if size:
+                if pieces:
+                    line = separator(number)
+                    pieces.append((line, len(line)))
+                pieces.append((self._path(job, number), size))
+        return pieces
 
     def delete(self, job: JobId) -> None:
         """Forget all output of a job; it need not have any."""
@@ -162,28 +177,17 @@ class OutputStore:
         self._open[key] = descriptor
         return descriptor
 
-    def _pieces(self, job: JobId, attempts: int) -> list[tuple[bytes | Path, int]]:
-        """What the log consists of, in order: separator lines and files, each with its size."""
-        pieces: list[tuple[bytes | Path, int]] = []
-        for number in range(1, attempts + 1):
-            size = self.size(job, number)
-            if size:
-                if pieces:
-                    line = separator(number)
-                    pieces.append((line, len(line)))
-                pieces.append((self._path(job, number), size))
-        return pieces
 
-
-def _total(pieces: list[tuple[bytes | Path, int]]) -> int:
+def _total(pieces: Sequence[Piece]) -> int:
     return sum(size for _, size in pieces)
 
 
-def _read(pieces: list[tuple[bytes | Path, int]], start: int, stop: int) -> bytes:
+def read_pieces(pieces: Sequence[Piece], start: int, stop: int) -> bytes:
+    """The bytes from `start` to `stop` of the log that these pieces are."""
     return b"".join(_parts(pieces, start, stop))
 
 
-def _parts(pieces: list[tuple[bytes | Path, int]], start: int, stop: int) -> Iterator[bytes]:
+def _parts(pieces: Sequence[Piece], start: int, stop: int) -> Iterator[bytes]:
     """The bytes of a range, cut to the sizes the pieces had when they were counted."""
     for piece, size in pieces:
         low, high = max(0, start), min(size, stop)

@@ -12,15 +12,18 @@ therefore asked for one by one and merged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from heapq import merge
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select, tuple_
+from msgspec.structs import replace
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, or_, select, tuple_
 
 from roost.core import attributes
 from roost.core.records import (
+    Activity,
     Attempt,
     Attribute,
     AttributePoint,
@@ -34,7 +37,16 @@ from roost.core.records import (
     Notice,
     ThreadId,
 )
-from roost.gateway import JobFilter, JobView, Part, ThreadView
+from roost.gateway import (
+    AttemptView,
+    JobFilter,
+    JobStanding,
+    JobView,
+    Kind,
+    Part,
+    Sample,
+    ThreadView,
+)
 from roost.store import rows, schema
 from roost.store.rows import (
     JOB_COLUMNS,
@@ -79,6 +91,12 @@ _PARENTS = (
 _CHILDREN = (
     select(_edges.parent, _edges.child).where(_edges.parent.in_(_IDS)).order_by(_edges.position)
 )
+_CHILD_STATUSES = (
+    select(_edges.child, _jobs.status)
+    .join_from(schema.job_edges, schema.jobs, _edges.child == _jobs.id)
+    .where(_edges.parent == _ID)
+    .order_by(_edges.position)
+)
 _EVENTS = (
     select(_events.job, _events.at, _events.status, _events.message)
     .where(_events.job.in_(_IDS))
@@ -103,6 +121,25 @@ _START_FAILURES = (
     .order_by(_attempts.ended_at.desc())
 )
 _START_FAILURES_COUNT = select(func.count()).where(_attempts.node == _ID, schema.NOT_STARTED)
+_ATTEMPTS_WITH_NAME = (
+    select(schema.attempts, _jobs.name)
+    .join_from(schema.attempts, schema.jobs)
+    # Many are given ahead to nodes and taken back before they begin.
+    .where(_attempts.started_at.is_not(None) | schema.NOT_STARTED)
+    .order_by(_attempts.assigned_at.desc())
+)
+_SINCE: BindParameter[int] = bindparam("since")
+_ENDED_ON_NODE = _ATTEMPTS_WITH_NAME.where(
+    _attempts.node == _ID, schema.HAS_ENDED, _attempts.ended_at >= _SINCE
+)
+_ENDED_ON_NODE_AS_SECONDARY = _ATTEMPTS_WITH_NAME.join(
+    schema.secondary_nodes,
+    (_secondary.job == _attempts.job) & (_secondary.number == _attempts.number),
+).where(_secondary.node == _ID, _secondary.ended_at >= _SINCE)
+_OPEN = _ATTEMPTS_WITH_NAME.where(schema.IS_OPEN)
+_OF_FAMILY = _ATTEMPTS_WITH_NAME.where(
+    (_attempts.job == _ID) | _attempts.job.in_(select(_edges.child).where(_edges.parent == _ID))
+)
 _SPECS = select(_specs.job, _specs.spec).where(_specs.job.in_(_IDS))
 _IS_LATEST = _notes.id == (
     select(func.max(_other.id)).where(_other.thread == _notes.thread).scalar_subquery()
@@ -154,15 +191,48 @@ def attribute_points(connection: Connection, job: JobId) -> dict[str, list[Attri
     return found
 
 
+def child_statuses(connection: Connection, job: JobId) -> list[tuple[JobId, JobStatus]]:
+    """The children of a job, in their order."""
+    rows_found = connection.execute(_CHILD_STATUSES, {"id": job})
+    return [(child, JobStatus(status)) for child, status in rows_found]
+
+
+def attempts_on_node(
+    connection: Connection, node: NodeId, since: Moment, limit: int
+) -> list[AttemptView]:
+    """Those that ran on this node at some time since then, or could not, the latest first."""
+    asked = {"id": node, "since": since}
+    ended = connection.execute(_ENDED_ON_NODE.limit(limit), asked).all()
+    with_others = connection.execute(_ENDED_ON_NODE_AS_SECONDARY.limit(limit), asked).all()
+    views = [_attempt_view(row) for row in (*ended, *with_others)]
+    # No more are open than the farm has CPUs.
+    running = map(_attempt_view, connection.execute(_OPEN))
+    views += [view for view in running if node in view.attempt.nodes]
+    views.sort(key=lambda view: view.attempt.assigned_at, reverse=True)
+    return views[:limit]
+
+
+def attempts_of_family(connection: Connection, job: JobId, limit: int) -> list[AttemptView]:
+    """What ran of a job and of its children, or could not be started, the latest first."""
+    return [*map(_attempt_view, connection.execute(_OF_FAMILY.limit(limit), {"id": job}))]
+
+
+def _attempt_view(row: Row) -> AttemptView:
+    return AttemptView(attempt_of(row[:-1]), row[-1])
+
+
 def list_jobs(
     connection: Connection, which: JobFilter, parts: Collection[Part] = ()
 ) -> list[JobView]:
-    """Jobs that pass the filter, newest first, at most `which.limit` of them.
+    """Jobs that pass the filter, in its order, at most `which.limit` of them.
 
-    `name_contains` has no index: it walks back from the newest job until enough names match.
+    `name_contains` has no index: it walks back from the newest job until enough names match. Nor
+    has any order but that of the ids: all that passes is then sorted.
     """
     statement = _filtered(_WITH_SPEC if _needs_spec(parts) else _BARE, which)
     statuses = which.statuses
+    if (which.sort, which.descending) != ("id", True) or which.skip:
+        return _views(connection, _sorted(connection, statement, which), parts)
     if which.submitted_by and not statuses:
         statuses = tuple(JobStatus)  # the index on the submitter has the status before the id
     if which.parent is not None:
@@ -182,8 +252,70 @@ def list_jobs(
     return _views(connection, rows[: which.limit], parts)
 
 
+def _sorted(
+    connection: Connection, statement: Select[*tuple[Any, ...]], which: JobFilter
+) -> Sequence[Row]:
+    if which.statuses:
+        statement = statement.where(_jobs.status.in_(_texts(which.statuses)))
+    keys = [_jobs.id] if which.sort == "id" else [_ORDERS[which.sort], _jobs.id]
+    order = [key.desc() if which.descending else key.asc() for key in keys]
+    return connection.execute(statement.order_by(None).order_by(*order).offset(which.skip)).all()
+
+
+_ORDERS: dict[str, Any] = {
+    "name": func.lower(_jobs.name),
+    "submitted_by": func.lower(_jobs.submitted_by),
+    "status": _jobs.status,
+    "priority": _jobs.priority,
+    "progress": _jobs.overall_progress,
+    "failed": _jobs.tasks_failed,
+    "ended": _jobs.ended_at,
+}
+
+
+def count_jobs(connection: Connection, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
+    """How many jobs pass the filter, by status. Each count stops at `count_max`."""
+    everything = replace(which, before=None, limit=count_max)
+    statement = _filtered(select(_jobs.id), everything).order_by(None)
+    wanted = which.statuses or tuple(JobStatus)
+    if which.parent is not None:
+        # Few enough to be counted as they are, and no index has both the parent and the status.
+        found = _filtered(select(_jobs.status), everything).order_by(None).subquery()
+        rows_found = connection.execute(
+            select(found.c.status, func.count()).group_by(found.c.status)
+        )
+        return {JobStatus(status): count for status, count in rows_found if status in wanted}
+    counts: dict[JobStatus, int] = {}
+    for status in wanted:
+        some = statement.where(_jobs.status == status.value).subquery()
+        if count := connection.execute(select(func.count()).select_from(some)).scalar_one():
+            counts[status] = count
+    return counts
+
+
+_STANDING = select(_jobs.id, _jobs.name, _jobs.status, _jobs.priority, _jobs.tasks_failed)
+
+
+def standings(
+    connection: Connection, which: JobFilter | None, ids: Sequence[JobId] = ()
+) -> list[JobStanding]:
+    """Of the jobs that pass the filter, up to its limit, or of these; newest first."""
+    rows_found: list[Row] = []
+    if which is not None:
+        statement = _filtered(_STANDING, which)
+        if which.statuses:
+            statement = statement.where(_jobs.status.in_(_texts(which.statuses)))
+        rows_found.extend(connection.execute(statement))
+    else:
+        chosen = _STANDING.where(_jobs.id.in_(_IDS))
+        for chunk in chunks(dict.fromkeys(ids)):
+            rows_found.extend(connection.execute(chosen, {"ids": chunk}))
+        rows_found.sort(key=lambda row: row[0], reverse=True)
+    return [JobStanding(row[0], row[1], JobStatus(row[2]), row[3], row[4]) for row in rows_found]
+
+
 def _filtered(statement: Select[*tuple[Any, ...]], which: JobFilter) -> Select[*tuple[Any, ...]]:
-    """All of the filter but the statuses."""
+    """All of the filter but the statuses; newest first."""
     newest = _jobs.id
     if which.parent is not None:
         newest = _edges.child
@@ -192,6 +324,15 @@ def _filtered(statement: Select[*tuple[Any, ...]], which: JobFilter) -> Select[*
         )
     if which.before is not None:
         statement = statement.where(newest < which.before)
+    if which.after is not None:
+        statement = statement.where(newest > which.after)
+    if which.submitted_after is not None:
+        statement = statement.where(_jobs.queued_at >= which.submitted_after)
+    if which.ended_after is not None:
+        statement = statement.where(_jobs.ended_at >= which.ended_after)
+    if which.name_excludes:
+        excluded = _jobs.name.icontains(which.name_excludes, autoescape=True)
+        statement = statement.where(~excluded)
     if which.roots_only:
         statement = statement.where(schema.IS_ROOT)
     if which.submitted_by:
@@ -276,6 +417,78 @@ def start_failures(connection: Connection, node: NodeId, limit: int) -> tuple[in
 
 def _texts(statuses: Iterable[JobStatus]) -> list[str]:
     return list(dict.fromkeys(status.value for status in statuses))
+
+
+# --- the farm over time -----------------------------------------------------------------------
+
+
+def samples(connection: Connection, since: Moment, count_max: int) -> list[Sample]:
+    """Since that moment, oldest first, folded into at most `count_max`."""
+    columns = schema.samples.c
+    rows_found = connection.execute(
+        select(schema.samples).where(columns.at >= since).order_by(columns.at)
+    ).all()
+    size = -(-len(rows_found) // max(count_max, 1))
+    if size <= 1:
+        return [Sample(*row) for row in rows_found]
+    return [_folded(rows_found[at : at + size]) for at in range(0, len(rows_found), size)]
+
+
+def _folded(rows_found: Sequence[Row]) -> Sample:
+    found = [Sample(*row) for row in rows_found]
+    names = Sample.__struct_fields__
+
+    def fold(name: str) -> Any:
+        values: list[int] = [getattr(one, name) for one in found]
+        if name in ("ended", "failed"):
+            return sum(values)
+        if name == "at" or name.startswith("wait_"):
+            return max(values)
+        return round(sum(values) / len(values))
+
+    return Sample(**{name: fold(name) for name in names})
+
+
+def ended_kinds(connection: Connection, roots_max: int) -> list[Kind]:
+    """By the names of the root jobs that ended last, digits aside; most jobs first."""
+    statement = (
+        select(_jobs.name, _jobs.status, _jobs.started_at, _jobs.ended_at)
+        .where(schema.IS_ENDED_ROOT)
+        .order_by(_jobs.ended_at.desc(), _jobs.id.desc())
+        .limit(roots_max)
+    )
+    totals: dict[str, list[int]] = {}
+    for name, status, started_at, ended_at in connection.execute(statement):
+        total = totals.setdefault(_DIGITS.sub("#", name), [0, 0, 0, 0])
+        total[0] += 1
+        total[1] += status == JobStatus.FAILED.value
+        if started_at is not None:
+            total[2] += 1
+            total[3] += ended_at - started_at
+    found = [
+        Kind(name, jobs, failed, ran_ms // max(ran, 1))
+        for name, (jobs, failed, ran, ran_ms) in totals.items()
+    ]
+    return sorted(found, key=lambda kind: (-kind.jobs, kind.name))
+
+
+_DIGITS = re.compile(r"\d+")
+
+
+def activities(
+    connection: Connection, limit: int, before: int | None = None, words: str = ""
+) -> list[tuple[int, Activity]]:
+    """What people did, the latest first, each with its number."""
+    columns = schema.activities.c
+    statement = select(schema.activities).order_by(columns.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(columns.id < before)
+    for word in words.split():
+        places = (columns.by, columns.action, columns.text)
+        statement = statement.where(
+            or_(*(place.icontains(word, autoescape=True) for place in places))
+        )
+    return [(row[0], rows.activity_of(row)) for row in connection.execute(statement)]
 
 
 # --- notes ------------------------------------------------------------------------------------

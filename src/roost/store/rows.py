@@ -39,6 +39,7 @@ from roost.core.attributes import fold
 from roost.core.lifecycle import FINAL
 from roost.core.messages import Changes, LiveRecords
 from roost.core.records import (
+    Activity,
     Attempt,
     AttemptCause,
     Attribute,
@@ -51,6 +52,7 @@ from roost.core.records import (
     JobId,
     JobSpec,
     JobStatus,
+    Moment,
     Node,
     NodeFacts,
     NodeId,
@@ -63,6 +65,7 @@ from roost.core.records import (
     Thread,
     ThreadId,
 )
+from roost.gateway import Sample
 from roost.store import schema
 
 Row = Sequence[Any]
@@ -162,6 +165,10 @@ _DELETE_NOTICE = Bulk(
     ("this",),
     lambda dialect: delete(schema.notices).where(schema.notices.c.id == bindparam("this")),
 )
+_INSERT_ACTIVITY = _insert(
+    schema.activities, tuple(c.name for c in schema.activities.columns if c.name != "id")
+)
+_UPSERT_SAMPLE = _upsert(schema.samples)
 _INSERT_NOTE = _insert(schema.notes, ("id", "thread", "at", "text"))
 _UPSERT_ATTEMPT = _upsert(schema.attempts)
 _UPSERT_SECONDARY_NODE = _upsert(schema.secondary_nodes)
@@ -377,6 +384,31 @@ def notice_of(row: Row) -> Notice:
     return Notice(*row)
 
 
+def activity_row(activity: Activity) -> tuple[Any, ...]:
+    jobs = msgspec.json.encode(activity.jobs).decode()
+    return (
+        activity.at,
+        activity.by,
+        activity.action,
+        activity.text,
+        jobs,
+        activity.jobs_total,
+        activity.node,
+    )
+
+
+def activity_of(row: Row) -> Activity:
+    """The activity of a whole row of `activities`."""
+    _, at, by, action, text, jobs, jobs_total, node = row
+    return Activity(at, by, action, text, tuple(msgspec.json.decode(jobs)), jobs_total, node)
+
+
+def save_sample(connection: Connection, sample: Sample, forget_before: Moment) -> None:
+    """Add the sample, and forget those from before."""
+    _UPSERT_SAMPLE.run(connection, [msgspec.structs.astuple(sample)])
+    connection.execute(delete(schema.samples).where(schema.samples.c.at < forget_before))
+
+
 def note_row(note: Note) -> tuple[Any, ...]:
     return (note.id, note.thread, note.at, note.text)
 
@@ -450,6 +482,7 @@ def save_changes(connection: Connection, changes: Changes) -> None:
     _INSERT_NOTE.run(connection, [note_row(note) for note in changes.notes])
     _INSERT_NOTICE.run(connection, [notice_row(notice) for notice in changes.notices])
     _DELETE_NOTICE.run(connection, [(notice,) for notice in changes.notices_done])
+    _INSERT_ACTIVITY.run(connection, [activity_row(one) for one in changes.activities])
     counters = {
         "next_job_id": changes.next_job_id,
         "next_node_id": changes.next_node_id,

@@ -354,6 +354,46 @@ notices = Table(
 )
 """Not delivered yet. They outlive the job that they tell of."""
 
+activities = Table(
+    "activities",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("at", Big, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("jobs", Text, nullable=False),
+    Column("jobs_total", Integer, nullable=False),
+    Column("node", Big),
+    sqlite_strict=True,
+)
+"""What people did. They outlive the jobs and nodes they tell of."""
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("at", Big, primary_key=True, autoincrement=False),
+    *(
+        Column(name, Big, nullable=False)
+        for name in (
+            "running",
+            "waiting",
+            "cpus",
+            "cpus_busy",
+            "nodes",
+            "nodes_active",
+            "nodes_busy",
+            "ended",
+            "failed",
+            "wait_p50_ms",
+            "wait_p90_ms",
+            "wait_p99_ms",
+        )
+    ),
+    sqlite_strict=True,
+)
+"""The farm's numbers minute by minute; the fields of `gateway.Sample`."""
+
 counters = Table(
     "counters",
     metadata,

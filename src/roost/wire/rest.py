@@ -44,7 +44,27 @@ class Ids(Struct, frozen=True):
     ids: list[Annotated[int, Meta(ge=1, le=2**53 - 1)]]
 
 
-class Priority(Ids, frozen=True):
+class JobMatch(Struct, frozen=True, kw_only=True):
+    """All jobs that a listing with the same words would show."""
+
+    status: list[str] = []
+    roots_only: bool = False
+    parent: int | None = None
+    name_contains: str = ""
+    name_excludes: str = ""
+    submitted_by: str = ""
+    submitted_after: int | None = None
+    ended_after: int | None = None
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """Jobs to act on: either these or all that match."""
+
+    ids: list[Annotated[int, Meta(ge=1, le=2**53 - 1)]] | None = None
+    match: JobMatch | None = None
+
+
+class Priority(Selection, frozen=True, kw_only=True):
     """A priority for jobs; higher goes first."""
 
     priority: Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -70,6 +90,15 @@ class Done(Struct, frozen=True):
     """The wish is stored. What it changes shows in the jobs and nodes themselves."""
 
     done: bool = True
+
+
+class Acted(Done, frozen=True, kw_only=True):
+    """What became of a wish for several jobs."""
+
+    applied: list[int] = []
+    """Jobs that the action applied to; what is linked to them is not listed."""
+    skipped: list[int] = []
+    """Unknown, or in a state that does not allow it."""
 
 
 class JobChange(Struct, frozen=True, kw_only=True):
@@ -334,6 +363,44 @@ class Resources(Struct, frozen=True):
     resources: list[ResourceDetail]
 
 
+class JobKind(Struct, frozen=True):
+    """Root jobs whose names differ in numbers only, of those that ended last."""
+
+    name: str
+    jobs: int
+    failed: int
+    run_ms: int
+    """What one took, in the mean."""
+
+
+class Statistics(Struct, frozen=True):
+    """The farm's numbers over time, and what kinds of jobs there were of late."""
+
+    at: list[int]
+    series: dict[str, list[int]]
+    """By name, a number for each moment; those with `ms` are milliseconds."""
+    kinds: list[JobKind]
+
+
+class Deed(Struct, frozen=True, kw_only=True):
+    """What somebody did to the farm."""
+
+    id: int
+    at: int
+    by: str
+    """Through what and from where: `page from 10.0.0.7`."""
+    action: str
+    text: str
+    jobs: list[int]
+    """The first of the jobs it was done to."""
+    jobs_total: int
+    node: int | None
+
+
+class ActivityPage(Struct, frozen=True):
+    activities: list[Deed]
+
+
 class ConfigValue(Struct, frozen=True):
     key: str
     value: str | None
@@ -347,6 +414,7 @@ class Health(Struct, frozen=True, kw_only=True):
     message: str = ""
     jobs: dict[str, int] = {}
     nodes: int = 0
+    nodes_busy: int = 0
     nodes_active: int = 0
     cpus: int = 0
     cpus_busy: int = 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from roost import ranges
 from roost.errors import Invalid
-from roost.scripting import ranges
 
 
 @pytest.mark.parametrize(

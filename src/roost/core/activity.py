@@ -1,0 +1,109 @@
+"""What people did to the farm, told in a line each: the words of the audit.
+
+Pure. What running jobs ask for, and submissions, are not in it: a job's own record and story tell
+of these, and there are as many of them as there are jobs.
+"""
+
+from __future__ import annotations
+
+from roost.core import actions
+from roost.core.messages import (
+    AddNote,
+    AddToGroup,
+    CancelJobs,
+    CreateGroup,
+    DeleteGroup,
+    DeleteJobs,
+    EjectJobs,
+    Message,
+    PauseJobs,
+    RemoveFromGroup,
+    RemoveNode,
+    RemoveNotes,
+    RemoveResource,
+    RemoveThreads,
+    RescheduleJobs,
+    ResumeJobs,
+    SetAttributes,
+    SetAvailability,
+    SetBlockedWarning,
+    SetConditions,
+    SetNodeDescription,
+    SetNodeDisabled,
+    SetPriority,
+    SetResource,
+)
+from roost.core.records import Activity, JobId, Moment, NodeId
+
+JOBS_KEPT = 50
+"""How many of the jobs of one action are named; the others are only counted."""
+
+_BY_COMMAND: dict[object, str] = {each.command: name for name, each in actions.ACTIONS.items()}
+
+
+def told(message: Message, by: str, at: Moment) -> Activity | None:
+    """None for what is not of this kind."""
+    match message:
+        case (
+            CancelJobs()
+            | PauseJobs()
+            | ResumeJobs()
+            | RescheduleJobs()
+            | DeleteJobs()
+            | EjectJobs()
+        ):
+            return _of_jobs(message.ids, by, at, _BY_COMMAND[type(message)])
+        case SetPriority(ids=ids, priority=priority):
+            return _of_jobs(ids, by, at, "set priority", f"to {priority}")
+        case SetConditions(id=id, conditions=conditions):
+            text = "; ".join(f"{one.name} {one.op} {one.value}" for one in conditions)
+            return _of_jobs((id,), by, at, "set conditions", text or "none")
+        case SetBlockedWarning(id=id, shown=shown):
+            return _of_jobs((id,), by, at, "show warning" if shown else "hide warning")
+        case SetAttributes(id=id, attributes=attributes):
+            # Values may be secrets; the names tell what was changed.
+            return _of_jobs((id,), by, at, "set attributes", ", ".join(attributes))
+        case SetNodeDisabled(id=node, disabled=disabled):
+            return Activity(at, by, "drain" if disabled else "enable", node=node)
+        case SetAvailability(id=node):
+            return Activity(at, by, "set hours", node=node)
+        case SetNodeDescription(id=node, description=text):
+            return Activity(at, by, "describe", text, node=node)
+        case RemoveNode(id=node):
+            return Activity(at, by, "remove client", node=node)
+        case AddNote(job=job, node=node, text=text):
+            jobs = () if job is None or node is not None else (job,)
+            return Activity(at, by, "add note", text[:200], jobs, len(jobs), node)
+        case RemoveNotes():
+            return Activity(at, by, "remove notes")
+        case RemoveThreads():
+            return Activity(at, by, "remove notes")
+    return _of_tables(message, by, at)
+
+
+def _of_tables(message: Message, by: str, at: Moment) -> Activity | None:
+    match message:
+        case CreateGroup(name=name):
+            return Activity(at, by, "create group", name)
+        case DeleteGroup(id=group):
+            return Activity(at, by, "delete group", f"group {group}")
+        case AddToGroup(id=group, nodes=nodes):
+            return Activity(at, by, "add to group", f"group {group}", node=_only(nodes))
+        case RemoveFromGroup(id=group, nodes=nodes):
+            return Activity(at, by, "take out of group", f"group {group}", node=_only(nodes))
+        case SetResource(name=name, max=most):
+            limit = "no limit" if most is None else str(most)
+            return Activity(at, by, "set resource", f"{name}: {limit}")
+        case RemoveResource(name=name):
+            return Activity(at, by, "remove resource", name)
+    return None
+
+
+def _of_jobs(
+    ids: tuple[JobId, ...], by: str, at: Moment, action: str, text: str = ""
+) -> Activity | None:
+    return Activity(at, by, action, text, ids[:JOBS_KEPT], len(ids)) if ids else None
+
+
+def _only(nodes: tuple[NodeId, ...]) -> NodeId | None:
+    return nodes[0] if len(nodes) == 1 else None

@@ -1,0 +1,92 @@
+"""The small pieces of which pages are full: marks, bars, times, icons.
+
+They are functions rather than macros, since a list of a hundred jobs has a thousand of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from roost.core.records import Moment
+from roost.gateway import JobView
+from roost.web import presenters
+from roost.web.presenters import Mark
+
+_ICON = Markup('<svg class="icon" aria-hidden="true"><use href="{}/vendor/icons.svg#{}"/></svg>')
+_NAMED_ICON = Markup(
+    '<svg class="icon" role="img" aria-label="{}"><use href="{}/vendor/icons.svg#{}"/></svg>'
+)
+_MARK = Markup(
+    '<span class="state tone-{}"{}><svg class="shape" aria-hidden="true">'
+    '<use href="{}/marks.svg#{}"/></svg><span>{}</span></span>'
+)
+_TITLE = Markup(' title="{}"')
+_BAR = Markup(
+    '<svg class="bar" viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" '
+    'aria-label="{}"><rect class="ground" width="1000" height="10"/>{}</svg>'
+)
+_SEGMENT = Markup('<rect class="fill-{}" x="{}" width="{}" height="10"/>')
+_TIME = Markup('<time datetime="{}" data-at="{}">{}</time>')
+_EXACT_TIME = Markup('<time datetime="{}" data-at="{}" data-exact>{} UTC</time>')
+
+
+class Fragments:
+    """For the templates of one site; `assets` is where its files are."""
+
+    def __init__(self, assets: str) -> None:
+        self.assets = assets
+
+    def globals(self) -> dict[str, Any]:
+        """What templates call them."""
+        return {
+            "icon": self.icon,
+            "mark": self.mark,
+            "status_mark": self.status_mark,
+            "bar": bar,
+            "time": time,
+            "moment": moment,
+        }
+
+    def icon(self, name: str, label: str = "") -> Markup:
+        if label:
+            return _NAMED_ICON.format(label, self.assets, name)
+        return _ICON.format(self.assets, name)
+
+    def mark(self, it: Mark) -> Markup:
+        """A status as shape and word."""
+        title = _TITLE.format(it.detail) if it.detail else ""
+        return _MARK.format(it.tone, title, self.assets, it.tone, it.word)
+
+    def status_mark(self, word: str, tone: str) -> Markup:
+        return self.mark(Mark(word, tone))
+
+
+def bar(job: JobView) -> Markup:
+    """How far a job is, as a bar and in words."""
+    words = f"{presenters.share(job.rollup.overall_progress)} done"
+    if job.rollup.tasks_failed:
+        words += f", {job.rollup.tasks_failed} failed"
+    parts = (
+        _SEGMENT.format(one.tone, one.start, one.size)
+        for one in presenters.segments(job.job, job.rollup)
+    )
+    return _BAR.format(words, Markup("").join(parts))
+
+
+@jinja2.pass_context
+def time(context: jinja2.runtime.Context, at: Moment | None) -> Markup:
+    """How long ago, which the browser keeps current."""
+    if at is None:
+        return Markup("")
+    return _TIME.format(presenters.iso(at), at, presenters.ago(at, context["now"]))
+
+
+def moment(at: Moment | None) -> Markup:
+    """Exactly, by the viewer's clocks once the browser has seen it."""
+    if at is None:
+        return Markup("")
+    text = presenters.iso(at).replace("T", " ").removesuffix("+00:00")
+    return _EXACT_TIME.format(presenters.iso(at), at, text)

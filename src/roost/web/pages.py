@@ -1,0 +1,17 @@
+"""All pages together, as routes for the server."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+from roost.gateway import Gateway
+from roost.web import drawings, farm, job, jobs, live, nodes, records, submit
+from roost.web.site import Look, Site
+
+MODULES = (live, jobs, job, nodes, farm, records, submit)
+
+
+def routes(gateway: Gateway, look: Look) -> list[BaseRoute]:
+    site = Site(gateway, look)
+    pages = (route for module in MODULES for route in module.routes(site))
+    return [site.static(), *drawings.routes(gateway), *pages]

@@ -1,0 +1,279 @@
+"""What all pages share: the frame around them, how they refuse, and what keeps other sites out.
+
+Knows templates, headers and forms. Must not decide anything about the farm: pages ask the gateway
+what to show, and every form becomes a command that the JSON API has as well.
+
+Always holds: a page answers a GET and changes nothing; a form answers a POST, which another
+site's page cannot send (its browser says where it comes from), and leads back by a redirect, so
+that reloading does not do it again. No page contains a script or a style of its own, and the
+policy sent with it forbids any that is not a file of ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+import jinja2
+import structlog
+from msgspec import Struct
+from starlette.datastructures import ImmutableMultiDict
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from roost import __version__, package
+from roost.errors import Forbidden, Invalid, Refused, TooLarge
+from roost.gateway import Gateway, Headline
+from roost.web import presenters
+from roost.web.fragments import Fragments
+
+FOLDER = Path(__file__).parent
+FORM_BYTES_MAX = 4 * 1024 * 1024
+SAID = "roost-said"
+"""Cookie with the outcome of a form, shown once by the page it leads to."""
+THEME = "roost-theme"
+HEADERS = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+STATIC_SECONDS = 365 * 24 * 3600
+
+# A level further costs twice the time and saves a tenth. Streams of events are left as they are.
+_COMPRESSED = Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
+
+_log = structlog.get_logger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Form(ImmutableMultiDict[str, str]):
+    """The fields of a posted form."""
+
+    def text(self, name: str) -> str:
+        return self.get(name, "").strip()
+
+    def number(self, name: str, default: int | None = None) -> int:
+        """Raises `Invalid` naming the field."""
+        text = self.text(name)
+        if not text and default is not None:
+            return default
+        try:
+            return int(text)
+        except ValueError:
+            raise Invalid(f"{name}: {text!r} is not a whole number.") from None
+
+    def numbers(self, name: str) -> list[int]:
+        try:
+            return [int(text) for text in self.getlist(name)]
+        except ValueError:
+            raise Invalid(f"{name}: each must be a whole number.") from None
+
+
+class Look(Struct, frozen=True):
+    """How a farm presents itself, so that test and production are not mistaken."""
+
+    name: str = ""
+    colour: str = "blue"
+    settings: tuple[tuple[str, str, str], ...] = ()
+    """The server's settings, their values, and who said so; without secrets."""
+
+
+class Site:
+    """The frame. Pages are methods of nobody: functions that take the site and a request."""
+
+    def __init__(self, gateway: Gateway, look: Look) -> None:
+        self.gateway = gateway
+        self.look = look
+        self._headline: Headline | None = None
+        self._headline_html = ""
+        self.assets = f"/static/{package.version()}"
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
+            auto_reload=False,
+        )
+        self._templates.globals.update(
+            Fragments(self.assets).globals(),
+            p=presenters,
+            look=look,
+            assets=self.assets,
+            version=__version__,
+            site=package.version(),
+        )
+        self._templates.policies["json.dumps_kwargs"] = {"sort_keys": False}
+
+    # --- answering ------------------------------------------------------------------------
+
+    async def page(
+        self, request: Request, template: str, *, status: int = 200, live: str = "", **shown: Any
+    ) -> Response:
+        """A whole page in the frame. `live` is the query of the stream that keeps it fresh."""
+        said = unquote(request.cookies.get(SAID, ""))
+        kind, text, link = [*said.split("|"), "", ""][:3]
+        response = self.html(
+            template,
+            status,
+            request=request,
+            path=request.url.path,
+            here=_here(request),
+            headline=await self.gateway.headline(),
+            now=self.gateway.now(),
+            theme=request.cookies.get(THEME, ""),
+            live=f"{live or '?'}&seen={request.state.seen}",
+            said=text,
+            said_kind=kind,
+            said_link=_local(link),
+            **shown,
+        )
+        if said:
+            response.delete_cookie(SAID)
+        return response
+
+    async def headline(self) -> str:
+        """The counters at the top. Made once for all pages that look."""
+        headline = await self.gateway.headline()
+        if headline is not self._headline:
+            self._headline, self._headline_html = (
+                headline,
+                self.part("headline.html", headline=headline),
+            )
+        return self._headline_html
+
+    def part(self, template: str, **shown: Any) -> str:
+        """A piece of a page."""
+        return self._templates.get_template(template).render(now=self.gateway.now(), **shown)
+
+    def html(self, template: str, status: int = 200, **shown: Any) -> Response:
+        shown.setdefault("now", self.gateway.now())
+        return HTMLResponse(self._templates.get_template(template).render(**shown), status)
+
+    def back(self, form: Form, default: str, said: str = "", kind: str = "done") -> Response:
+        """To the page that the form was on, which says what came of it."""
+        return self.to(_local(form.text("back")) or default, said, kind)
+
+    def to(self, address: str, said: str = "", kind: str = "done") -> Response:
+        response = RedirectResponse(address, 303)
+        if said:
+            # Cookies are small; the end of a long sentence is its least interesting part.
+            value = quote(f"{kind}|{said[:800]}")
+            response.set_cookie(SAID, value, max_age=60, httponly=True, samesite="strict")
+        return response
+
+    # --- routes ---------------------------------------------------------------------------
+
+    def get(self, path: str, function: Callable[[Site, Request], Awaitable[Response]]) -> Route:
+        endpoint = self._guarded(functools.partial(function, self))
+        return Route(path, endpoint, methods=["GET"], middleware=[_COMPRESSED])
+
+    def post(
+        self, path: str, function: Callable[[Site, Request, Form], Awaitable[Response]]
+    ) -> Route:
+        async def posted(request: Request) -> Response:
+            _refuse_other_sites(request)
+            form = await _form(request)
+            try:
+                return await function(self, request, form)
+            except Refused as error:
+                if back := _local(form.text("back")):
+                    return self.to(back, str(error), "refused")
+                raise
+
+        return Route(path, self._guarded(posted), methods=["POST"], middleware=[_COMPRESSED])
+
+    def static(self) -> Mount:
+        files = _Static(directory=FOLDER / "static")
+        return Mount("/static/{version}", files, middleware=[_COMPRESSED])
+
+    def _guarded(self, endpoint: Endpoint) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            # Before anything is read: what changes from here on is told by the page's stream.
+            request.state.seen = self.gateway.revision()
+            try:
+                response = await endpoint(request)
+            except Refused as error:
+                response = await self._refusal(request, error.status, str(error))
+            except ClientDisconnect:
+                return Response(status_code=400)
+            except Exception:
+                error_id = uuid.uuid4().hex[:12]
+                _log.exception("page failed", path=request.url.path, error_id=error_id)
+                where = f"failed inside the server; its log tells more under error id {error_id}."
+                self.gateway.note_error(f"The page {request.url.path} {where}")
+                response = await self._refusal(request, 500, f"This page {where}")
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+            return response
+
+        return answer
+
+    async def _refusal(self, request: Request, status: int, text: str) -> Response:
+        try:
+            return await self.page(request, "error.html", status=status, text=text, title="No")
+        except Refused:  # the farm is not even able to tell its numbers
+            return self.html("bare.html", status, text=text)
+
+
+class _Static(StaticFiles):
+    """Files that may be kept for ever: another version of Roost has another address for them."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = f"public, max-age={STATIC_SECONDS}, immutable"
+        return response
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["x-content-type-options"] = "nosniff"
+        return response
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """A browser says where a form comes from; whoever says nothing is no browser."""
+    fetched_from = request.headers.get("sec-fetch-site")
+    if fetched_from is not None:
+        is_own = fetched_from in ("same-origin", "none")
+    else:
+        origin = request.headers.get("origin")
+        is_own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    if not is_own:
+        raise Forbidden("This was sent by a page of another site, which may not act here.")
+
+
+async def _form(request: Request) -> Form:
+    size, chunks = 0, []
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > FORM_BYTES_MAX:
+            raise TooLarge(f"The form is larger than {FORM_BYTES_MAX} bytes; use the API.")
+        chunks.append(chunk)
+    try:
+        fields = parse_qs(b"".join(chunks).decode(), keep_blank_values=True, max_num_fields=50_000)
+    except (UnicodeDecodeError, ValueError):
+        raise Invalid("The form cannot be read.") from None
+    return Form([(name, value) for name, values in fields.items() for value in values])
+
+
+def _here(request: Request) -> str:
+    """The address of this page on this server."""
+    return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+
+
+def _local(address: str) -> str:
+    """The address if it leads to this server, else nothing: a form must not send people away."""
+    is_local = address.startswith("/") and not address.startswith(("//", "/\\"))
+    return address if is_local and address.isprintable() else ""

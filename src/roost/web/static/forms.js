@@ -1,0 +1,94 @@
+// Forms that are answered in place, questions as dialogs, and copying. Without this script the same
+// forms lead to the same pages.
+
+import { showPage } from "./morph.js";
+
+const dialog = () => /** @type {HTMLDialogElement} */ (document.getElementById("dialog"));
+
+export function startForms() {
+  document.addEventListener("submit", (event) => {
+    const form = /** @type {HTMLFormElement} */ (event.target);
+    if (!("quiet" in form.dataset)) return;
+    event.preventDefault();
+    send(form, /** @type {HTMLElement | null} */ (event.submitter));
+  });
+  document.addEventListener("click", (event) => {
+    const target = /** @type {Element} */ (event.target);
+    if (target.closest("#dialog [data-close]")) {
+      event.preventDefault();
+      dialog().close();
+    }
+    const copy = /** @type {HTMLElement | null} */ (target.closest("[data-copy]"));
+    if (copy) copyText(copy, copy.dataset.copy ?? "");
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(target)) menu.removeAttribute("open");
+    }
+  });
+}
+
+/** @param {HTMLFormElement} form @param {HTMLElement | null} submitter */
+export async function send(form, submitter) {
+  const body = new URLSearchParams();
+  for (const [name, value] of new FormData(form, submitter)) body.append(name, String(value));
+  const address = submitter?.getAttribute("formaction") ?? form.getAttribute("action") ?? location.href;
+  const buttons = [...form.querySelectorAll("button")].filter((button) => !button.disabled);
+  for (const button of buttons) button.disabled = true;
+  form.setAttribute("aria-busy", "true");
+  try {
+    const response = await fetch(address, { method: "POST", body });
+    const html = await response.text();
+    if (html.includes('id="question"')) return ask(html);
+    dialog().close();
+    if (response.url && new URL(response.url).pathname !== address) history.replaceState(null, "", response.url);
+    await showPage(html, { whole: true });
+    if (response.ok) {
+      if ("reset" in form.dataset) form.reset();
+      document.dispatchEvent(new CustomEvent("roost-acted"));
+    }
+    scrollTo({ top: 0 });
+  } catch {
+    say("The server cannot be reached; nothing was changed.");
+  } finally {
+    form.removeAttribute("aria-busy");
+    for (const button of buttons) button.disabled = false;
+  }
+}
+
+/** @param {string} html a page with a question */
+function ask(html) {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  const question = page.getElementById("question");
+  if (!question) return;
+  const box = dialog();
+  box.setAttribute("aria-label", question.querySelector("h1")?.textContent ?? "Question");
+  box.replaceChildren(question);
+  box.showModal();
+  /** @type {HTMLElement | null} */ (box.querySelector("[autofocus]"))?.focus();
+}
+
+/** @param {string} text */
+export function say(text) {
+  const main = /** @type {HTMLElement} */ (document.getElementById("main"));
+  main.querySelector(":scope > .said")?.remove();
+  const said = document.createElement("p");
+  said.className = "said refused";
+  said.setAttribute("role", "status");
+  said.textContent = text;
+  main.prepend(said);
+}
+
+/** Also where the clipboard is only for pages with TLS. @param {HTMLElement} button @param {string} text */
+async function copyText(button, text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    (button.closest("dialog") ?? document.body).append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  button.classList.add("copied");
+  setTimeout(() => button.classList.remove("copied"), 1200);
+}

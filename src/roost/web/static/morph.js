@@ -1,0 +1,44 @@
+// Puts a freshly fetched page in the place of the one that is shown, changing only what differs:
+// focus, scroll position and ticked boxes stay.
+
+import { showTimes } from "./times.js";
+
+/** @typedef {{swap: (context: {text: string, target: Element, swap: string}) => Promise<void>}} Htmx */
+
+/** @param {Element} target @param {Element} fresh */
+async function morph(target, fresh) {
+  const htmx = /** @type {{htmx?: Htmx}} */ (globalThis).htmx;
+  if (htmx) await htmx.swap({ text: fresh.innerHTML, target, swap: "innerMorph" });
+  else target.replaceChildren(...fresh.childNodes);
+}
+
+/**
+ * @param {string} html the whole page
+ * @param {{whole?: boolean}} options whole: all of it, not only the parts that say they change
+ */
+export async function showPage(html, { whole = false } = {}) {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  const main = document.querySelector("#main");
+  const fresh = page.querySelector("#main");
+  if (!main || !fresh) return;
+  const headline = page.querySelector("#headline");
+  if (headline) await morph(/** @type {Element} */ (document.querySelector("#headline")), headline);
+  if (whole) {
+    await morph(main, fresh);
+  } else {
+    for (const region of main.querySelectorAll("[data-fresh]")) {
+      const update = fresh.querySelector(`#${region.id}`);
+      if (update) await morph(region, update);
+    }
+  }
+  document.title = page.title;
+  document.body.dataset.live = page.body.dataset.live ?? "";
+  showTimes();
+  document.dispatchEvent(new CustomEvent("roost-shown", { detail: { whole } }));
+}
+
+/** Fetches this page again. @param {{whole?: boolean}} options */
+export async function refresh(options = {}) {
+  const response = await fetch(location.href, { headers: { accept: "text/html" } });
+  await showPage(await response.text(), options);
+}

@@ -1,0 +1,16 @@
+// Runs before the page is drawn, so that a dark page never flashes white.
+(() => {
+  const root = document.documentElement;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const apply = () => {
+    const theme = root.dataset.theme;
+    const isDark = theme === "dark" || (theme !== "light" && dark.matches);
+    root.classList.toggle("dark", isDark);
+    root.classList.toggle("dark-theme", isDark);
+    root.classList.toggle("light-theme", !isDark);
+    root.dataset.bsTheme = isDark ? "dark" : "light";
+  };
+  apply();
+  dark.addEventListener("change", apply);
+  addEventListener("roost-theme", apply);
+})();

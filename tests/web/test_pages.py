@@ -1,0 +1,288 @@
+"""Pages as a browser without JavaScript sees them: what they say, what forms do, who is refused."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from roost.core import availability
+from roost.core import messages as m
+from roost.core.records import AttemptCause, JobId, JobStatus
+from roost.gateway import ALL_PARTS, JobFilter
+
+World = Any
+S = JobStatus
+
+HOSTILE = "<img src=x onerror=alert(1)>\u202eevil\u202c 🦖 " + "x" * 10_000
+PAGES = [
+    "/", "/jobs", "/jobs?every=1&sort=name&up=1&dense=1", "/jobs?ids=1,2,99", "/jobs?q=nothing",
+    "/nodes", "/nodes?look=grid", "/nodes?state=offline&sort=load", "/groups", "/resources",
+    "/notes", "/activity", "/activity?q=drain", "/statistics?hours=1", "/submit", "/submit?like=1",
+    "/settings",
+]  # fmt: skip
+
+
+async def furnished(world: World) -> list[JobId]:
+    """A farm in which everything that people can name is called something hostile."""
+    node = await world.node(HOSTILE[:60])
+    jobs = await world.submit(
+        {
+            "name": HOSTILE,
+            "submittedBy": HOSTILE,
+            "description": HOSTILE,
+            "command": HOSTILE,
+            "environment": {"PATH": HOSTILE},
+            "attributes": {"Shot": HOSTILE, "Frame": 1},
+            "children": [{"name": HOSTILE, "command": "false"}, {"name": "b", "command": "true"}],
+        }
+    )
+    world.print(jobs[1], 1, HOSTILE)
+    await world.report(node, m.AttemptStarted(jobs[1], 1))
+    await world.report(node, m.AttemptEnded(jobs[1], 1, AttemptCause.EXITED, 3, HOSTILE))
+    await world.ask(m.SetNodeDescription(node, HOSTILE[:200]))
+    await world.ask(m.AddNote(HOSTILE, job=jobs[0]))
+    await world.ask(m.AddNote(HOSTILE, node=node))
+    await world.ask(m.CreateGroup(HOSTILE[:100]))
+    await world.ask(m.SetResource(HOSTILE[:100], 1))
+    return list(jobs)
+
+
+@pytest.mark.parametrize("tab", ["", "children", "output", "properties", "history", "attributes",
+                                 "notes", "nodes"])  # fmt: skip
+async def test_hostile_names_are_text_on_a_job_s_page(world: World, tab: str) -> None:
+    for job in await furnished(world):
+        assert_harmless(await world.page(f"/jobs/{job}?tab={tab}"))
+        assert_harmless(await world.page(f"/jobs/{job}/glance"))
+
+
+@pytest.mark.parametrize("path", [*PAGES, *(f"/nodes/1?tab={tab}" for tab in
+                                  ("running", "history", "hours", "errors", "notes"))])  # fmt: skip
+async def test_hostile_names_are_text_on_every_page(world: World, path: str) -> None:
+    await furnished(world)
+    assert_harmless(await world.page(path))
+
+
+def assert_harmless(html: str) -> None:
+    assert len(html) < 400_000
+    Inspector().feed(html)
+
+
+class Inspector(HTMLParser):
+    """Fails at what a browser would run, and at pictures, which no page of ours has."""
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        names = dict(attributes)
+        assert tag not in ("img", "iframe", "style"), tag
+        assert tag != "script" or "src" in names
+        assert not [name for name in names if name.startswith("on") or name == "style"]
+
+
+async def test_every_answer_has_a_policy_that_forbids_foreign_code(world: World) -> None:
+    for path in ("/", "/jobs", "/jobs/99", "/nowhere"):
+        response = await world.client.get(path)
+        if path != "/nowhere":
+            assert response.headers["content-security-policy"].startswith("default-src 'self';")
+            assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_what_does_not_exist_is_said_in_one_sentence(world: World) -> None:
+    assert "There is no job 7; it may have been deleted." in await world.page("/jobs/7", 404)
+    assert "There is no client 7" in await world.page("/nodes/7", 404)
+    assert "There is no job 99999999999999999999" in await world.page(f"/jobs/{'9' * 20}", 404)
+
+
+async def test_a_form_of_another_site_is_refused(world: World) -> None:
+    [job] = await world.submit({"name": "a", "command": "true"})
+    form = {"action": "cancel", "ids": [job]}
+    for headers in (
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "http://evil.example"},
+    ):
+        assert (await world.post("/jobs/act", form, **headers)).status_code == 403
+    assert (await world.access.job_views([job], frozenset()))[0].job.status is S.RUNNABLE
+    answer = await world.post("/jobs/act", form, **{"sec-fetch-site": "same-origin"})
+    assert answer.status_code == 303
+    assert (await world.access.job_views([job], frozenset()))[0].job.status is S.CANCELLED
+
+
+async def test_a_form_does_not_send_people_to_another_site(world: World) -> None:
+    [job] = await world.submit({"name": "a", "command": "true"})
+    for back in (
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example",
+        "/x\r\nset-cookie:a",
+    ):
+        form = {"action": "pause", "ids": [job], "back": back}
+        assert (await world.post("/jobs/act", form)).headers["location"] == "/jobs"
+
+
+async def test_what_came_of_a_form_is_said_once_with_whom_it_left_out(world: World) -> None:
+    waiting, over = await world.submit([{"name": n, "command": "true"} for n in "ab"])
+    await world.ask(m.CancelJobs((over,)))
+    form = {"action": "cancel", "ids": [waiting, over], "back": "/jobs"}
+    answer = await world.post("/jobs/act", form)
+    html = (await world.client.get("/jobs")).text
+    assert answer.headers["location"] == "/jobs"
+    assert "1 job cancelled. 1 left out" in html and f"/jobs?every=1&amp;ids={over}" in html
+    assert "1 job cancelled" not in (await world.client.get("/jobs")).text
+
+
+async def test_all_that_match_are_acted_on_not_only_the_page(world: World) -> None:
+    tree = [{"name": f"wedge {n}", "command": "true", "submittedBy": "ana"} for n in range(250)]
+    await world.submit(tree)
+    [other] = await world.submit({"name": "other", "command": "true"})
+    form = {"action": "cancel", "all": "1", "view": "/jobs?by=ana&q=wedge", "back": "/jobs"}
+    question = (await world.post("/jobs/confirm", form)).text
+    assert "Cancel 250 jobs?" in question and "and 245 more" in question
+    await world.post("/jobs/act", form)
+    counts = await world.access.count_jobs(JobFilter(), 1000)
+    assert counts == {S.CANCELLED: 250, S.RUNNABLE: 1}
+    assert (await world.access.job_views([other], frozenset()))[0].job.status is S.RUNNABLE
+
+
+@pytest.mark.parametrize(
+    ("form", "sentence"),
+    [
+        ({"action": "explode", "ids": ["1"]}, "There is no action"),
+        ({"action": "cancel"}, "No job is selected"),
+        ({"action": "priority", "ids": ["1"], "priority": "high"}, "not a whole number"),
+        ({"action": "priority", "ids": ["1"], "priority": "-1"}, "0 or more"),
+        ({"action": "cancel", "ids": ["x"]}, "each must be a whole number"),
+    ],
+)
+async def test_a_form_that_makes_no_sense_is_refused(
+    world: World, form: dict[str, Any], sentence: str
+) -> None:
+    answer = await world.post("/jobs/act", form)
+    assert answer.status_code == 400 and sentence in answer.text
+
+
+async def test_a_search_for_one_thing_leads_to_it(world: World) -> None:
+    node = await world.node("Render7")
+    [job] = await world.submit({"name": "a", "command": "true"})
+    assert (await world.client.get(f"/jobs?q={job}")).headers["location"] == f"/jobs/{job}"
+    assert (await world.client.get("/jobs?q=render7")).headers["location"] == f"/nodes/{node}"
+    assert (await world.client.get("/jobs?q=12345")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("/jobs/view/12", "/jobs/12"),
+        ("/clients", "/nodes"),
+        ("/clients/view/3", "/nodes/3"),
+        ("/resources/view", "/resources"),
+        ("/clientgroups", "/groups"),
+    ],
+)
+async def test_hqueue_s_addresses_lead_to_the_right_page(world: World, old: str, new: str) -> None:
+    response = await world.client.get(old)
+    assert (response.status_code, response.headers["location"]) == (301, new)
+
+
+async def test_a_mistake_in_a_specification_is_shown_at_its_line(world: World) -> None:
+    text = '{\n  "name": "film",\n  "command": "true",\n  "cpus": "many"\n}'
+    html = (await world.post("/submit/spec", {"spec": text})).text
+    assert re.search(r"<mark>\s*4\s+&#34;cpus&#34;", html)
+    broken = '{\n  "name": "film",\n  "cpus": 1,,\n}'
+    html = (await world.post("/submit/spec", {"spec": broken})).text
+    assert "This is not JSON" in html and re.search(r"<mark>\s*3\s", html)
+    assert await world.access.job_ids() == []
+
+
+async def test_the_form_makes_what_scripts_would(world: World) -> None:
+    form = {
+        "command": "render -f $FRAME",
+        "name": "beauty",
+        "frames": "1-5x2",
+        "priority": "7",
+        "cpus": "2",
+        "resources": "houdini, nuke=2",
+        "condition_name": "os",
+        "condition_op": "==",
+        "condition_value": "linux",
+        "single": "1",
+    }
+    answer = await world.post("/submit", form)
+    root = JobId(int(answer.headers["location"].rpartition("/")[2]))
+    [view] = await world.access.job_views([root], ALL_PARTS)
+    children = await world.access.job_views(view.children, ALL_PARTS)
+    assert [each.job.spec.name for each in children] == [f"beauty [{n}]" for n in (1, 3, 5)]
+    spec = children[0].job.spec
+    assert (spec.cpus, spec.resources, spec.tags) == (2, {"houdini": 1, "nuke": 2}, ("single",))
+    assert spec.environment == {"FRAME": "1"} and spec.conditions[0].value == "linux"
+    assert view.job.priority == 7
+
+
+async def test_notes_are_a_feed(world: World) -> None:
+    [job] = await world.submit({"name": "a", "command": "true"})
+    await world.ask(m.AddNote("first", job=job))
+    await world.ask(m.AddNote("<b>second</b>\x0b & more", job=job))
+    channel = ElementTree.fromstring((await world.client.get("/notes.rss")).content)[0]
+    items = [(i.findtext("title"), i.findtext("description")) for i in channel.findall("item")]
+    assert items == [(f"Job {job}", "<b>second</b> & more"), (f"Job {job}", "first")]
+
+
+async def test_what_people_did_is_told_with_who_and_to_what(world: World) -> None:
+    node = await world.node("render1")
+    [job] = await world.submit({"name": "a", "command": "true", "cpus": 99})
+    await world.post("/jobs/act", {"action": "pause", "ids": [job]})
+    await world.post("/nodes/act", {"action": "drain", "ids": [node]})
+    deeds = [deed for _, deed in await world.access.activities(10)]
+    assert [(d.action, d.jobs, d.node) for d in deeds] == [
+        ("drain", (), node), ("pause", (job,), None),
+    ]  # fmt: skip
+    assert {deed.by for deed in deeds} == {"page from 127.0.0.1"}
+    html = await world.page("/activity")
+    assert "render1" in html and "pause" in html and "page from 127.0.0.1" in html
+    assert "Nothing is like that" in await world.page("/activity?q=unheard")
+
+
+async def test_a_node_is_given_hours_groups_and_a_description(world: World) -> None:
+    node = await world.node("render1")
+    await world.ask(m.CreateGroup("gpu"))
+    await world.post(f"/nodes/{node}/description", {"description": "third rack"})
+    await world.post(f"/nodes/{node}/groups", {"groups": ["1"]})
+    await world.post(f"/nodes/{node}/hours", {"cell": ["0", "1"], "idle": "15"})
+    [view] = await world.access.nodes()
+    rules = [availability.show(rule) for rule in view.node.availability]
+    assert rules == ["monday 00:00-02:00", "idle 15"]
+    assert (view.node.description, view.groups) == ("third rack", (1,))
+    every = {"cell": [str(number) for number in range(7 * 24)], "idle": ""}
+    await world.post(f"/nodes/{node}/hours", every)
+    assert (await world.access.nodes())[0].node.availability == ()
+    nothing = await world.post(f"/nodes/{node}/hours", {"idle": ""})
+    assert nothing.status_code == 400 and "No hour is ticked" in nothing.text
+
+
+async def test_removing_a_node_asks_first(world: World) -> None:
+    node = await world.node("render1")
+    assert "Remove" in (await world.post(f"/nodes/{node}/remove", {})).text
+    assert await world.access.nodes()
+    await world.post(f"/nodes/{node}/remove", {"sure": "1"})
+    assert await world.access.nodes() == []
+
+
+async def test_home_says_so_when_all_is_well_and_else_what_is_not(world: World) -> None:
+    assert "All is well" in await world.page("/")
+    await furnished(world)
+    html = await world.page("/")
+    assert "All is well" not in html or "Failed in the last day" not in html
+    node = (await world.access.nodes())[0].node.id
+    [job] = await world.submit({"name": "broken", "command": "false"})
+    await world.run(node, job, 1, exit_code=1)
+    assert "Failed in the last day" in await world.page("/")
+
+
+async def test_files_are_kept_for_ever_at_an_address_of_their_version(world: World) -> None:
+    html = await world.page("/")
+    for address in re.findall(r'(?:href|src)="(/static/[^"#]+)', html):
+        response = await world.client.get(address)
+        assert response.status_code == 200, address
+        assert "immutable" in response.headers["cache-control"]
