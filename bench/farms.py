@@ -14,8 +14,9 @@ import sys
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 CPUS = 2
@@ -76,10 +77,14 @@ def _cpu_s(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def farm(folder: Path, cpus: int = CPUS) -> Iterator[Farm]:
-    """`roost up` on free ports, ended with the block."""
+def farm(
+    folder: Path, cpus: int = CPUS, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Farm]:
+    """`roost up` on free ports, ended with the block. `settings` are variables of the environment
+    for those that have no option."""
     options = ("--agent-port", "0", "--cpus", str(cpus))
-    with _running(Path(tempfile.mkdtemp(dir=folder)), "up", *options) as up:
+    data = Path(tempfile.mkdtemp(dir=folder))
+    with _running(data, "up", *options, settings=settings) as up:
         yield up
 
 
@@ -98,7 +103,9 @@ def server_on(data: Path) -> Iterator[Farm]:
 
 
 @contextlib.contextmanager
-def _running(data: Path, *command: str) -> Iterator[Farm]:
+def _running(
+    data: Path, *command: str, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Farm]:
     options = ["--announce", "--port", "0", "--data", str(data / "farm"), "--log-level", "warning"]
     options += ["--exit-with-stdin"]  # whatever becomes of us
     process = subprocess.Popen(
@@ -106,7 +113,7 @@ def _running(data: Path, *command: str) -> Iterator[Farm]:
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, "ROOST_ALLOW_ROOT": "true"},
+        env={**os.environ, **settings, "ROOST_ALLOW_ROOT": "true"},
     )
     assert process.stdin and process.stdout
     try:

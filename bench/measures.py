@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import calls
+import chirp
 import competition
 import output
 import scale
@@ -52,6 +53,8 @@ class Sizes(NamedTuple):
     flood_mib: int = 1_024
     trickles: int = 200
     trickle_s: int = 20
+    chirps: int = 2_000
+    chirp_mib: int = 256
 
 
 def throughput(folder: Path, sizes: Sizes, repetitions: int, measure: str) -> list[Row]:
@@ -238,5 +241,6 @@ MEASURES: dict[str, Callable[[Path, Sizes, int], list[Row]]] = {
     "o": output.flood,
     "p": output.trickle,
     "q": competition.against_peers,
+    "r": chirp.operations,
 }
 """`e` measures memory, `f`, on the way."""

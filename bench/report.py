@@ -53,7 +53,11 @@ def _number(value: float) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """Aligned in a terminal, and a table in Markdown too."""
-    lines = [COLUMNS, *(row.cells() for row in rows)]
+    return _table([row.cells() for row in rows])
+
+
+def _table(cells: Sequence[tuple[str, ...]]) -> str:
+    lines = [COLUMNS, *cells]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     made = [
         "| "
@@ -74,8 +78,12 @@ RATIO_DRAWN_MAX = 5.0
 
 def chart(rows: Sequence[Row]) -> str:
     """An SVG with a bar for every ratio; the line is where Roost does what its limit does."""
-    shown = [(row, statistics.median(row.ratios())) for row in rows if row.ratios()]
-    longest = min(RATIO_DRAWN_MAX, max([1.0, *(ratio for _, ratio in shown)]))
+    return _chart([row.cells() for row in rows])
+
+
+def _chart(cells: Sequence[tuple[str, ...]]) -> str:
+    shown = [(measure, what, float(ratio)) for measure, what, *_, ratio in cells if ratio]
+    longest = min(RATIO_DRAWN_MAX, max([1.0, *(ratio for *_, ratio in shown)]))
     scale = (CHART_WIDTH - LABEL_WIDTH - 60) / longest
     height = BAR * len(shown) + 2 * BAR
     line = LABEL_WIDTH + scale
@@ -85,9 +93,9 @@ def chart(rows: Sequence[Row]) -> str:
         "<title>What Roost reaches of each limit; longer is better</title>",
         f'<rect width="{CHART_WIDTH}" height="{height}" fill="white"/>',
     ]
-    for place, (row, ratio) in enumerate(shown):
+    for place, (measure, what, ratio) in enumerate(shown):
         top, width = BAR * (place + 1), min(ratio, longest) * scale
-        label = html.escape(f"{row.measure}  {row.what}"[:92])
+        label = html.escape(f"{measure}  {what}"[:92])
         parts += [
             f'<text x="{LABEL_WIDTH - 8}" y="{top + 16}" text-anchor="end">{label}</text>',
             f'<rect x="{LABEL_WIDTH}" y="{top + 4}" width="{width:.1f}" '
@@ -151,3 +159,18 @@ def page(rows: Sequence[Row], known: dict[str, str]) -> str:
         "ratios: the numbers themselves belong to this machine.\n\n"
         f"{table(rows)}\n\n![What Roost reaches of each limit](results.svg)\n\n{facts}\n"
     )
+
+
+def recorded(earlier: str, rows: Sequence[Row], repetitions: int) -> tuple[str, str]:
+    """An earlier page, and its chart, with these rows in the place of those of their measures."""
+    lines = earlier.splitlines()
+    of_table = [number for number, line in enumerate(lines) if line.startswith("|")]
+    first, end = of_table[0], of_table[-1] + 1
+    measures = sorted({row.measure for row in rows})
+    held = [tuple(map(str.strip, line.split("|")[1:-1])) for line in lines[first + 2 : end]]
+    kept = [cells for cells in held if cells[0] not in measures]
+    cells = sorted([*kept, *(row.cells() for row in rows)], key=lambda cells: cells[0])
+    said = tuple(f"* {measure} was measured on " for measure in measures)
+    facts = [line for line in lines[end:] if not line.startswith(said)]
+    facts += [f"{line}{datetime.now(UTC):%Y-%m-%d}, {repetitions} repetitions" for line in said]
+    return "\n".join([*lines[:first], _table(cells), *facts]) + "\n", _chart(cells)

@@ -1,9 +1,10 @@
 """`make bench`: Roost against the machine's own limits, as ratios within one run.
 
-    python bench/run.py [--quick] [--only a,b] [--repetitions N] [--folder DIR]
+    python bench/run.py [--quick] [--only a,b] [--record] [--repetitions N] [--folder DIR]
 
-Prints a table; a full run also writes it to `RESULTS.md` beside this file, and `results.svg`. What
-the letters mean is in `measures`, what the numbers mean in docs/explanation/performance.md.
+Prints a table; a full run also writes it to `RESULTS.md` beside this file, and `results.svg`, and
+`--record` puts what was measured in the place of earlier rows of the same measures. What the
+letters mean is in `measures`, what the numbers mean in docs/explanation/performance.md.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from measures import MEASURES, Sizes
-from report import Row, chart, page, settings, table
+from report import Row, chart, page, recorded, settings, table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 CHART = RESULTS.with_name("results.svg")
@@ -38,6 +39,8 @@ QUICK = Sizes(
     flood_mib=50,
     trickles=20,
     trickle_s=2,
+    chirps=100,
+    chirp_mib=8,
 )
 
 
@@ -57,7 +60,13 @@ def main(arguments: list[str]) -> int:
         known = settings(options.folder, options.repetitions, sizes._asdict())
         RESULTS.write_text(page(rows, known))
         CHART.write_text(chart(rows))
-        print(f"\nWritten to {RESULTS}.")
+    elif options.record:
+        text, svg = recorded(RESULTS.read_text(), rows, options.repetitions)
+        RESULTS.write_text(text)
+        CHART.write_text(svg)
+    else:
+        return 0
+    print(f"\nWritten to {RESULTS}.")
     return 0
 
 
@@ -71,6 +80,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         metavar="a,b,…",
         help=f"of {', '.join(MEASURES)}; memory (f) comes with e",
     )
+    parser.add_argument("--record", action="store_true", help="write what --only measures, too")
     parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="[default: 5]")
     parser.add_argument("--jobs", type=int, metavar="N", help="so many jobs in a, b and g")
     parser.add_argument(
@@ -78,6 +88,8 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     options.only = ["e" if letter == "f" else letter for letter in options.only]
+    if options.quick and options.record:
+        parser.error("a quick run is nothing to record")
     if unknown := set(options.only).difference(MEASURES):
         parser.error(f"there is no measure {', '.join(sorted(unknown))}")
     return options

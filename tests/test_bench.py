@@ -52,7 +52,7 @@ def test_readers_meet_no_fault_and_no_wrong_type_while_jobs_run() -> None:
 
 @pytest.mark.slow
 def test_the_measures_of_calls_and_of_growth_run_end_to_end() -> None:
-    letters = ["d", "h", "i", "j", "k", "l", "m", "n", "o", "p"]
+    letters = ["d", "h", "i", "j", "k", "l", "m", "n", "o", "p", "r"]
     done = subprocess.run(
         [sys.executable, BENCH, "--quick", "--repetitions", "1", "--only", ",".join(letters)],
         capture_output=True,
@@ -93,6 +93,41 @@ def test_a_chart_has_a_bar_for_every_ratio() -> None:
     svg = report["chart"](rows)
     assert svg.count("<rect") == 2, "the ground and one bar"
     assert "fast &amp; &lt;quick&gt;" in svg and ">2.00<" in svg
+
+
+def test_rows_measured_again_take_the_place_of_their_measure_alone() -> None:
+    report = runpy.run_path(str(BENCH.with_name("report.py")))
+    row = report["Row"]
+    old = [row("a", "old", "s", [1.0], [2.0]), row("c", "kept", "s", [3.0], [1.5])]
+    page = report["page"](old, {"CPUs": "2"})
+    for _ in range(2):
+        page, svg = report["recorded"](page, [row("a", "new", "s", [1.0], [4.0])], 7)
+    table = [line.split("|")[2].strip() for line in page.splitlines() if line.startswith("|")][2:]
+    assert table == ["new", "kept"]
+    assert page.count("a was measured on") == page.count("7 repetitions") == 1
+    assert "* CPUs: 2" in page
+    assert ">0.25<" in svg and ">2.00<" in svg and "old" not in svg
+
+
+@pytest.mark.slow
+def test_chirp_is_measured_without_its_peer_where_that_is_not_installed(tmp_path: Path) -> None:
+    ask = (
+        "import chirp, measures, pathlib, report; chirp.PROGRAM = 'absent'; "
+        "sizes = measures.Sizes(chirps=5, chirp_mib=1); "
+        "print(report.table(chirp.operations(pathlib.Path.cwd(), sizes, 1)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        env={**os.environ, "PYTHONPATH": str(BENCH.parent)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "Chirp is not measured beside absent: it is not installed." in done.stderr
+    rows = [line.split("|")[2].strip() for line in done.stdout.splitlines()][2:]
+    assert {"stat, shared", "put of 1 MiB, relayed", "ulog, beside a starter"} <= set(rows)
 
 
 def test_a_reader_does_not_take_a_wrong_type() -> None:

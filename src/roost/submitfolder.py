@@ -27,7 +27,7 @@ from msgspec import Struct
 from roost.beneath import Beneath, statfs_of
 from roost.wire.chirp import Code, code_of_errno, format_numbers
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 1024 * 1024
 WRITE_BYTES_MAX = 1024 * 1024
 """What is written at once, and so whole among other appends to the same file."""
 DESCRIPTORS_MAX = 256

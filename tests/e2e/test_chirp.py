@@ -283,6 +283,35 @@ def test_every_request_has_one_answer_even_in_one_segment(job: Waiting) -> None:
     assert [wire.line() for _ in range(54)] == [b"2\n"] * 50 + [b"-8\n", b"-8\n", b"-12\n", b"2\n"]
 
 
+def test_requests_sent_ahead_are_done_and_answered_in_their_order(job: Waiting) -> None:
+    wire = job.wire()
+    assert wire.say("open ahead wrct 420") == b"0\n"
+    wire.line()
+    turns = 40
+    for turn in range(turns):
+        wire.send(
+            b"pwrite 0 2 0\n%02dread 7 1\npread 0 2 0\nset_job_attr Turn %d\nget_job_attr Turn\n"
+            b"access nowhere 0\n" % (turn, turn)
+        )
+    wire.send(b"close 0\npread 0 2 0\nopen ahead r 0\n")
+    for turn in range(turns):
+        assert [wire.line() for _ in range(3)] == [b"2\n", b"-12\n", b"2\n"]
+        assert wire.receive(2) == b"%02d" % turn
+        assert wire.line() == b"0\n"
+        assert wire.receive(int(wire.line())) == b"%d" % turn
+        assert wire.line() == b"-3\n"
+    assert [wire.line() for _ in range(3)] == [b"0\n", b"-12\n", b"0\n"]
+
+
+def test_what_was_sent_ahead_is_done_and_answered_when_the_client_says_no_more(
+    job: Waiting,
+) -> None:
+    wire = job.wire()
+    wire.send(b"".join(b"mkdir d%d 511\n" % number for number in range(20)))
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert wire.receive(1000) == b"0\n" * 20
+
+
 def test_names_may_be_any_bytes_but_lf_and_nul(job: Waiting) -> None:
     wire = job.wire()
     for name in (b"v\\\vt", b"f\\\ff", b"latin-\xe9", "漢".encode(), b"c\\\rr", b"100%"):

@@ -40,6 +40,25 @@ async def test_every_commit_reaches_the_disk_before_save_returns(database: Datab
     assert await database._in_writer(pragma, "foreign_keys") == 1
 
 
+async def test_a_small_save_does_not_touch_the_connection_while_another_write_has_it(
+    database: Database, make: Any
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Connection) -> None:
+        begun.set()
+        assert go_on.wait(10)
+
+    writing = asyncio.create_task(database.write(slow))
+    assert await asyncio.to_thread(begun.wait, 10)
+    saving = asyncio.create_task(database.save(make.submitted(make.job(1))))
+    await asyncio.sleep(0)
+    go_on.set()
+    await writing
+    await saving
+    assert await database.read(queries.job_ids, roots_only=True) == [1]
+
+
 async def test_readers_cannot_write(database: Database) -> None:
     def write(connection: Connection) -> None:
         connection.execute(text("DELETE FROM jobs"))

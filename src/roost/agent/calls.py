@@ -17,6 +17,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from roost.beneath import Beneath
 from roost.core.messages import ChirpOrder
@@ -29,6 +30,17 @@ LINK_S_MAX = 5.0
 """A call waits so long for a link that is down; clients give up after 10 seconds."""
 
 
+class _Waiting(NamedTuple):
+    """What has not left yet."""
+
+    message: FromAgent
+    size: int = 0
+    """Of its data."""
+    future: asyncio.Future[Answer] | None = None
+    patience: asyncio.TimerHandle | None = None
+    """Gives it up."""
+
+
 class Calls:
     def __init__(self, shared_roots: Sequence[Path], wake: Callable[[], None]) -> None:
         """`wake` is called when there is something to `pull`."""
@@ -38,7 +50,7 @@ class Calls:
         self._lanes = FileLanes()
         self._callers = itertools.count(1)
         self._numbers = itertools.count(1)
-        self._waiting: deque[tuple[FromAgent, int, asyncio.Future[Answer] | None]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._under_way: dict[int, asyncio.Future[Answer]] = {}
         self._here: set[int] = set()
         self._there: set[int] = set()
@@ -80,8 +92,8 @@ class Calls:
         number = next(self._numbers)
         call = ChirpCall(number, *key, caller, command, words, numbers, data)
         self._there.add(caller)
-        self._waiting.append((call, len(data), future))
-        loop.call_later(LINK_S_MAX, self._give_up, number, future)
+        patience = loop.call_later(LINK_S_MAX, _give_up, future)
+        self._waiting.append(_Waiting(call, len(data), future, patience))
         self._wake()
         return future
 
@@ -92,7 +104,7 @@ class Calls:
             self._lanes.close_lane(caller)
         if caller in self._there:
             self._there.discard(caller)
-            self._waiting.append((ChirpCallerGone(caller), 0, None))
+            self._waiting.append(_Waiting(ChirpCallerGone(caller)))
             self._wake()
 
     def is_here(self, order: ChirpOrder) -> bool:
@@ -108,11 +120,6 @@ class Calls:
         folder = Path(order.submit_dir)
         return next((root for root in self._shared_roots if folder.is_relative_to(root)), None)
 
-    def _give_up(self, number: int, future: asyncio.Future[Answer]) -> None:
-        """If it has not left yet, it never will."""
-        if number not in self._under_way and not future.done():
-            future.set_result(Answer(Code.OFFLINE))
-
     # --- for the daemon -----------------------------------------------------------------------
 
     @property
@@ -124,9 +131,11 @@ class Calls:
         messages: list[FromAgent] = []
         size = 0
         while self._waiting and size < bytes_max:
-            message, length, future = self._waiting.popleft()
+            message, length, future, patience = self._waiting.popleft()
             if isinstance(message, ChirpCall):
-                assert future is not None
+                assert future is not None and patience is not None
+                # It would keep the answer, and all the data in it, for as long as it lasts.
+                patience.cancel()
                 if future.done():
                     continue
                 self._under_way[message.call] = future
@@ -146,12 +155,18 @@ class Calls:
         # What has not left may still go, unless it is about a descriptor that is gone.
         lost += [
             future
-            for message, _, future in self._waiting
+            for message, _, future, _ in self._waiting
             if isinstance(message, ChirpCall) and future is not None and _names_descriptor(message)
         ]
         for future in lost:
             if not future.done():
                 future.set_result(Answer(Code.OFFLINE))
+
+
+def _give_up(future: asyncio.Future[Answer]) -> None:
+    """It has not left yet, and never will."""
+    if not future.done():
+        future.set_result(Answer(Code.OFFLINE))
 
 
 def _names_descriptor(call: ChirpCall) -> bool:

@@ -6,10 +6,11 @@ port is kept there too, so that a job's contact is still good when the agent was
 
 A request is answered once and in order. What the agent cannot answer itself goes through `Calls`:
 to the server over the agent link, or, for files in a folder that this machine sees as well, to
-threads here. Bulk data passes in pieces, a few under way at a time, so memory stays flat whatever
-the sizes are. What always holds (Chirp spec §9): no request is made of half a line; a payload is
-taken in full before it is answered; a connection with a request outstanding is reset, never ended
-quietly, since clients take an end for silence and wait for ever.
+threads here. Requests that a client sends ahead are begun ahead, if each is one call and needs no
+answer of an earlier one. Bulk data passes in pieces, a few under way at a time, so memory stays
+flat whatever the sizes are. What always holds (Chirp spec §9): no request is made of half a line;
+a payload is taken in full before it is answered; a connection with a request outstanding is reset,
+never ended quietly, since clients take an end for silence and wait for ever.
 """
 
 from __future__ import annotations
@@ -74,13 +75,18 @@ COOKIE_S_MAX = 60.0
 PAYLOAD_S_MAX = 300.0
 """So long the next bytes of an announced payload may take."""
 WINDOW = 4
-"""Pieces under way at a time in one transfer."""
-RECEIVE_BYTES = 64 * 1024
+"""Pieces under way at a time in one transfer, and requests begun ahead of their answers."""
+RECEIVE_BYTES = 256 * 1024
 DRAIN_BYTES_MAX = 1024 * 1024
 """Read of an over-long line before the connection is reset, so that its answer arrives."""
 WHOAMI = b"CONDOR"
 WHOAREYOU = b"UNKNOWN"
 """What users of HTCondor expect to be told (decision 9)."""
+_AHEAD = frozenset(name for name, form in COMMANDS.items() if form.gate is Gate.IO) - {
+    "open", "putfile", "sread", "getfile", "getdir", "getlongdir", "whoami", "whoareyou",
+}  # fmt: skip
+"""Commands on files that are one call each. A caller's files are worked on in the order of its
+calls; attributes are not, and wait their turn."""
 
 
 class Contact(Struct):
@@ -281,6 +287,10 @@ class Connection:
         self._writer = writer
         self._requests = RequestReader()
         self._descriptors = _Descriptors()
+        self._owed: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
+        """What was begun and is to be said, in this order."""
+        self._said = asyncio.Event()
+        """One of these was said since somebody began to wait."""
 
     def reset(self) -> None:
         """End it so that the client notices at once."""
@@ -294,7 +304,10 @@ class Connection:
         if not await self._authenticate():
             return
         while True:
-            match await self._next_event():
+            event = await self._next_event()
+            if not (isinstance(event, Request) and self._goes_ahead(event)):
+                await self._owe_less_than(1)
+            match event:
                 case Request() as request:
                     await self._answer(request)
                 case Ended():
@@ -370,8 +383,9 @@ class Connection:
         if left <= 0:
             self.reset()
 
-    def _say(self, data: bytes) -> None:
-        self._writer.write(data)
+    def _say(self, code: bytes, data: bytes = b"") -> None:
+        """A number, and what follows it; that may be large and is not copied."""
+        self._writer.writelines((code, data) if data else (code,))
 
     # --- answering ----------------------------------------------------------------------------
 
@@ -386,6 +400,7 @@ class Connection:
             number = self._descriptors.get(request.numbers[0], self._epoch)
             if number < 0:
                 await self._skip(request)
+                await self._owe_less_than(1)
                 self._say(format_code(number))
                 return
             request = request._replace(numbers=(number, *request.numbers[1:]))
@@ -400,20 +415,60 @@ class Connection:
                 self._say(format_code(_set_delayed(contact, *request.words)))
             case "get_job_attr_delayed" if known := _delayed(contact, request.words[0]):
                 self._say(format_counted(known.encode()))
+            case "open":
+                answer = await self._begin("open", request.words, request.numbers)
+                result = answer.result
+                if result >= 0:
+                    result = self._descriptors.add(result, self._epoch)
+                self._say(format_code(result), answer.data)
             case "putfile":
                 await self._take_file(request)
-            case "write" | "pwrite" | "swrite":
+            case "write" | "pwrite" | "swrite" if request.payload > WRITE_BYTES_MAX:
                 await self._take_payload(request)
-            case "read" | "pread" | "sread" | "getfile" | "getdir" | "getlongdir":
+            case "read" | "pread" if request.numbers[1] > PIECE_BYTES:
                 await self._give(request)
-            case command:
-                answer = await self._begin(command, request.words, request.numbers)
-                result = answer.result
-                if command == "open" and result >= 0:
-                    result = self._descriptors.add(result, self._epoch)
-                elif command == "close" and result >= 0:
-                    self._descriptors.remove(request.numbers[0])
-                self._say(format_code(result) + answer.data)
+            case "sread" | "getfile" | "getdir" | "getlongdir":
+                await self._give(request)
+            case _:
+                await self._begin_one(request)
+
+    # --- requests that are one call -----------------------------------------------------------
+
+    def _goes_ahead(self, request: Request) -> bool:
+        """May it be begun while answers to earlier ones are outstanding?"""
+        assert self.contact is not None
+        if request.command not in _AHEAD or not _allowed(self.contact.order, request):
+            return False
+        if request.command in ("read", "pread"):
+            return request.numbers[1] <= PIECE_BYTES
+        return request.payload <= WRITE_BYTES_MAX
+
+    async def _begin_one(self, request: Request) -> None:
+        numbers, data = request.numbers, b""
+        if request.payload:
+            data = await self._payload(request.payload)
+            numbers = _numbers_of_part(request, 0, len(data))
+        await self._owe_less_than(WINDOW)
+        future = self._begin(request.command, request.words, numbers, data)
+        self._owed.append((request, future))
+        future.add_done_callback(self._say_owed)
+
+    def _say_owed(self, _: object) -> None:
+        if self._writer.is_closing():
+            self._owed.clear()
+            self._said.set()
+        while self._owed and self._owed[0][1].done():
+            request, future = self._owed.popleft()
+            answer = future.result()
+            if request.command == "close" and answer.result >= 0:
+                self._descriptors.remove(request.numbers[0])
+            self._say(format_code(answer.result), answer.data)
+            self._said.set()
+
+    async def _owe_less_than(self, count: int) -> None:
+        while len(self._owed) >= count:
+            self._said.clear()
+            await self._said.wait()
 
     @property
     def _epoch(self) -> int:
@@ -438,7 +493,7 @@ class Connection:
         """An answer that is bytes, the first piece at once and the others as they come."""
         first = await self._begin(request.command, request.words, request.numbers)
         total, done = first.result, len(first.data)
-        self._say(format_code(total) + first.data)
+        self._say(format_code(total), first.data)
         asked: deque[asyncio.Future[Answer]] = deque()
         ahead = done
         while done < total:

@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 
+from roost import memory
 from roost.agent import keeper
 from roost.settings import ServerReady, Settings, Values
 
@@ -32,7 +33,8 @@ KEEPER_END_SECONDS_MAX = 0.3
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run on the fastest loop there is; returns the exit code."""
+    """Run on the fastest loop there is, with memory at hand; returns the exit code."""
+    memory.keep_freed()
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     try:
         from uvloop import new_event_loop

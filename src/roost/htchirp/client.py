@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1024 * 1024
 """Files are read and written in pieces of this size."""
-AHEAD_BYTES = 2 * PIECE_BYTES
+AHEAD_BYTES = 4 * PIECE_BYTES
 AHEAD_REQUESTS = 32
 """So much is asked for, or sent, before the first answer to it is read."""
 GETFILE_BYTES_MAX = 16 * PIECE_BYTES
@@ -687,13 +687,14 @@ class HTChirp:
         offset: int | None,
         strides: tuple[int, int] | None,
     ) -> tuple[int, int]:
-        """Write a source and close the descriptor: piece after piece, one of them ahead."""
+        """Write a source and close the descriptor: piece after piece, some ahead of the answers."""
         connection = self._connected()
         sent: deque[int] = deque()
         tally = _Tally()
         size, at = 0, int(offset or 0)
         if strides:
             piece = _whole_strides(piece, strides[0])
+        ahead_pieces = max(2, AHEAD_BYTES // piece)
         chunk = source(piece)
         while chunk and tally.is_full:
             if strides or offset is not None:
@@ -715,7 +716,7 @@ class HTChirp:
             sent.append(len(chunk))
             size += len(chunk)
             chunk = source(piece) if len(chunk) == piece else chunk[:0]
-            if chunk and len(sent) > 1:
+            if chunk and len(sent) >= ahead_pieces:
                 tally.take(connection.code(), sent.popleft())
         end = [("fsync", fd)] * sync + [("close", fd)]
         connection.send(b"".join(self._line(*request) for request in end), answers=len(end))

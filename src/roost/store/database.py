@@ -72,6 +72,8 @@ class Database:
         """The writer's connection; one save at a time touches it."""
         self._small_save_s = 0.0
         """What a small save took, as a running mean."""
+        self._writes: set[Future[Any]] = set()
+        """Under way in the writer's thread."""
         self._reads: set[Future[Any]] = set()
         self._reading: set[sqlite3.Connection] = set()
         """Connections in use by readers, to be interrupted on close."""
@@ -90,7 +92,7 @@ class Database:
             await self._in_writer(save_changes, changes)
             return
         before = time.monotonic()
-        if self._small_save_s < QUICK_SAVE_S:
+        if self._small_save_s < QUICK_SAVE_S and not self._writes:
             # To wake a thread costs more than a small commit on a quick disk.
             self._write(lambda c: save_changes(c, changes))
         else:
@@ -149,6 +151,8 @@ class Database:
     ) -> R:
         assert not self._closing, "a save after close"
         work = self._writer_thread.submit(self._write, lambda c: function(c, *args, **kwargs))
+        self._writes.add(work)
+        work.add_done_callback(self._writes.discard)
         return await asyncio.wrap_future(work)
 
     def _write(self, function: Callable[[Connection], R]) -> R:

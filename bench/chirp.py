@@ -1,0 +1,167 @@
+"""Chirp from inside a job, beside Debian's `chirp_server` and a starter of HTCondor.
+
+A real job asks a real agent over loopback. *Relayed*, its files are with the server, one process
+further; *shared*, the agent works on the folder itself. `chirp_server` (Debian's
+`coop-computing-tools`) takes turns with it, operation by operation, and is asked by the same client
+(`chirp_client`). It has no attributes of jobs; beside these, and what else was measured of it,
+stands a stock starter: not in this run, so its figures are the better of two on a like machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import roost
+from farms import Farm, farm
+from report import Row
+
+CLIENT = Path(__file__).with_name("chirp_client.py")
+SOURCES = str(Path(roost.__file__).parents[1])
+PROGRAM = "chirp_server"
+START_S_MAX = 10
+ANSWER_S_MAX = 120
+FOLDERS = ("relayed", "shared")
+
+
+class Operation(NamedTuple):
+    name: str
+    what: str
+    starter: float = 0
+    """What HTCondor 25.14 did with htchirp 3.0, in the unit of the row."""
+    once: bool = False
+    """A large file, once: the unit is MiB/s."""
+
+
+FILES = (
+    Operation("connect", "connect and say who it is", 8_600),
+    Operation("stat", "stat", 10_800),
+    Operation("read", "open, read and close of 1 KiB", 2_300),
+    Operation("put", "put of 1 KiB", 450),
+    Operation("fetch", "fetch of {mib} MiB", 207, once=True),
+    Operation("upload", "put of {mib} MiB", 181, once=True),
+)
+ATTRIBUTES = (
+    Operation("get_job_attr", "get_job_attr", 10_700),
+    Operation("set_job_attr", "set_job_attr", 900),
+    Operation("get_job_attr_delayed", "get_job_attr_delayed", 8_000),
+    Operation("set_job_attr_delayed", "set_job_attr_delayed", 12_600),
+    Operation("ulog", "ulog", 14_900),
+)
+
+
+def operations(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
+    """Operations, or MiB, per second; a ratio above 1 says that Roost is faster."""
+    shared = folder / "shared"
+    shared.mkdir(exist_ok=True)
+    roots = {"ROOST_SUBMIT_ROOTS": str(shared), "ROOST_SHARED_ROOTS": str(shared)}
+    with farm(folder, settings=roots) as up, _chirp_server(folder) as address:
+        return _rows(Sides(up, shared, address, sizes), repetitions)
+
+
+class Sides(NamedTuple):
+    up: Farm
+    shared: Path
+    address: str
+    """Of `chirp_server`; empty without one."""
+    sizes: Any
+
+    def count(self, operation: Operation) -> int:
+        return 1 if operation.once else self.sizes.chirps
+
+    def in_job(self, operation: Operation, folder: str) -> float:
+        command = self._command(operation)
+        spec: dict[str, Any] = {
+            "name": operation.name,
+            "command": " ".join(command),
+            "environment": {"PYTHONPATH": SOURCES},
+            "attributes": {"WantIOProxy": True},
+        }
+        if folder == "shared":
+            spec["submitDir"] = str(self.shared)
+        job = self.up.newjob(spec)[0]
+        self.up.wait(job, look_s=0.05)
+        rate = float(self.up.server.getJobOutput(job))
+        self.up.server.deleteJobs([job])
+        return rate
+
+    def at_peer(self, operation: Operation) -> list[float]:
+        """One rate, or none where `chirp_server` has no such thing or is not there."""
+        if not self.address or operation not in FILES:
+            return []
+        done = subprocess.run(
+            [*self._command(operation), self.address],
+            env={**os.environ, "PYTHONPATH": SOURCES},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=ANSWER_S_MAX,
+        )
+        return [float(done.stdout)]
+
+    def _command(self, operation: Operation) -> list[str]:
+        count = str(self.count(operation))
+        return [sys.executable, str(CLIENT), operation.name, count, str(self.sizes.chirp_mib)]
+
+
+def _rows(sides: Sides, repetitions: int) -> list[Row]:
+    rows: list[Row] = []
+    for operation in (*FILES, *ATTRIBUTES):
+        folders = FOLDERS if operation.name != "connect" and operation in FILES else FOLDERS[:1]
+        rates: dict[str, list[float]] = {folder: [] for folder in folders}
+        limits: list[float] = []
+        for _ in range(repetitions):
+            for folder in folders:
+                rates[folder].append(sides.in_job(operation, folder))
+            limits += sides.at_peer(operation)
+        what = operation.what.format(mib=sides.sizes.chirp_mib)
+        unit = "MiB/s" if operation.once else "ops/s"
+        starter = [operation.starter] * repetitions
+        for folder in folders:
+            name = f"{what}, {folder}" if len(folders) > 1 else what
+            if operation in FILES:
+                beside = f", beside `{PROGRAM}`" if limits else ""
+                rows.append(Row("r", f"{name}{beside}", unit, rates[folder], limits))
+            else:
+                rows.append(Row("r", f"{name}, beside a starter", unit, rates[folder], starter))
+        if operation in FILES:
+            name = f"{what}, {folders[0]}, beside a starter"
+            rows.append(Row("r", name, unit, rates[folders[0]], starter))
+    return rows
+
+
+@contextlib.contextmanager
+def _chirp_server(folder: Path) -> Iterator[str]:
+    """Its address, for clients on loopback, who may do everything there."""
+    if shutil.which(PROGRAM) is None:
+        print(f"Chirp is not measured beside {PROGRAM}: it is not installed.", file=sys.stderr)
+        yield ""
+        return
+    place = Path(tempfile.mkdtemp(dir=folder))
+    root, port, rights = place / "root", place / "port", place / "rights"
+    root.mkdir()
+    rights.write_text("address:127.0.0.1 rwlda\n")
+    command = [PROGRAM, "-r", f"file://{root}", "-I", "127.0.0.1", "-Z", port, "-a", "address"]
+    command += ["-A", rights, "-y", place, "-u", "127.0.0.1", "-E"]
+    if os.geteuid() == 0:
+        command += ["-i", pwd.getpwuid(0).pw_name]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + START_S_MAX
+        while not (port.exists() and port.read_text().strip()):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{PROGRAM} did not start")
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port.read_text().strip()}"
+    finally:
+        process.terminate()
+        process.wait(10)
