@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 
 PATIENCE_MS = 30_000
 ARGUMENTS = [
@@ -111,17 +111,22 @@ def axe() -> Callable[[Page], list[str]]:
     return serious_issues
 
 
+NAMES_OF_FOCUS = """() => {
+  const {activeElement: it} = document;
+  const names = [it.getAttribute("aria-label"), it.innerText, it.id, it.name];
+  return names.map((text) => (text || "").trim());
+}"""
+
+
 def tab_to(page: Page, name: str, most: int = 120) -> None:
     """Press Tab until the control with this name has the focus."""
     for _ in range(most):
         page.keyboard.press("Tab")
-        focused = page.evaluate(
-            "() => [document.activeElement.getAttribute('aria-label'),"
-            " document.activeElement.innerText, document.activeElement.id,"
-            " document.activeElement.name].map((text) => (text || '').trim())"
-        )
-        if name in focused:
-            return
+        try:
+            if name in page.evaluate(NAMES_OF_FOCUS):
+                return
+        except Error:  # another page has just taken the place of this one
+            page.wait_for_load_state()
     raise AssertionError(f"Tab does not lead to {name!r}")
 
 
