@@ -9,7 +9,7 @@ SEED ?= 1
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve peers test quick sim bench bench-peers lint docs lock clean
+.PHONY: help install demo serve peers test quick sim bench bench-peers pictures lint docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-peers: ## what `make bench` compares Roost with, in .bench-peers (Debian: 
 	"$(PYTHON)" -m venv .bench-peers
 	.bench-peers/bin/pip install --quiet --disable-pip-version-check \
 		hyperqueue==0.27.0 distributed==2026.8.0 huey==3.5.4 celery==5.7.0 redis==8.1.0
+
+pictures: install ## take the pictures of the pages in README again (needs Chromium)
+	$(BIN)/python bench/pictures.py
 
 lint: install ## style, types and import rules
 	$(BIN)/ruff check .

@@ -37,6 +37,7 @@ from roost.web.jobs import (
 from roost.web.site import Form, Site
 
 CHILDREN_SHOWN = 200
+CHILD_COLUMNS = ("id", "name", "priority", "status", "progress", "tasks", "time", "eta", "about")
 TABS = (
     ("children", "Children"),
     ("output", "Output"),
@@ -144,7 +145,7 @@ async def _crumbs(gateway: Gateway, job: JobView) -> list[JobView]:
 
 
 async def _children(gateway: Gateway, request: Request, job: JobView) -> dict[str, object]:
-    view = views.parse(request.query_params)
+    view = msgspec.structs.replace(views.parse(request.query_params), columns=CHILD_COLUMNS)
     now = gateway.now()
     which = msgspec.structs.replace(
         view.filter(now, CHILDREN_SHOWN + 1),
@@ -163,7 +164,8 @@ async def _children(gateway: Gateway, request: Request, job: JobView) -> dict[st
         "total": sum(counts.values()),
         "more": len(children) > CHILDREN_SHOWN,
         "next_skip": view.skip + CHILDREN_SHOWN,
-        "live": live_query(children[:CHILDREN_SHOWN]) + f"&jobs={job.job.id}",
+        "live": f"{live_query(children[:CHILDREN_SHOWN])}&jobs={job.job.id}"
+        f"&columns={','.join(CHILD_COLUMNS)}",
     }
 
 

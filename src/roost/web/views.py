@@ -122,8 +122,15 @@ class JobsView(Struct, frozen=True):
 
     def toggled(self, status: str) -> str:
         """The address with one status more, or less."""
+        return self.query(status=self._with_other(status))
+
+    def toggled_only(self, status: str) -> str:
+        """The statuses then, with commas between."""
+        return ",".join(self._with_other(status))
+
+    def _with_other(self, status: str) -> tuple[str, ...]:
         left = tuple(word for word in self.status if word != status)
-        return self.query(status=left if status in self.status else (*left, status))
+        return left if status in self.status else (*left, status)
 
     def sorted_by(self, column: Column) -> str:
         """The address of the other order, or that of this column."""

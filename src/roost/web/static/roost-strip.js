@@ -241,7 +241,7 @@ class RoostStrip extends Drawing {
    */
   #fill(pen, tone, place) {
     pen.globalAlpha = tone === "runnable" || tone === "queued" ? 0.45 : 1;
-    pen.fillStyle = this.colour(`--status-${tone}`);
+    pen.fillStyle = this.colour(`--fill-${tone}`, `var(--status-${tone})`);
     pen.fillRect(...place);
     pen.globalAlpha = 1;
   }

@@ -228,7 +228,7 @@ class RoostTimeline extends Drawing {
    * @param {number} top
    */
   #drawBar(pen, bar, from, to, top) {
-    pen.fillStyle = this.colour(`--status-${bar.tone}`);
+    pen.fillStyle = this.colour(`--fill-${bar.tone}`, `var(--status-${bar.tone})`);
     pen.fillRect(from, top + 2, to - from, ROW_HEIGHT - 4);
     const isBad = bar.tone === "failed" || bar.tone === "abandoned";
     if (!isBad || to - from < 10) return;
