@@ -223,7 +223,9 @@ class Site:
 
     async def _refusal(self, request: Request, status: int, text: str) -> Response:
         try:
-            return await self.page(request, "error.html", status=status, text=text, title="No")
+            return await self.page(
+                request, "error.html", status=status, text=text, title="Not possible"
+            )
         except Refused:  # the farm is not even able to tell its numbers
             return self.html("bare.html", status, text=text)
 

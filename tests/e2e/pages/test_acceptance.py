@@ -256,3 +256,13 @@ def test_a_200_mb_log_opens_at_its_end_and_follows(studio: Any, open_page: Open,
 def last_output(studio: Any, job: int) -> str:
     with Remote(studio.url) as remote:
         return remote.output(job, last=500).decode()
+
+
+def test_all_clients_are_drained_and_enabled_by_one_tick(studio: Any, open_page: Open) -> None:
+    page = open_page(f"{studio.url}/nodes")
+    page.get_by_role("checkbox", name="Tick all").check()
+    page.get_by_role("button", name="Drain").click()
+    expect(page.locator("#node-table .state")).to_have_text("disabled")
+    page.get_by_role("checkbox", name="Tick all").check()
+    page.get_by_role("button", name="Enable").click()
+    expect(page.locator("#node-table .state")).to_have_text("available")
