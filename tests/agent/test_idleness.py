@@ -150,4 +150,5 @@ def test_this_machine_answers() -> None:
     assert Idleness().minutes(NOW) >= -1
     assert 0 <= probe.cpu_speed_mhz() < 20_000
     assert probe.memory_kb() > 100_000
+    assert all(probe.gpus())
     assert probe.load() >= 0

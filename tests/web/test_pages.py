@@ -11,7 +11,7 @@ import pytest
 
 from roost.core import availability
 from roost.core import messages as m
-from roost.core.records import AttemptCause, JobId, JobStatus
+from roost.core.records import AttemptCause, JobId, JobStatus, NodeFacts
 from roost.gateway import ALL_PARTS, JobFilter
 
 World = Any
@@ -286,3 +286,21 @@ async def test_files_are_kept_for_ever_at_an_address_of_their_version(world: Wor
         response = await world.client.get(address)
         assert response.status_code == 200, address
         assert "immutable" in response.headers["cache-control"]
+
+
+async def test_children_are_squares_in_their_order_too(world: World) -> None:
+    frames = [{"name": f"frame {n}", "command": "true"} for n in (1, 2, 3)]
+    root = (await world.submit({"name": "tree", "command": "true", "children": frames}))[0]
+    html = await world.page(f"/jobs/{root}?tab=children&look=grid")
+    assert re.findall(r'aria-label="(frame \d: \w+)"', html) == [
+        f"frame {n}: runnable" for n in (1, 2, 3)
+    ]
+
+
+async def test_graphics_processors_are_shown_where_there_are_any(world: World) -> None:
+    await world.node("plain")
+    assert "GPU" not in await world.page("/nodes")
+    facts = NodeFacts("render1", gpus=("RTX A6000", "RTX A6000"))
+    node = await world.ask(m.NodeJoined(facts))
+    assert "2 × RTX A6000" in await world.page("/nodes")
+    assert "2 × RTX A6000" in await world.page(f"/nodes/{node}")

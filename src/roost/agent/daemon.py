@@ -359,6 +359,7 @@ class Agent:
             cpus=self._cpus,
             cpu_speed_mhz=probe.cpu_speed_mhz(),
             memory_kb=probe.memory_kb(),
+            gpus=probe.gpus(),
             version=package.version(),
         )
         return Hello(PROTOCOL, facts, self._plan.held())

@@ -256,6 +256,7 @@ def _node(view: NodeView) -> rest.NodeDetail:
         cpus_busy=view.cpus_busy,
         cpu_speed_mhz=facts.cpu_speed_mhz,
         memory_kb=facts.memory_kb,
+        gpus=list(facts.gpus),
         load=node.load,
         idle_minutes=node.idle_minutes,
         connected=view.connected,

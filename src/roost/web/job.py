@@ -23,7 +23,7 @@ from roost.core.messages import (
 )
 from roost.core.records import Attempt, Event, JobId, Moment, NodeId
 from roost.errors import Invalid
-from roost.gateway import Gateway, JobFilter, JobView, NodeView, Part
+from roost.gateway import Gateway, JobFilter, JobStanding, JobView, NodeView, Part
 from roost.web import presenters, views
 from roost.web.jobs import (
     COUNT_MAX,
@@ -37,6 +37,7 @@ from roost.web.jobs import (
 from roost.web.site import Form, Site
 
 CHILDREN_SHOWN = 200
+SQUARES_SHOWN = 5_000
 CHILD_COLUMNS = ("id", "name", "priority", "status", "progress", "tasks", "time", "eta", "about")
 TABS = (
     ("children", "Children"),
@@ -156,7 +157,14 @@ async def _children(gateway: Gateway, request: Request, job: JobView) -> dict[st
     )
     children = await gateway.list_jobs(which, ROW_PARTS)
     counts = await gateway.count_jobs(JobFilter(parent=job.job.id, limit=COUNT_MAX), COUNT_MAX)
+    as_grid = request.query_params.get("look") == "grid"
+    squares: list[JobStanding] = []
+    if as_grid:
+        every = JobFilter(parent=job.job.id, statuses=which.statuses, limit=SQUARES_SHOWN)
+        squares = (await gateway.standings(every))[::-1]
     return {
+        "as_grid": as_grid,
+        "squares": squares,
         "children": children[:CHILDREN_SHOWN],
         "view": view,
         "counts": counts,

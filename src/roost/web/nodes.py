@@ -79,6 +79,7 @@ async def show_nodes(site: Site, request: Request) -> Response:
         group_names={one.id: one.name for one in groups},
         look_at=query.get("look", "table"),
         total=len(listed),
+        with_gpus=any(each.node.facts.gpus for each in listed),
         live="?watch=nodes,counts",
     )
 

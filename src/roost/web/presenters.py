@@ -185,6 +185,12 @@ def memory(kilobytes: int) -> str:
     return f"{kilobytes / 1_048_576:.1f} GB" if kilobytes else ""
 
 
+def gpus(names: tuple[str, ...]) -> str:
+    """`2 × RTX A6000`, with commas between kinds; empty when there are none."""
+    counted = {name: names.count(name) for name in names}
+    return ", ".join(name if n == 1 else f"{n} × {name}" for name, n in counted.items())
+
+
 def outcome(attempt: Attempt) -> str:
     """How an attempt ended: `exit code 1`, `signal 9`, `time limit`; empty while it lives."""
     if attempt.cause is None:

@@ -259,6 +259,8 @@ class NodeDetail(Struct, frozen=True, kw_only=True):
     running: list[int]
     joined_at: int
     last_beat_at: int
+    gpus: list[str] = []
+    """The names of its graphics processors."""
     needs_upgrade: bool = False
     """It runs another Roost than the server."""
     availability: list[AvailabilityRule] = []
