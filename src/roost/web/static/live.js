@@ -174,6 +174,9 @@ function showRows(html) {
   for (const fresh of template.content.querySelectorAll("tr[id]")) {
     const row = document.getElementById(fresh.id);
     if (!row || row.cells === undefined) continue;
+    // What only the clock has changed is no news.
+    showTimes(row);
+    showTimes(fresh);
     let differs = false;
     const cells = /** @type {HTMLTableRowElement} */ (/** @type {unknown} */ (row)).cells;
     const others = /** @type {HTMLTableRowElement} */ (fresh).cells;
@@ -187,10 +190,10 @@ function showRows(html) {
       differs = true;
     }
     for (const name of ["status", "failed", "priority"]) {
-      row.dataset[name] = /** @type {HTMLElement} */ (fresh).dataset[name] ?? "";
+      const value = /** @type {HTMLElement} */ (fresh).dataset[name] ?? "";
+      if (row.dataset[name] !== value) row.dataset[name] = value;
     }
     if (differs) {
-      showTimes(row);
       row.classList.remove("changed");
       requestAnimationFrame(() => row.classList.add("changed"));
     }
