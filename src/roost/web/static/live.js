@@ -6,6 +6,7 @@ import { showTimes } from "./times.js";
 const RETRY_MS = 1000;
 const SILENT_MS = 4500; // the server says something every two seconds
 const REFRESH_MS = 1000;
+const NOTICED_MS = 800; // a background that fades would be painted sixty times a second
 
 /** @type {EventSource | null} */
 let source = null;
@@ -171,6 +172,8 @@ async function later() {
 function showRows(html) {
   const template = document.createElement("template");
   template.innerHTML = `<table><tbody>${html}</tbody></table>`;
+  /** @type {HTMLElement[]} */
+  const changed = [];
   for (const fresh of template.content.querySelectorAll("tr[id]")) {
     const row = document.getElementById(fresh.id);
     if (!row || row.cells === undefined) continue;
@@ -193,11 +196,12 @@ function showRows(html) {
       const value = /** @type {HTMLElement} */ (fresh).dataset[name] ?? "";
       if (row.dataset[name] !== value) row.dataset[name] = value;
     }
-    if (differs) {
-      row.classList.remove("changed");
-      requestAnimationFrame(() => row.classList.add("changed"));
-    }
+    if (differs) changed.push(row);
   }
+  for (const row of changed) row.classList.add("changed");
+  setTimeout(() => {
+    for (const row of changed) row.classList.remove("changed");
+  }, NOTICED_MS);
   document.dispatchEvent(new CustomEvent("roost-rows"));
 }
 
