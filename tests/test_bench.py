@@ -151,6 +151,7 @@ def test_pages_are_measured_in_a_browser_beside_what_is_wished() -> None:
         "250 kB",
         "60 kB",
         "20 %",
+        "20 %",
         "500 ms",
         "3,000 ms",
     ]
