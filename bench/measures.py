@@ -19,6 +19,7 @@ import calls
 import chirp
 import competition
 import output
+import pages
 import scale
 from farms import CPUS, Farm, farm, farm_without_nodes
 from limits import SpawnLoop, bare_start
@@ -55,6 +56,12 @@ class Sizes(NamedTuple):
     trickle_s: int = 20
     chirps: int = 2_000
     chirp_mib: int = 256
+    studio_nodes: int = 500
+    studio_jobs: int = 100_000
+    studio_events: int = 50
+    watched_s: int = 20
+    log_mb: int = 200
+    cancelled: int = 10_000
 
 
 def throughput(folder: Path, sizes: Sizes, repetitions: int, measure: str) -> list[Row]:
@@ -242,5 +249,6 @@ MEASURES: dict[str, Callable[[Path, Sizes, int], list[Row]]] = {
     "p": output.trickle,
     "q": competition.against_peers,
     "r": chirp.operations,
+    "s": pages.in_a_browser,
 }
 """`e` measures memory, `f`, on the way."""

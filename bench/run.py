@@ -41,6 +41,12 @@ QUICK = Sizes(
     trickle_s=2,
     chirps=100,
     chirp_mib=8,
+    studio_nodes=10,
+    studio_jobs=1_000,
+    studio_events=10,
+    watched_s=2,
+    log_mb=5,
+    cancelled=300,
 )
 
 

@@ -130,6 +130,51 @@ def test_chirp_is_measured_without_its_peer_where_that_is_not_installed(tmp_path
     assert {"stat, shared", "put of 1 MiB, relayed", "ulog, beside a starter"} <= set(rows)
 
 
+@pytest.mark.slow
+def test_pages_are_measured_in_a_browser_beside_what_is_wished() -> None:
+    done = subprocess.run(
+        [sys.executable, BENCH, "--quick", "--repetitions", "1", "--only", "s"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| s")]
+    if "Pages are not measured" in done.stderr:
+        assert not rows
+        pytest.skip("there is no Chromium")
+    wishes = [wish.strip() for *_, wish, _, _ in rows]
+    assert [wish for wish in wishes if wish] == [
+        "1,000 ms",
+        "1,000 ms",
+        "250 kB",
+        "60 kB",
+        "20 %",
+        "20 %",
+        "500 ms",
+        "3,000 ms",
+    ]
+
+
+def test_pages_are_left_out_with_a_sentence_where_there_is_no_browser(tmp_path: Path) -> None:
+    ask = (
+        "import measures, pages, pathlib; "
+        "print(pages.in_a_browser(pathlib.Path(), measures.Sizes(), 1))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        env={**os.environ, "PYTHONPATH": str(BENCH.parent), "PATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+    assert "Pages are not measured: Chromium is not installed." in done.stderr
+
+
 def test_a_reader_does_not_take_a_wrong_type() -> None:
     check = runpy.run_path(str(BENCH.with_name("readers.py")))["check"]
     check("getVersion", "1.0", str)

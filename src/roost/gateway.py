@@ -451,8 +451,10 @@ class Gateway(Protocol):
         """Grows with every change that can be read; what is read later is at least as new."""
         ...
 
-    def watch(self, jobs: Sequence[JobId]) -> AsyncIterator[FarmChange]:
-        """As `follow`, with what else changed in the farm; once at the start with all of them."""
+    def watch(self, jobs: Sequence[JobId], seen: int = 0) -> AsyncIterator[FarmChange]:
+        """As `follow`, with what else changed in the farm. It begins with what has changed since
+        revision `seen`, at once and even if that is nothing; with everything if that is too long
+        ago to be known."""
         ...
 
     async def counts(self) -> FarmCounts: ...

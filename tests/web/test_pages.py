@@ -13,6 +13,7 @@ from roost.core import availability
 from roost.core import messages as m
 from roost.core.records import AttemptCause, JobId, JobStatus, NodeFacts
 from roost.gateway import ALL_PARTS, JobFilter
+from roost.web import site
 
 World = Any
 S = JobStatus
@@ -304,3 +305,15 @@ async def test_graphics_processors_are_shown_where_there_are_any(world: World) -
     node = await world.ask(m.NodeJoined(facts))
     assert "2 × RTX A6000" in await world.page("/nodes")
     assert "2 × RTX A6000" in await world.page(f"/nodes/{node}")
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/1/output", "/nodes?look=grid", "/statistics"])
+async def test_a_page_names_every_module_so_that_none_is_found_late(
+    world: World, path: str
+) -> None:
+    await world.submit({"name": "a", "command": "true"})
+    html = await world.page(path)
+    named = set(re.findall(r'/static/\w+/([\w./-]+\.js)"', html))
+    for module in list(named):
+        text = (site.FOLDER / "static" / module).read_text("utf-8")
+        assert set(re.findall(r'from "\./([\w./-]+\.js)"', text)) <= named, module

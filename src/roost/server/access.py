@@ -68,6 +68,7 @@ from roost.store.lines import LineIndex
 from roost.store.output import OutputStore, Piece
 
 ERRORS_KEPT = 100
+CHANGES_KEPT = 1_000
 HEADLINE_MS = 1_000
 FAILED_COUNT_MAX = 10_000
 SEARCHES_MAX = 2
@@ -104,6 +105,8 @@ class Access:
         self._watchers: set[_Follower] = set()
         # Other than that of an earlier server's, so that a page which outlives it starts afresh.
         self._revision: int = now()
+        # Of the last revisions, the latest last: what a page may have missed while it was loaded.
+        self._recent: deque[FarmChange] = deque(maxlen=CHANGES_KEPT)
         self._every_follower: set[_Follower] = set()
         self.statistics = Statistics(database, self.counts)
         self._headline: Headline | None = None
@@ -374,14 +377,29 @@ class Access:
     def revision(self) -> int:
         return self._revision
 
-    async def watch(self, jobs: Sequence[JobId]) -> AsyncIterator[FarmChange]:
+    async def watch(self, jobs: Sequence[JobId], seen: int = 0) -> AsyncIterator[FarmChange]:
         with self._following(jobs) as follower:
+            follower.begin_with(self._since(seen, jobs))
             self._watchers.add(follower)
             try:
                 while change := await follower.next():
                     yield change
             finally:
                 self._watchers.discard(follower)
+
+    def _since(self, seen: int, jobs: Sequence[JobId]) -> FarmChange:
+        """What has changed since that revision; everything when it is not remembered."""
+        missed = self._revision - seen
+        if not 0 <= missed <= len(self._recent):
+            return FarmChange(tuple(jobs), submitted=True, counts=True, nodes=True)
+        changes = [*self._recent][len(self._recent) - missed :]
+        changed = {job for change in changes for job in change.jobs}
+        return FarmChange(
+            tuple(job for job in jobs if job in changed),
+            submitted=any(change.submitted for change in changes),
+            counts=any(change.counts for change in changes),
+            nodes=any(change.nodes for change in changes),
+        )
 
     @contextmanager
     def _following(self, jobs: Sequence[JobId]) -> Iterator[_Follower]:
@@ -412,17 +430,20 @@ class Access:
         counts = submitted or bool(changes.jobs or changes.deleted or changes.attributes)
         nodes = bool(changes.nodes or changes.groups or changes.groups_deleted)
         nodes = nodes or bool(changes.resources or changes.resources_deleted or changes.notes)
-        if counts or nodes:
-            self._revision += 1
-            for follower in self._watchers:
-                follower.note(submitted, counts, nodes)
+        if not (counts or nodes):
+            return
+        jobs = (
+            *(job.id for job, _ in (*changes.submitted, *changes.jobs)),
+            *changes.deleted,
+            *(attribute.job for attribute in changes.attributes),
+        )
+        self._revision += 1
+        self._recent.append(FarmChange(jobs, submitted, counts, nodes))
+        for follower in self._watchers:
+            follower.note(submitted, counts, nodes)
         if self._followers:
-            for job, _ in (*changes.submitted, *changes.jobs):
-                self.job_changed(job.id)
-            for job_id in changes.deleted:
+            for job_id in jobs:
                 self.job_changed(job_id)
-            for attribute in changes.attributes:
-                self.job_changed(attribute.job)
 
     def job_changed(self, job: JobId) -> None:
         for follower in self._followers.get(job, ()):
@@ -497,6 +518,11 @@ class _Follower:
         self._stopped = False
         self._some = asyncio.Event()
         self._some.set()
+
+    def begin_with(self, change: FarmChange) -> None:
+        """Instead of all jobs that are followed."""
+        self._jobs = dict.fromkeys(change.jobs)
+        self.note(change.submitted, change.counts, change.nodes)
 
     def add(self, job: JobId) -> None:
         self._jobs[job] = None

@@ -84,14 +84,9 @@ async def follow(site: Site, request: Request) -> Response:
 async def _events(site: Site, wish: Wish) -> AsyncIterator[ServerSentEvent]:
     yield ServerSentEvent(package.version(), event="hello")
     headline = ""
-    watching = site.gateway.watch((*wish.rows, *wish.jobs))
+    # Begins with what happened since the page was made, when nobody was there to tell it.
+    watching = site.gateway.watch((*wish.rows, *wish.jobs), wish.seen)
     async with aclosing(cast("Any", watching)) as changes:
-        everything = await anext(changes)
-        if site.gateway.revision() != wish.seen:
-            # Something happened since the page was made, and nobody was there to tell it.
-            missed = FarmChange(everything.jobs, submitted=True, counts=True, nodes=True)
-            async for event in _told(site, wish, missed):
-                yield event
         coming = asyncio.ensure_future(anext(changes))
         try:
             while True:

@@ -6,6 +6,7 @@ import { showTimes } from "./times.js";
 const RETRY_MS = 1000;
 const SILENT_MS = 4500; // the server says something every two seconds
 const REFRESH_MS = 1000;
+const NOTICED_MS = 800; // a background that fades would be painted sixty times a second
 
 /** @type {EventSource | null} */
 let source = null;
@@ -171,9 +172,14 @@ async function later() {
 function showRows(html) {
   const template = document.createElement("template");
   template.innerHTML = `<table><tbody>${html}</tbody></table>`;
+  /** @type {HTMLElement[]} */
+  const changed = [];
   for (const fresh of template.content.querySelectorAll("tr[id]")) {
     const row = document.getElementById(fresh.id);
     if (!row || row.cells === undefined) continue;
+    // What only the clock has changed is no news.
+    showTimes(row);
+    showTimes(fresh);
     let differs = false;
     const cells = /** @type {HTMLTableRowElement} */ (/** @type {unknown} */ (row)).cells;
     const others = /** @type {HTMLTableRowElement} */ (fresh).cells;
@@ -187,14 +193,15 @@ function showRows(html) {
       differs = true;
     }
     for (const name of ["status", "failed", "priority"]) {
-      row.dataset[name] = /** @type {HTMLElement} */ (fresh).dataset[name] ?? "";
+      const value = /** @type {HTMLElement} */ (fresh).dataset[name] ?? "";
+      if (row.dataset[name] !== value) row.dataset[name] = value;
     }
-    if (differs) {
-      showTimes(row);
-      row.classList.remove("changed");
-      requestAnimationFrame(() => row.classList.add("changed"));
-    }
+    if (differs) changed.push(row);
   }
+  for (const row of changed) row.classList.add("changed");
+  setTimeout(() => {
+    for (const row of changed) row.classList.remove("changed");
+  }, NOTICED_MS);
   document.dispatchEvent(new CustomEvent("roost-rows"));
 }
 
