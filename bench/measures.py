@@ -48,6 +48,7 @@ class Sizes(NamedTuple):
     many: int = 100_000
     nodes: int = 200
     agents: int = 2_000
+    followers: int = 100
     crowd_s: int = 30
     live: int = 200_000
     finished: int = 1_000_000

@@ -33,6 +33,7 @@ QUICK = Sizes(
     few=500,
     many=5_000,
     agents=50,
+    followers=10,
     crowd_s=3,
     live=10_000,
     finished=10_000,

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from sqlalchemy import create_engine, select
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -28,6 +29,7 @@ from roost.wire import link
 
 KINDS = 50
 BEAT_S = 10.0
+PAGE_BEAT_S = 2.0
 
 
 def placements(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
@@ -66,13 +68,14 @@ def _placements_a_second(jobs: int, nodes: int) -> float:
 
 
 def crowd(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
-    """What many idle agents cost the server, in CPUs."""
+    """What many idle agents, and people who look at a page, cost the server, in CPUs."""
     with farm_without_nodes(folder) as server:
-        spent = asyncio.run(_idle_crowd(server, sizes.agents, sizes.crowd_s))
-    return [Row("l", f"CPUs of a server with {sizes.agents:,} idle agents", "CPUs", [spent])]
+        spent = asyncio.run(_idle_crowd(server, sizes.agents, sizes.followers, sizes.crowd_s))
+    name = f"CPUs of a server with {sizes.agents:,} idle agents and {sizes.followers} live pages"
+    return [Row("l", name, "CPUs", [spent])]
 
 
-async def _idle_crowd(server: Any, agents: int, watch_s: float) -> float:
+async def _idle_crowd(server: Any, agents: int, followers: int, watch_s: float) -> float:
     url = server.url.replace("http", "ws", 1) + link.PATH
 
     async def beat(number: int, joined: asyncio.Semaphore) -> None:
@@ -86,6 +89,13 @@ async def _idle_crowd(server: Any, agents: int, watch_s: float) -> float:
     beating: list[asyncio.Future[None]] = []
     joined = asyncio.Semaphore(50)
     await asyncio.gather(*(beat(number, joined) for number in range(agents)))
+    async with httpx2.AsyncClient(base_url=server.url, timeout=None) as http:
+        beating += [asyncio.ensure_future(_look(http)) for _ in range(followers)]
+        await asyncio.sleep(2 * PAGE_BEAT_S)
+        return await _spent(server, beating, watch_s)
+
+
+async def _spent(server: Any, beating: list[asyncio.Future[None]], watch_s: float) -> float:
     before = server.cpu_s()["server"]
     await asyncio.sleep(watch_s)
     spent: float = (server.cpu_s()["server"] - before) / watch_s
@@ -93,6 +103,13 @@ async def _idle_crowd(server: Any, agents: int, watch_s: float) -> float:
         task.cancel()
     await asyncio.gather(*beating, return_exceptions=True)
     return spent
+
+
+async def _look(http: httpx2.AsyncClient) -> None:
+    """As the page of all jobs does while it is shown."""
+    async with http.stream("GET", "/live?newest=0") as events:
+        async for _ in events.aiter_bytes():
+            pass
 
 
 async def _beat(socket: ClientConnection, phase: float) -> None:
