@@ -317,3 +317,8 @@ async def test_a_page_names_every_module_so_that_none_is_found_late(
     for module in list(named):
         text = (site.FOLDER / "static" / module).read_text("utf-8")
         assert set(re.findall(r'from "\./([\w./-]+\.js)"', text)) <= named, module
+
+
+@pytest.mark.parametrize("path", ["..%2fsite.py", "vendor", "", "nothing.css"])
+async def test_no_other_file_is_served(world: World, path: str) -> None:
+    assert (await world.client.get(f"/static/x/{path}")).status_code == 404

@@ -4,7 +4,7 @@ Asked with the ids of the rows that are shown, it sends those that change, as th
 shown; with the ids of jobs or with words that a page shows, it says that there is something new
 and the page fetches those parts again. In between it says every two seconds that it is there, so
 that a page can tell when it is not. Changes are merged while a page waits: what happens fifty
-times a second is sent twice.
+times a second is sent once.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from roost.web.site import Site
 from roost.web.views import JobsView
 
 BEAT_SECONDS = 2.0
-PAUSE_SECONDS = 0.5
-"""Between two updates of one page."""
+PAUSE_SECONDS = 1.0
+"""Between two updates of one page; each makes the browser paint it anew."""
 FOLLOWED_MAX = 1_000
 NEW_MAX = 100
 """Where counting new jobs stops."""

@@ -12,6 +12,8 @@ policy sent with it forbids any that is not a file of ours.
 from __future__ import annotations
 
 import functools
+import gzip
+import mimetypes
 import re
 import uuid
 from collections.abc import Awaitable, Callable
@@ -27,9 +29,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.routing import Route
 
 from roost import __version__, package
 from roost.errors import Forbidden, Invalid, Refused, TooLarge
@@ -197,9 +197,8 @@ class Site:
 
         return Route(path, self._guarded(posted), methods=["POST"], middleware=[_COMPRESSED])
 
-    def static(self) -> Mount:
-        files = _Static(directory=FOLDER / "static")
-        return Mount("/static/{version}", files, middleware=[_COMPRESSED])
+    def static(self) -> Route:
+        return Route("/static/{version}/{path:path}", _file, methods=["GET", "HEAD"])
 
     def _guarded(self, endpoint: Endpoint) -> Endpoint:
         async def answer(request: Request) -> Response:
@@ -247,18 +246,42 @@ def modules_of(script: str) -> list[str]:
     return list(found)
 
 
-class _Static(StaticFiles):
-    """Files that may be kept for ever: another version of Roost has another address for them."""
+async def _file(request: Request) -> Response:
+    """A file that may be kept for ever: another version of Roost has another address for it."""
+    found = _packed(request.path_params["path"])
+    if found is None:
+        return Response(status_code=404)
+    plain, packed, media_type = found
+    headers = {
+        "cache-control": f"public, max-age={STATIC_SECONDS}, immutable",
+        "x-content-type-options": "nosniff",
+        "vary": "accept-encoding",
+    }
+    if packed and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(
+            packed, headers={**headers, "content-encoding": "gzip"}, media_type=media_type
+        )
+    return Response(plain, headers=headers, media_type=media_type)
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["cache-control"] = f"public, max-age={STATIC_SECONDS}, immutable"
-        return response
 
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers["x-content-type-options"] = "nosniff"
-        return response
+@functools.cache
+def _files() -> dict[str, Path]:
+    """Whatever is not among these is not served, however it is asked for."""
+    folder = FOLDER / "static"
+    return {
+        file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()
+    }
+
+
+@functools.cache
+def _packed(path: str) -> tuple[bytes, bytes, str] | None:
+    """A file as it is and compressed, the latter empty where it would not help; and its type."""
+    file = _files().get(path)
+    if file is None:
+        return None
+    plain = file.read_bytes()
+    packed = b"" if file.suffix == ".woff2" else gzip.compress(plain, 9, mtime=0)
+    return plain, packed, mimetypes.guess_type(file.name)[0] or "application/octet-stream"
 
 
 def _refuse_other_sites(request: Request) -> None:
