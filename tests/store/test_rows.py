@@ -102,7 +102,10 @@ def attempts(draw: st.DrawFn) -> Attempt:
     )  # fmt: skip
 
 
-facts = st.builds(NodeFacts, texts, texts, texts, texts, counts, texts, counts, counts, wide, texts)
+facts = st.builds(
+    NodeFacts, texts, texts, texts, texts, counts, texts, counts, counts, wide, texts,
+    st.lists(texts, max_size=2).map(tuple),
+)  # fmt: skip
 rules = st.builds(
     AvailabilityRule, counts, st.sampled_from(("time", "idle")), st.booleans(), texts, counts,
     counts, counts,

@@ -192,9 +192,9 @@ class NodeFacts(Struct, frozen=True):
     cpus: int = 1
     cpu_speed_mhz: int = 0
     memory_kb: int = 0
+    version: str = ""
     gpus: tuple[str, ...] = ()
     """The names of its graphics processors."""
-    version: str = ""
 
     @property
     def label(self) -> str:
