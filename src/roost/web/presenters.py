@@ -7,7 +7,6 @@ colour tokens in `static/roost.css` (`--status-failed`).
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -212,11 +211,6 @@ def is_failure(attempt: Attempt) -> bool:
         attempt.cause.value in ("not started", "lost", "time limit", "fenced")
         or bool(attempt.exit_code)
     )
-
-
-def kind(name: str) -> str:
-    """Jobs of one kind have names that differ in numbers only: `sh# frame #`."""
-    return re.sub(r"\d+", "#", name)
 
 
 def elapsed(attempt: Attempt, now: Moment) -> int | None:
