@@ -29,6 +29,7 @@ from roost.core.jobspec import WHOLE_MAX
 from roost.core.records import Attempt, AttemptCause, JobId, JobStatus, Moment, NodeId
 from roost.errors import Invalid, NotFound, Refused
 from roost.gateway import AttemptView, Gateway, NodeView, OutputLines, Part
+from roost.web import presenters
 from roost.web.presenters import node_mark, outcome, tone
 from roost.wire.rest import ErrorBody, ErrorDetail
 
@@ -381,8 +382,8 @@ async def attempts(gateway: Gateway, request: Request) -> list[AttemptChoice]:
     if not views:
         raise NotFound(f"There is no job {job}.")
     labels = await _labels(gateway)
-    begun = [one for one in views[0].attempts if one.started_at or one.cause is C.NOT_STARTED]
-    bars = [_bar(AttemptView(one, ""), labels) for one in reversed(begun)]
+    begun = filter(presenters.has_begun, reversed(views[0].attempts))
+    bars = [_bar(AttemptView(one, ""), labels) for one in begun]
     return [
         AttemptChoice(bar.attempt, bar.nodes, bar.start, bar.end, bar.tone, bar.outcome)
         for bar in bars

@@ -21,7 +21,7 @@ from roost.core.messages import (
     SetBlockedWarning,
     SetConditions,
 )
-from roost.core.records import Attempt, Event, JobId, Moment, NodeId
+from roost.core.records import JobId, Moment, NodeId
 from roost.errors import Invalid
 from roost.gateway import Gateway, JobFilter, JobStanding, JobView, NodeView, Part
 from roost.web import presenters, views
@@ -196,21 +196,9 @@ def _pretty(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
-class Moved(Struct, frozen=True):
-    """A line of the story: an event, or the start or end of an attempt."""
-
-    at: Moment
-    text: str
-    status: str = ""
-    attempt: Attempt | None = None
-
-
 async def _history(gateway: Gateway, request: Request, job: JobView) -> dict[str, object]:
-    return {"story": [_told(event) for event in job.events], "attempts": job.attempts}
-
-
-def _told(event: Event) -> Moved:
-    return Moved(event.at, event.message, event.status)
+    shown = [one for one in job.attempts if presenters.has_begun(one) or one.ended_at is None]
+    return {"story": job.events, "attempts": shown}
 
 
 class Shown(Struct, frozen=True):

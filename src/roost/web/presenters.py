@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from roost.core.lifecycle import FAILED, FINAL
-from roost.core.records import PROGRESS_UNIT, Attempt, Job, JobStatus, Moment, Rollup
+from roost.core.records import PROGRESS_UNIT, Attempt, AttemptCause, Job, JobStatus, Moment, Rollup
 from roost.gateway import JobView, NodeView
 
 S = JobStatus
@@ -199,6 +199,11 @@ def outcome(attempt: Attempt) -> str:
             return f"signal {-attempt.exit_code}"
         return f"exit code {attempt.exit_code}"
     return attempt.cause.value
+
+
+def has_begun(attempt: Attempt) -> bool:
+    """Not so when it was given to a node ahead of time and taken back: nothing was run then."""
+    return attempt.started_at is not None or attempt.cause is AttemptCause.NOT_STARTED
 
 
 def last_run(view: JobView) -> Attempt | None:
