@@ -21,6 +21,8 @@ $(STAMP): requirements/dev.txt pyproject.toml package-lock.json hatch_build.py
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "Roost needs Python 3.11 or newer and found none. Install it (Debian: apt install python3 python3-venv)" >&2; \
 		echo "or name one: make install PYTHON=/path/to/python3.12" >&2; exit 1; fi
+	@command -v npm >/dev/null || { \
+		echo "The web pages are put together with npm, and there is none. On Debian and Ubuntu: apt install npm" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@"$(BIN)/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -322,3 +322,19 @@ async def test_a_page_names_every_module_so_that_none_is_found_late(
 @pytest.mark.parametrize("path", ["..%2fsite.py", "vendor", "", "nothing.css"])
 async def test_no_other_file_is_served(world: World, path: str) -> None:
     assert (await world.client.get(f"/static/x/{path}")).status_code == 404
+
+
+async def test_clients_are_drained_all_or_none(world: World) -> None:
+    node = await world.node("render1")
+    answer = await world.post("/nodes/act", {"action": "drain", "ids": [node, node + 7]})
+    assert answer.status_code == 404 and f"There is no client {node + 7}" in answer.text
+    assert not (await world.access.nodes())[0].node.disabled
+
+
+async def test_a_frame_chosen_together_with_its_job_is_counted_once(world: World) -> None:
+    node = await world.node("render1")
+    frames = [{"name": f"frame {n}", "command": "x"} for n in (1, 2)]
+    root, first, _ = await world.submit({"name": "tree", "command": "x", "children": frames})
+    await world.run(node, first, 1, exit_code=1)
+    acted = await world.access.act("reschedule_failed", ids=(root, first))
+    assert acted.applied == (first,)

@@ -69,6 +69,8 @@ from roost.store.output import OutputStore, Piece
 
 ERRORS_KEPT = 100
 CHANGES_KEPT = 1_000
+CHANGE_JOBS_MAX = 200
+"""Of a change that is kept."""
 HEADLINE_MS = 1_000
 FAILED_COUNT_MAX = 10_000
 SEARCHES_MAX = 2
@@ -133,6 +135,8 @@ class Access:
         named = [one.id for one in found]
         if action == "reschedule_failed":
             applied += self._failed_below(one.id for one in found if one.tasks_failed)
+            # A job may be chosen together with what is above it.
+            applied = [*dict.fromkeys(applied)]
             named = applied
         if named:
             # Also those it does not apply to: it may to what is below them.
@@ -438,7 +442,10 @@ class Access:
             *(attribute.job for attribute in changes.attributes),
         )
         self._revision += 1
-        self._recent.append(FarmChange(jobs, submitted, counts, nodes))
+        if len(jobs) > CHANGE_JOBS_MAX:
+            self._recent.clear()  # not worth the memory: who missed it is told everything
+        else:
+            self._recent.append(FarmChange(jobs, submitted, counts, nodes))
         for follower in self._watchers:
             follower.note(submitted, counts, nodes)
         if self._followers:

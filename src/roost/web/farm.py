@@ -236,9 +236,9 @@ async def show_notes(site: Site, request: Request) -> Response:
 
 
 async def _latest_threads(gateway: Gateway, limit: int) -> list[ThreadView]:
-    threads = await gateway.threads()
-    threads.sort(key=lambda thread: thread.notes[-1].at, reverse=True)
-    return threads[:limit]
+    newest = await gateway.threads(latest_only=True)
+    newest.sort(key=lambda thread: thread.notes[-1].at, reverse=True)
+    return await gateway.threads([thread.id for thread in newest[:limit]])
 
 
 async def add_note(site: Site, request: Request, form: Form) -> Response:

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from roost.core import actions, attributes, jobspec, matching
-from roost.core.lifecycle import FINAL
 from roost.core.messages import (
     AddNote,
     SetAttributes,
@@ -54,7 +53,7 @@ PARTS = {
     "properties": frozenset({Part.SPEC, Part.REASONS, Part.PARENTS, Part.CONDITIONS}),
     "history": frozenset({Part.SPEC, Part.REASONS, Part.PARENTS, Part.ATTEMPTS, Part.EVENTS}),
     "attributes": frozenset({Part.SPEC, Part.REASONS, Part.PARENTS, Part.ATTRIBUTES}),
-    "notes": frozenset({Part.SPEC, Part.REASONS, Part.PARENTS}),
+    "notes": frozenset({Part.SPEC, Part.REASONS, Part.PARENTS, Part.NOTES}),
     "nodes": frozenset({Part.SPEC, Part.REASONS, Part.PARENTS, Part.CONDITIONS, Part.HOLDS}),
 }
 BREADCRUMB_MAX = 12
@@ -87,8 +86,6 @@ async def _show(site: Site, request: Request, asked: str) -> Response:
     job = await find_job(gateway, request, parts)
     if not tab:
         tab = "children" if job.children else "output"
-        if tab == "output":
-            job = await find_job(gateway, request, PARTS[tab] | {Part.CHILDREN})
     shown: dict[str, Any] = await _TABS[tab](gateway, request, job)
     return await site.page(
         request,
@@ -108,7 +105,6 @@ async def _show(site: Site, request: Request, asked: str) -> Response:
         buttons=_buttons(job),
         buttons_all=buttons(),
         live=shown.pop("live", f"?jobs={job.job.id}"),
-        final=job.job.status in FINAL,
         **shown,
     )
 
@@ -218,7 +214,8 @@ async def _attributes(gateway: Gateway, request: Request, job: JobView) -> dict[
 
 
 async def _notes(gateway: Gateway, request: Request, job: JobView) -> dict[str, object]:
-    threads = [each for each in await gateway.threads() if each.job == job.job.id]
+    note = job.latest_note
+    threads = await gateway.threads([note.thread]) if note else []
     return {"thread": threads[0] if threads else None}
 
 

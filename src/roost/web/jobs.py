@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from starlette.datastructures import QueryParams
@@ -18,7 +18,7 @@ from roost.core.records import Attempt, JobId, JobStatus
 from roost.errors import Invalid, NotFound
 from roost.gateway import Acted, Gateway, JobFilter, JobStanding, JobView, Part
 from roost.web import presenters, views
-from roost.web.site import Form, Site
+from roost.web.site import Form, Site, local
 from roost.web.views import JobsView
 
 S = JobStatus
@@ -101,7 +101,6 @@ async def show_jobs(site: Site, request: Request) -> Response:
         )
     every_status = JobFilter(roots_only=not view.every, limit=which.limit) if view.ids else which
     counts = await site.gateway.count_jobs(_of_any_status(every_status), COUNT_MAX)
-    newest = max((each.job.id for each in jobs), default=0)
     on_first_page = not (view.before or view.skip or view.ids)
     return await site.page(
         request,
@@ -117,7 +116,6 @@ async def show_jobs(site: Site, request: Request) -> Response:
         buttons=buttons(),
         periods=views.PERIODS,
         all_columns=views.COLUMNS,
-        newest=newest,
         live=live_query(jobs, view.query() if on_first_page else ""),
     )
 
@@ -237,6 +235,7 @@ async def confirm(site: Site, request: Request, form: Form) -> Response:
         action=name,
         label=_said(name),
         form=form,
+        back=local(form.text("back")) or "/jobs",
         total=len(found),
         apply=[one for one in found if one.status in applies or _has_failed_below(name, one)],
         by_status=Counter(one.status for one in found).most_common(),
@@ -287,9 +286,7 @@ def _said(name: str) -> str:
 def _chosen(gateway: Gateway, form: Form) -> tuple[JobFilter | None, tuple[JobId, ...]]:
     """All that match the list the form was on, or the ticked ones. Raises `Invalid` for none."""
     if form.text("all"):
-        query = parse_qs(urlsplit(form.text("view")).query, keep_blank_values=False)
-        pairs = [(name, value) for name, values in query.items() for value in values]
-        view = views.parse(QueryParams(pairs))
+        view = views.parse(QueryParams(urlsplit(form.text("view")).query))
         if view.ids:
             return None, tuple(map(JobId, view.ids))
         return view.filter(gateway.now(), ACTED_MAX), ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -105,11 +106,14 @@ async def act(site: Site, request: Request, form: Form) -> Response:
     ids = [NodeId(number) for number in form.numbers("ids")]
     if not ids:
         raise Invalid("No client is selected.")
+    known = {each.node.id for each in await site.gateway.nodes()}
+    if unknown := [node for node in ids if node not in known]:
+        raise NotFound(f"There is no client {unknown[0]}; it may have been removed.")
     action = form.text("action")
     some = "1 client" if len(ids) == 1 else f"{presenters.count(len(ids))} clients"
     if action in _OUTCOMES:
-        for node in ids:
-            await site.gateway.ask(SetNodeDisabled(node, action == "drain"))
+        wishes = (SetNodeDisabled(node, action == "drain") for node in ids)
+        await asyncio.gather(*map(site.gateway.ask, wishes))  # saved together
         said = f"{some} {_OUTCOMES[action]}"
     elif action == "upgrade":
         jobs = await site.gateway.upgrade_nodes(ids)
@@ -158,8 +162,9 @@ async def show_node(site: Site, request: Request) -> Response:
         total, failures = await gateway.start_failures(view.node.id, ERRORS_SHOWN)
         shown.update(total=total, failures=failures)
     elif tab == "notes":
-        threads = await gateway.threads()
-        shown["thread"] = next((one for one in threads if one.node == view.node.id), None)
+        note = view.latest_note
+        threads = await gateway.threads([note.thread]) if note else []
+        shown["thread"] = threads[0] if threads else None
     return await site.page(
         request,
         "node.html",

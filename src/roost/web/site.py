@@ -139,7 +139,7 @@ class Site:
             live=f"{live or '?'}&seen={request.state.seen}",
             said=text,
             said_kind=kind,
-            said_link=_local(link),
+            said_link=local(link),
             **shown,
         )
         if said:
@@ -166,7 +166,7 @@ class Site:
 
     def back(self, form: Form, default: str, said: str = "", kind: str = "done") -> Response:
         """To the page that the form was on, which says what came of it."""
-        return self.to(_local(form.text("back")) or default, said, kind)
+        return self.to(local(form.text("back")) or default, said, kind)
 
     def to(self, address: str, said: str = "", kind: str = "done") -> Response:
         response = RedirectResponse(address, 303)
@@ -191,7 +191,7 @@ class Site:
             try:
                 return await function(self, request, form)
             except Refused as error:
-                if back := _local(form.text("back")):
+                if back := local(form.text("back")):
                     return self.to(back, str(error), "refused")
                 raise
 
@@ -315,7 +315,7 @@ def _here(request: Request) -> str:
     return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
 
 
-def _local(address: str) -> str:
+def local(address: str) -> str:
     """The address if it leads to this server, else nothing: a form must not send people away."""
     is_local = address.startswith("/") and not address.startswith(("//", "/\\"))
     return address if is_local and address.isprintable() else ""
