@@ -3,5 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ["ROOST_ALLOW_ROOT"] = "true"
+
+# A shell starts its background jobs with Ctrl-C ignored, and every process of a test inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)

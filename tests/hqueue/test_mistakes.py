@@ -18,6 +18,7 @@ import sqlite3
 import threading
 import xmlrpc.client
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from roost.core import invariants, jobspec
+from roost.core.farm import Farm
 from roost.core.messages import NodeJoined, SetNodeDisabled
 from roost.core.records import NodeFacts, NodeId
 from roost.core.state import Rules
@@ -59,16 +61,24 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "roost.db"
         self._folder = folder
-        self._ready = threading.Event()
+        self._ready: Future[Farm] = Future()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        self._ready.wait()
+        self.farm = self._ready.result()
         port = self._listening.getsockname()[1]
         self.rpc: Any = xmlrpc.client.ServerProxy(f"http://127.0.0.1:{port}", allow_none=True)
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
         self._disk = sqlite3.connect(f"file:{self._file}?mode=ro", uri=True)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
 
     async def _serve(self) -> None:
         database = Database(f"sqlite:///{self._file}")
@@ -83,8 +93,7 @@ class Server:
         app = dispatch.Endpoint(access, Starlette())
         config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
         self._uvicorn = uvicorn.Server(config)
-        self.farm = engine.farm
-        self._ready.set()
+        self._ready.set_result(engine.farm)
         await self._uvicorn.serve(sockets=[self._listening])
         invariants.check(engine.farm)
         engine.stop()

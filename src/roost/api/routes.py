@@ -31,6 +31,7 @@ from starlette.routing import Route
 from roost import __version__
 from roost.api import metrics
 from roost.api.openapi import Operation, Query, description
+from roost.body import whole_body
 from roost.core import actions, attributes, availability, jobspec, lifecycle, matching
 from roost.core.messages import (
     AddNote,
@@ -62,7 +63,7 @@ from roost.core.records import (
     Reason,
     ThreadId,
 )
-from roost.errors import Conflict, Invalid, NotFound, Refused, TooLarge
+from roost.errors import Conflict, Invalid, NotFound, Refused
 from roost.gateway import (
     ALL_PARTS,
     Acted,
@@ -115,21 +116,9 @@ def _require_json(request: Request) -> None:
         raise UnsupportedMediaType("The body must be sent as application/json.")
 
 
-async def _body(request: Request) -> bytes:
-    """The whole body. Raises `TooLarge` as soon as it is clear that it is."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise TooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 async def _decoded(request: Request, type_: type[T]) -> T:
     try:
-        return msgspec.json.decode(await _body(request), type=type_)
+        return msgspec.json.decode(await whole_body(request, BODY_BYTES_MAX), type=type_)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise Invalid(f"The body is not as described: {error}.") from None
 
@@ -292,7 +281,7 @@ async def submit_jobs(gateway: Gateway, request: Request) -> rest.Ids:
 
     All jobs are created or none. The answer holds their ids, breadth first.
     """
-    body = await _body(request)
+    body = await whole_body(request, BODY_BYTES_MAX)
     parent = _query(request, "parent", int, 0)
     arguments = (body, JobId(parent) if parent else None)
     if len(body) > BODY_BYTES_INLINE_MAX:

@@ -24,8 +24,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from roost.body import whole_body
 from roost.core import jobspec
-from roost.errors import Invalid, ProtocolError, Refused
+from roost.errors import Invalid, ProtocolError, Refused, TooLarge
 from roost.gateway import ACTING, Gateway
 from roost.hqueue import clients, folders, groups, jobs, notes, resources, service
 from roost.wire import xmlrpc
@@ -528,16 +529,12 @@ class Endpoint:
         if content_type not in xmlrpc.CONTENT_TYPES:
             return PlainTextResponse("XML-RPC calls must be sent as text/xml.\n", 415)
         try:
-            body = await _body(request, self._body_bytes_max)
+            body = await whole_body(request, self._body_bytes_max)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is left to read it
-        if body is None:
-            return PlainTextResponse(
-                f"The call is larger than {self._body_bytes_max} bytes, "
-                "the limit of this server.\n",
-                413,
-                {"connection": "close"},  # the rest of the body is not worth receiving
-            )
+        except TooLarge as error:
+            # The rest of the body is not worth receiving.
+            return PlainTextResponse(f"{error}\n", 413, {"connection": "close"})
         return Response(await respond(self._gateway, body), media_type="text/xml")
 
 
@@ -550,21 +547,6 @@ def _acting(scope: Scope) -> str:
         through = "HQueue API" if is_call else "page"
     client = scope.get("client")
     return f"{through} from {client[0]}" if client else through
-
-
-async def _body(request: Request, bytes_max: int) -> bytes | None:
-    """The whole body, or None as soon as it is clear that it is too large."""
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > bytes_max:
-        return None
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > bytes_max:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from roost import __version__, package
-from roost.errors import Forbidden, Invalid, Refused, TooLarge
+from roost.body import whole_body
+from roost.errors import Forbidden, Invalid, Refused
 from roost.gateway import Gateway, Headline
 from roost.web import presenters
 from roost.web.fragments import Fragments
@@ -297,14 +298,9 @@ def _refuse_other_sites(request: Request) -> None:
 
 
 async def _form(request: Request) -> Form:
-    size, chunks = 0, []
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > FORM_BYTES_MAX:
-            raise TooLarge(f"The form is larger than {FORM_BYTES_MAX} bytes; use the API.")
-        chunks.append(chunk)
+    body = await whole_body(request, FORM_BYTES_MAX)
     try:
-        fields = parse_qs(b"".join(chunks).decode(), keep_blank_values=True, max_num_fields=50_000)
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=50_000)
     except (UnicodeDecodeError, ValueError):
         raise Invalid("The form cannot be read.") from None
     return Form([(name, value) for name, values in fields.items() for value in values])
