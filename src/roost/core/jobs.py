@@ -44,62 +44,63 @@ def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
     """All of the jobs or none. Raises `NotFound`, `Conflict` or `Invalid`, naming the job."""
     new_jobs = command.jobs
     for new in new_jobs:
-        _refuse_bad_links(farm, new)
-        _refuse_submit_folder(farm, new)
+        if new.parent_ids or new.child_ids:
+            _refuse_bad_links(farm, new)
+        if new.spec.submit_dir:
+            _refuse_submit_folder(farm, new)
     _refuse_cycles(farm, new_jobs)
-    ids = [JobId(farm.next_job_id + index) for index in range(len(new_jobs))]
+    first, now = farm.next_job_id, farm.now
     farm.next_job_id += len(new_jobs)
     with_children = {parent for new in new_jobs for parent in new.parents}
+    jobs: list[Job] = []
+    edges: list[tuple[JobId, JobId]] = []
     for index, new in enumerate(new_jobs):
-        parents = [*(ids[parent] for parent in new.parents), *new.parent_ids]
-        waits = index in with_children or bool(new.child_ids)
-        spec = _with_inherited_submitter(farm, new, parents)
-        if waits:
-            status = S.QUEUED
+        job_id, spec = JobId(first + index), new.spec
+        parents = [JobId(first + parent) for parent in new.parents]
+        if new.parent_ids:
+            parents = [*dict.fromkeys((*parents, *new.parent_ids))]
+        if not spec.submitted_by and parents:
+            spec = _with_inherited_submitter(spec, parents, first, jobs, farm)
+        if index in with_children or new.child_ids:
+            job = Job(job_id, spec, S.QUEUED, now, new.priority, new.tries_left)
+            farm.unsettle(job_id)
+        elif spec.has_command:
+            job = Job(job_id, spec, S.RUNNABLE, now, new.priority, new.tries_left, runnable_at=now)
         else:
-            status = S.RUNNABLE if spec.has_command else S.SUCCEEDED
-        job = Job(
-            ids[index],
-            spec,
-            status,
-            queued_at=farm.now,
-            priority=new.priority,
-            tries_left=new.tries_left,
-            runnable_at=farm.now if status is S.RUNNABLE else None,
-            ended_at=farm.now if status is S.SUCCEEDED else None,
-        )
-        farm.add_job(job)
-        if waits:
-            farm.unsettle(job.id)
-    for index, new in enumerate(new_jobs):
-        job_id = ids[index]
-        for parent in dict.fromkeys((*(ids[parent] for parent in new.parents), *new.parent_ids)):
-            farm.add_edge(parent, job_id)
-        for child in dict.fromkeys(new.child_ids):
-            farm.add_edge(job_id, child)
+            job = Job(job_id, spec, S.SUCCEEDED, now, new.priority, new.tries_left, ended_at=now)
+        jobs.append(job)
+        edges += [(parent, job_id) for parent in parents]
+        if new.child_ids:
+            edges += [(job_id, child) for child in dict.fromkeys(new.child_ids)]
+    farm.add_jobs(jobs, edges)
     for parent_id in dict.fromkeys(parent for new in new_jobs for parent in new.parent_ids):
         _open_again(farm, parent_id)
         farm.unsettle(parent_id)
-    for job_id in ids:
-        farm.requeue(farm.jobs[job_id])
     farm.requeue_below(child for new in new_jobs for child in new.child_ids)
-    return ids
+    return [job.id for job in jobs]
 
 
-def _with_inherited_submitter(farm: State, new: NewJob, parents: Iterable[JobId]) -> JobSpec:
-    if not new.spec.submitted_by:
-        for parent in parents:
-            job = farm.jobs.get(parent)
-            if job is not None and job.spec.submitted_by:
-                return replace(new.spec, submitted_by=job.spec.submitted_by)
-    return new.spec
+def _with_inherited_submitter(
+    spec: JobSpec, parents: Iterable[JobId], first: int, fresh: Sequence[Job], farm: State
+) -> JobSpec:
+    """That of its first parent that has one, among those before it: `fresh` ones, numbered from
+    `first` on, and known ones."""
+    for parent in parents:
+        place = parent - first
+        if place < 0:
+            submitter = farm.jobs[parent].spec.submitted_by
+        else:
+            submitter = fresh[place].spec.submitted_by if place < len(fresh) else ""
+        if submitter:
+            return replace(spec, submitted_by=submitter)
+    return spec
 
 
 def _refuse_submit_folder(farm: State, new: NewJob) -> None:
     """Kept from what is certain to fail; links are seen when the folder is opened."""
     folder = new.spec.submit_dir
     roots = farm.rules.submit_roots
-    if folder and not any(f"{folder}/".startswith(f"{root.rstrip('/')}/") for root in roots):
+    if not any(f"{folder}/".startswith(f"{root.rstrip('/')}/") for root in roots):
         allowed = f"the farm allows {' and '.join(roots)}" if roots else "the farm allows none"
         raise Invalid(f"{new.where} has the submitDir {folder}: {allowed} (setting submit_roots).")
 
@@ -121,7 +122,10 @@ def _refuse_bad_links(farm: State, new: NewJob) -> None:
 
 def _refuse_cycles(farm: State, new_jobs: tuple[NewJob, ...]) -> None:
     """New jobs are numbered -1, -2, … here, so that they cannot be mixed up with known ones."""
-    if not any(new.child_ids or any(p >= i for p in new.parents) for i, new in enumerate(new_jobs)):
+    for index, new in enumerate(new_jobs):
+        if new.child_ids or (new.parents and max(new.parents) >= index):
+            break
+    else:
         return
     children: dict[int, list[int]] = {}
     for index, new in enumerate(new_jobs):

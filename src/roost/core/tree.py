@@ -12,6 +12,7 @@ tells which roll-ups it touched through `touched`. It decides nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -62,13 +63,13 @@ class Tally:
         self.children_failed = 0
         """Direct children that ended failed or cancelled (decision 7)."""
 
-    def add(self, share: Share, sign: int = 1) -> None:
-        self.tasks += sign * share.tasks
-        self.done += sign * share.done
-        self.failed += sign * share.failed
-        self.counted += sign * share.counted
-        self.progress += sign * share.progress
-        self.open += sign * share.open
+    def add(self, share: Share, times: int = 1) -> None:
+        self.tasks += times * share.tasks
+        self.done += times * share.done
+        self.failed += times * share.failed
+        self.counted += times * share.counted
+        self.progress += times * share.progress
+        self.open += times * share.open
 
     def add_nodes(self, nodes: Iterable[NodeId], sign: int = 1) -> None:
         for node in nodes:
@@ -229,7 +230,7 @@ class Tree:
                 self.tallies[ancestor].add(difference)
                 self.touched[ancestor] = None
         was_open, is_open = old.status not in FINAL, new.status not in FINAL
-        was_bad, is_bad = _spoils_parent(old), _spoils_parent(new)
+        was_bad, is_bad = _spoils_parent(old.status), _spoils_parent(new.status)
         if was_open != is_open or was_bad != is_bad:
             for parent in self.parents.get(new.id, ()):
                 tally = self.tallies[parent]
@@ -249,8 +250,9 @@ class Tree:
                 tally.add_nodes(nodes)
                 self.touched[ancestor] = None
 
-    def link(self, parent: JobId, child: JobId) -> None:
-        """Make `child` a child of `parent`. They must not be linked yet, nor form a cycle."""
+    def link(self, parent: JobId, *children: JobId) -> None:
+        """Make these, in their order, children of `parent`. None of them may be one yet, nor be
+        above it. Leaves without a parent, as the frames of a new job are, are counted together."""
         parent_job = self.jobs[parent]
         above = [parent, *self.ancestors(parent)]
         if parent not in self.children:
@@ -261,23 +263,36 @@ class Tree:
                     self.tallies[ancestor].add(difference)
             self.children[parent] = []
             self.tallies[parent] = Tally()
-        for job in (child, *self.descendants(child)):
-            known = set(self.ancestors(job)) if job in self.parents else ()
-            share, nodes = self.share(self.jobs[job]), self.assigned.get(job, ())
+        shares: Counter[Share] = Counter()
+        for child in children:
+            if child in self.parents or child in self.children or child in self.assigned:
+                self._count_family(child, above)
+            else:
+                shares[share_of(self.jobs[child], False)] += 1
+            parents = (*self.parents.get(child, ()), parent)
+            if parents != self._last_parents:
+                self._last_parents = parents
+            self.parents[child] = self._last_parents
+        for share, count in shares.items():
+            for ancestor in above:
+                self.tallies[ancestor].add(share, count)
+        self.touched.update(dict.fromkeys(above))
+        self.children[parent].extend(children)
+        tally = self.tallies[parent]
+        for status, count in Counter(self.jobs[child].status for child in children).items():
+            tally.children_open += count * (status not in FINAL)
+            tally.children_failed += count * _spoils_parent(status)
+
+    def _count_family(self, job: JobId, above: Sequence[JobId]) -> None:
+        """Add a job that gets more ancestors, and those below it, where they do not count yet."""
+        for member in (job, *self.descendants(job)):
+            known = set(self.ancestors(member)) if member in self.parents else ()
+            share, nodes = self.share(self.jobs[member]), self.assigned.get(member, ())
             for ancestor in above:
                 if ancestor not in known:
                     tally = self.tallies[ancestor]
                     tally.add(share)
                     tally.add_nodes(nodes)
-        self.touched.update(dict.fromkeys(above))
-        self.children[parent].append(child)
-        parents = (*self.parents.get(child, ()), parent)
-        if parents != self._last_parents:
-            self._last_parents = parents
-        self.parents[child] = self._last_parents
-        tally, child_job = self.tallies[parent], self.jobs[child]
-        tally.children_open += child_job.status not in FINAL
-        tally.children_failed += _spoils_parent(child_job)
 
     def remove(self, doomed: Iterable[JobId]) -> list[tuple[JobId, JobId]]:
         """Forget these jobs and every edge that touches them; returns those edges.
@@ -306,7 +321,7 @@ class Tree:
                     thinned[parent] = None
                     tally = self.tallies[parent]
                     tally.children_open -= self.jobs[job].status not in FINAL
-                    tally.children_failed -= _spoils_parent(self.jobs[job])
+                    tally.children_failed -= _spoils_parent(self.jobs[job].status)
             for child in self.children.pop(job, ()):
                 if child not in gone:
                     edges.append((job, child))
@@ -338,8 +353,8 @@ class Tree:
                 self.touched[ancestor] = None
 
 
-def _spoils_parent(job: Job) -> bool:
-    return job.status is JobStatus.FAILED or job.status is JobStatus.CANCELLED
+def _spoils_parent(status: JobStatus) -> bool:
+    return status is JobStatus.FAILED or status is JobStatus.CANCELLED
 
 
 def find_cycle(start: Iterable[int], children: Mapping[int, Iterable[int]]) -> list[int] | None:
