@@ -486,7 +486,7 @@ class Outcome(Struct, frozen=True):
     effects: tuple[Effect, ...] = ()
 
 
-class Changes(Struct):
+class Changes(Struct, omit_defaults=True):
     """What has to be saved, merged over all messages since the last time it was taken."""
 
     submitted: list[tuple[Job, Rollup]] = field(default_factory=list)
