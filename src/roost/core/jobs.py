@@ -29,7 +29,7 @@ from roost.core.messages import (
     SetPriority,
     SubmitJobs,
 )
-from roost.core.records import AttemptCause, Job, JobId, JobSpec, JobStatus
+from roost.core.records import AttemptCause, Job, JobId, JobStatus
 from roost.core.state import State
 from roost.core.tree import find_cycle
 from roost.errors import Conflict, Invalid, NotFound
@@ -54,17 +54,22 @@ def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
     with_children = {parent for new in new_jobs for parent in new.parents}
     jobs: list[Job] = []
     edges: list[tuple[JobId, JobId]] = []
+    last: NewJob | None = None
+    parents: list[JobId] = []
+    submitter = ""
     for index, new in enumerate(new_jobs):
         job_id, spec = JobId(first + index), new.spec
-        parents = [JobId(first + parent) for parent in new.parents]
-        if new.parent_ids:
-            parents = [*dict.fromkeys((*parents, *new.parent_ids))]
-        if not spec.submitted_by and parents:
-            spec = _with_inherited_submitter(spec, parents, first, jobs, farm)
+        if not (last and new.parents is last.parents and new.parent_ids is last.parent_ids):
+            parents = [*(JobId(first + parent) for parent in new.parents), *new.parent_ids]
+            parents = [*dict.fromkeys(parents)]
+            submitter = _submitter(parents, first, jobs, farm)
+        last = new
+        if submitter and not spec.submitted_by:
+            spec = replace(spec, submitted_by=submitter)
         if index in with_children or new.child_ids:
             job = Job(job_id, spec, S.QUEUED, now, new.priority, new.tries_left)
             farm.unsettle(job_id)
-        elif spec.has_command:
+        elif spec.command:
             job = Job(job_id, spec, S.RUNNABLE, now, new.priority, new.tries_left, runnable_at=now)
         else:
             job = Job(job_id, spec, S.SUCCEEDED, now, new.priority, new.tries_left, ended_at=now)
@@ -80,20 +85,15 @@ def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
     return [job.id for job in jobs]
 
 
-def _with_inherited_submitter(
-    spec: JobSpec, parents: Iterable[JobId], first: int, fresh: Sequence[Job], farm: State
-) -> JobSpec:
-    """That of its first parent that has one, among those before it: `fresh` ones, numbered from
-    `first` on, and known ones."""
+def _submitter(parents: Iterable[JobId], first: int, fresh: Sequence[Job], farm: State) -> str:
+    """Of the first of these that has one: known jobs, or `fresh` ones, numbered from `first` on,
+    as far as there are any yet."""
     for parent in parents:
         place = parent - first
-        if place < 0:
-            submitter = farm.jobs[parent].spec.submitted_by
-        else:
-            submitter = fresh[place].spec.submitted_by if place < len(fresh) else ""
-        if submitter:
-            return replace(spec, submitted_by=submitter)
-    return spec
+        job = farm.jobs[parent] if place < 0 else fresh[place] if place < len(fresh) else None
+        if job is not None and job.spec.submitted_by:
+            return job.spec.submitted_by
+    return ""
 
 
 def _refuse_submit_folder(farm: State, new: NewJob) -> None:
@@ -122,10 +122,9 @@ def _refuse_bad_links(farm: State, new: NewJob) -> None:
 
 def _refuse_cycles(farm: State, new_jobs: tuple[NewJob, ...]) -> None:
     """New jobs are numbered -1, -2, … here, so that they cannot be mixed up with known ones."""
-    for index, new in enumerate(new_jobs):
-        if new.child_ids or (new.parents and max(new.parents) >= index):
-            break
-    else:
+    if not any(
+        new.child_ids or max(new.parents, default=-1) >= i for i, new in enumerate(new_jobs)
+    ):
         return
     children: dict[int, list[int]] = {}
     for index, new in enumerate(new_jobs):

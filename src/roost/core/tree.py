@@ -12,8 +12,7 @@ tells which roll-ups it touched through `touched`. It decides nothing.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from roost.core.lifecycle import FAILED, FINAL, ui_status
@@ -109,6 +108,15 @@ def share_of(job: Job, has_children: bool) -> Share:
         counted,
         progress,
         is_open,
+    )
+
+
+def share_alike(one: Job, other: Job) -> bool:
+    """Whether two jobs without children add the same: all that `share_of` looks at."""
+    return (
+        one.status is other.status
+        and one.progress == other.progress
+        and one.spec.tags == other.spec.tags
     )
 
 
@@ -214,6 +222,19 @@ class Tree:
             overall = PROGRESS_UNIT if job.status in FINAL else 0
         return Rollup(ui_status(job.status, clients), overall, tasks, done, failed, clients)
 
+    def rollups(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Rollup]]:
+        """Each with its roll-up; neighbours that are alike, as new frames are, share one."""
+        last: Job | None = None
+        rollup: Rollup | None = None
+        for job in jobs:
+            if job.id in self.tallies or job.id in self.assigned:
+                yield job, self.rollup(job)
+            else:
+                if rollup is None or last is None or not share_alike(job, last):
+                    rollup = self.rollup(job)
+                last = job
+                yield job, rollup
+
     # --- changing -------------------------------------------------------------------------
 
     def job_changed(self, old: Job, new: Job) -> None:
@@ -263,25 +284,38 @@ class Tree:
                     self.tallies[ancestor].add(difference)
             self.children[parent] = []
             self.tallies[parent] = Tally()
-        shares: Counter[Share] = Counter()
+        if self._last_parents != (parent,):
+            self._last_parents = (parent,)
+        alone = self._last_parents
+        alike: list[list[Job]] = []
+        """Leaves without a parent, as far as neighbours add the same."""
         for child in children:
+            job = self.jobs[child]
             if child in self.parents or child in self.children or child in self.assigned:
                 self._count_family(child, above)
+                self._count_child(parent, job.status, 1)
+                parents = (*self.parents.get(child, ()), parent)
+                if parents != self._last_parents:
+                    self._last_parents = parents
+                self.parents[child] = self._last_parents
             else:
-                shares[share_of(self.jobs[child], False)] += 1
-            parents = (*self.parents.get(child, ()), parent)
-            if parents != self._last_parents:
-                self._last_parents = parents
-            self.parents[child] = self._last_parents
-        for share, count in shares.items():
+                if alike and share_alike(alike[-1][0], job):
+                    alike[-1].append(job)
+                else:
+                    alike.append([job])
+                self.parents[child] = alone
+        for first, *others in alike:
+            count = 1 + len(others)
+            self._count_child(parent, first.status, count)
             for ancestor in above:
-                self.tallies[ancestor].add(share, count)
+                self.tallies[ancestor].add(share_of(first, False), count)
         self.touched.update(dict.fromkeys(above))
         self.children[parent].extend(children)
+
+    def _count_child(self, parent: JobId, status: JobStatus, times: int) -> None:
         tally = self.tallies[parent]
-        for status, count in Counter(self.jobs[child].status for child in children).items():
-            tally.children_open += count * (status not in FINAL)
-            tally.children_failed += count * _spoils_parent(status)
+        tally.children_open += times * (status not in FINAL)
+        tally.children_failed += times * _spoils_parent(status)
 
     def _count_family(self, job: JobId, above: Sequence[JobId]) -> None:
         """Add a job that gets more ancestors, and those below it, where they do not count yet."""
