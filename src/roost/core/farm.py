@@ -61,9 +61,8 @@ class Farm(State):
         touched = dict(self.tree.touched)
         self.tree.touched.clear()
         rollup = self.tree.rollup
-        for job_id in self._new_jobs:
-            if (job := self.jobs.get(job_id)) is not None:
-                changes.submitted.append((job, rollup(job)))
+        new = [job for job_id in self._new_jobs if (job := self.jobs.get(job_id)) is not None]
+        changes.submitted.extend(self.tree.rollups(new))
         for job_id in touched:
             if job_id not in self._new_jobs and (job := self.jobs.get(job_id)) is not None:
                 changes.jobs.append((job, rollup(job)))

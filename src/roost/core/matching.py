@@ -76,6 +76,23 @@ def need_of(
     )
 
 
+def need_alike(one: JobSpec, other: JobSpec) -> bool:
+    """Whether jobs of one tree with these specs need the same: all that `need_of` looks at."""
+    command, other_command = one.command, other.command
+    return (
+        one.conditions == other.conditions
+        and one.cpus == other.cpus
+        and one.tags == other.tags
+        and one.min_hosts == other.min_hosts
+        and one.max_hosts == other.max_hosts
+        and one.resources == other.resources
+        and (
+            command == other_command
+            or (isinstance(command, str) and isinstance(other_command, str))
+        )
+    )
+
+
 class NodeUse:
     """What occupies a node right now: running attempts, and holds for jobs that want much."""
 
