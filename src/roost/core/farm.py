@@ -22,7 +22,7 @@ from roost.core import blackboard, groups, jobs, nodes, notes, resources
 from roost.core import messages as m
 from roost.core.attributes import fold
 from roost.core.lifecycle import FINAL
-from roost.core.matching import NodeUse, rank_of
+from roost.core.matching import rank_of
 from roost.core.messages import Changes, LiveRecords, Message, Outcome
 from roost.core.records import JobId, JobStatus, Moment
 from roost.core.state import State
@@ -102,8 +102,7 @@ class Farm(State):
         self.next_job_id = records.next_job_id
         self.next_node_id = self._saved_next_node_id = records.next_node_id
         for node in records.nodes:
-            self.nodes[node.id] = node
-            self.floor.uses[node.id] = NodeUse()
+            self.floor.set_node(node)
             self.node_names[node.facts.key] = node.id
         self.next_group_id = self._saved_next_group_id = records.next_group_id
         self.groups.update((group.name, group) for group in records.groups)
@@ -132,9 +131,7 @@ class Farm(State):
             self.attempts[attempt.key] = attempt
             if attempt.stopping:
                 self.stopping.setdefault(job.id, set()).add(attempt.number)
-            for node in attempt.nodes:
-                self.floor.uses[node].occupy(attempt.key, rank_of(job), self.need(job))
-            self.floor.take(self.need(job), attempt.nodes)
+            self.floor.occupy(attempt.key, rank_of(job), self.need(job), attempt.nodes)
         for job in fresh:
             self._update_assigned(job)
             if job.status is S.RUNNABLE:

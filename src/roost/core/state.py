@@ -368,12 +368,9 @@ class State:
         attempt = Attempt(job_id, number, nodes, assigned_at=self.now, purpose=purpose)
         self.attempts[attempt.key] = attempt
         self._changed_attempts[attempt.key] = attempt
-        for node in nodes:
-            use = self.floor.uses[node]
-            use.occupy(attempt.key, rank, need)
-            if use.cpus_busy > self.nodes[node].facts.cpus:
-                self._backlog.append((Moment(self.now + RECALL_AFTER_MS), attempt.key))
-        self.floor.take(need, nodes)
+        self.floor.occupy(attempt.key, rank, need, nodes)
+        if any(self.floor.free(node) < 0 for node in nodes):
+            self._backlog.append((Moment(self.now + RECALL_AFTER_MS), attempt.key))
         seen = tuple(node for node in job.nodes if node not in nodes)
         names = ", ".join(self.nodes[node].facts.label for node in nodes)
         job = self.set_status(
@@ -513,11 +510,7 @@ class State:
         )
         self._changed_attempts[key] = attempt
         self.entries.pop(key, None)
-        _, need = self.floor.uses[attempt.nodes[0]].attempts[key]
-        self.floor.give_back(need, attempt.nodes)
-        for node in attempt.nodes:
-            self.floor.uses[node].vacate(key)
-            self.floor.wake(node)
+        self.floor.vacate(key, attempt.nodes)
         if attempt.job in self.jobs:
             self._finished_roots[self.tree.root_of(attempt.job)] = None
         if attempt.stopping:
@@ -598,7 +591,7 @@ class State:
     def update_node(self, node: Node, *, saved: bool = True, **fields: Any) -> Node:
         """Replace fields of a node; `saved=False` for what may be a minute old on disk."""
         new = replace(node, **fields)
-        self.nodes[node.id] = new
+        self.floor.set_node(new)
         if saved:
             self._changed_nodes[node.id] = None
         return new
