@@ -11,7 +11,7 @@ from collections import Counter
 from roost.core import attributes
 from roost.core.attributes import fold
 from roost.core.lifecycle import FINAL, ON_NODE
-from roost.core.matching import ELIGIBLE_TESTS, NodeUse, obstacle, rank_of
+from roost.core.matching import ELIGIBLE_TESTS, Need, NodeUse, Rank, obstacle, rank_of
 from roost.core.nodeset import bit, members
 from roost.core.records import JobStatus, NodeId
 from roost.core.state import State
@@ -141,7 +141,13 @@ def _placement_knows_its_nodes(farm: State) -> None:
     for node in floor.nodes:
         naive.setdefault(floor.free(node), set()).add(node)
     assert {free: set(members(nodes)) for free, nodes in floor.levels.items()} == naive
+    firsts: dict[Need, Rank] = {}
+    for rank, kind in floor.waiting.values():
+        firsts[kind.need] = min(rank, firsts.get(kind.need, rank))
+    queue = [(rank, kind.need) for rank, kind in floor.queue]
+    assert queue == sorted((rank, need) for need, rank in firsts.items()), "the queue of kinds"
     for kind in floor.kinds.values():
+        assert kind.rank == firsts.get(kind.need)
         assert not kind.fit & kind.unfit
         for node in members((kind.fit | kind.unfit) & ~floor.reviewed):
             asked = floor.candidate(kind.need, NO_RANK, node)

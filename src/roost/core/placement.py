@@ -2,8 +2,9 @@
 
 Runnable jobs with equal needs wait in one `Kind`, best rank first. A pass looks only at what may
 have changed since the last one: kinds that got a better first job, nodes that got room. It
-starts at most `PLACEMENTS_PER_PASS` attempts and then asks to be called again. So the cost of a
-placement depends on the number of kinds, not on the number of jobs.
+starts at most `PLACEMENTS_PER_PASS` attempts and then asks to be called again. It goes through the
+`queue` of kinds and passes over those that a look at the best free node rules out. So the cost of a
+placement hardly depends on the number of kinds, and not on the number of jobs.
 
 Nor does it depend on the number of nodes, as all kinds go by one order of them: `levels` (see
 `nodeset`). A node that was given something moves there once, for every kind. Which nodes may run
@@ -28,7 +29,10 @@ either, for nobody knows when they come free.
 from __future__ import annotations
 
 import heapq
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import itemgetter
 
 from roost.core.matching import (
     ELIGIBLE_TESTS,
@@ -47,7 +51,8 @@ PLACEMENTS_PER_PASS = 2_000
 BACKLOG_MS = 150
 """A node is given about so much work ahead, so that it need not ask between two short jobs."""
 BACKLOG_JOBS_PER_CPU_MAX = 64
-PACES_MAX = 1_000
+KINDS_KEPT = 1_000
+"""So many kinds are remembered, with their pace and what is known of nodes, when none waits."""
 _PACE_WEIGHT = 8
 """A pace is a running mean over about so many runs, kept as that many times the mean."""
 
@@ -55,17 +60,48 @@ _PACE_WEIGHT = 8
 class Kind:
     """Runnable jobs that need the same."""
 
-    __slots__ = ("fit", "heap", "need", "reserver", "unfit")
+    __slots__ = ("fit", "heap", "least", "need", "pace", "rank", "reserver", "unfit")
 
     def __init__(self, need: Need) -> None:
         self.need = need
         self.heap: list[Rank] = []
         """Ranks of its jobs; entries of jobs that left are skipped when they come up."""
+        self.rank: Rank | None = None
+        """That of its first job, by which it stands in the queue; None when none waits."""
+        self.pace: int | None = None
+        """Of plain kinds: how long their jobs run, see `_PACE_WEIGHT`; in milliseconds."""
         self.reserver: JobId | None = None
         """The job that last held a machine for itself alone."""
         self.fit: NodeSet = 0
         """Nodes known to pass its `ELIGIBLE_TESTS`; those in neither set are yet to be asked."""
         self.unfit: NodeSet = 0
+        self.least = 0.0
+        """A node with fewer free CPUs is nothing for it: neither to hold, nor to fill up."""
+        self.look_everywhere()
+
+    def note_run(self, ran_ms: int) -> None:
+        """One of its jobs ran for so long."""
+        pace = ran_ms * _PACE_WEIGHT if self.pace is None else self.pace
+        self.pace = pace - pace // _PACE_WEIGHT + ran_ms
+        self.look_everywhere()
+
+    @property
+    def backlog_jobs(self) -> int:
+        """How many of its jobs a node may be given ahead for each of its CPUs."""
+        if self.pace is None:
+            return 0
+        return min(BACKLOG_MS * _PACE_WEIGHT // max(self.pace, 1), BACKLOG_JOBS_PER_CPU_MAX)
+
+    def look_everywhere(self) -> None:
+        """It may have lost its hold, if it is one that holds, or has another first job."""
+        need = self.need
+        small = not (need.wants_much or need.hosts_max > 1 or self.backlog_jobs)
+        self.least = need.cpus if small else -math.inf
+
+    def look_for_room(self) -> None:
+        """Its first job holds a machine, so it looks for nothing but room to start."""
+        if not self.backlog_jobs:
+            self.least = self.need.cpus
 
 
 class Floor:
@@ -83,10 +119,10 @@ class Floor:
         self.levels: Levels = {}
         """All nodes, by how many CPUs are free: below zero where jobs were given ahead."""
         self.kinds: dict[Need, Kind] = {}
+        self.queue: list[tuple[Rank, Kind]] = []
+        """Kinds with waiting jobs, by the rank of the first."""
         self.waiting: dict[JobId, tuple[Rank, Kind]] = {}
         self.holds: dict[JobId, dict[NodeId, None]] = {}
-        self._paces: dict[Need, int] = {}
-        """Of plain kinds: how long their jobs run, see `_PACE_WEIGHT`; in milliseconds."""
         self.stock = Stock()
         self._fresh_kinds: dict[Kind, None] = {}
         self._woken: NodeSet = 0
@@ -173,19 +209,40 @@ class Floor:
         job = JobId(rank[1])
         assert job not in self.waiting
         kind = self.kinds.get(need)
-        if kind is None or self._first(kind) is None:
+        if kind is None:
             kind = self.kinds[need] = Kind(need)
-            self._fresh_kinds[kind] = None
-        elif self.holds:
+        if kind.rank is None or self.holds:
             self._fresh_kinds[kind] = None
         # Otherwise equals of this job wait already: what blocks them blocks it as well.
         heapq.heappush(kind.heap, rank)
         self.waiting[job] = (rank, kind)
+        if kind.rank is None or rank < kind.rank:
+            self._queue_by(kind, rank)
 
     def withdraw(self, job: JobId) -> None:
         """The job no longer waits; what was held for it is free again."""
-        if self.waiting.pop(job, None) is not None:
+        rank, kind = self.waiting.pop(job, (None, None))
+        if kind is not None:
             self.release_holds(job)
+            if rank == kind.rank:
+                self._queue_by(kind, self._first(kind))
+
+    def _first(self, kind: Kind) -> Rank | None:
+        heap = kind.heap
+        while heap and self.waiting.get(JobId(heap[0][1])) != (heap[0], kind):
+            heapq.heappop(heap)
+        return heap[0] if heap else None
+
+    def _queue_by(self, kind: Kind, rank: Rank | None) -> None:
+        """Its first job is another one, or none waits any more."""
+        if kind.rank is not None:
+            del self.queue[bisect_left(self.queue, kind.rank, key=itemgetter(0))]
+        kind.rank = rank
+        kind.look_everywhere()
+        if rank is not None:
+            self.queue.insert(bisect_left(self.queue, rank, key=itemgetter(0)), (rank, kind))
+        elif len(self.kinds) > KINDS_KEPT:
+            del self.kinds[kind.need]
 
     def release_holds(self, job: JobId, keep: Collection[NodeId] = ()) -> None:
         """Free what is held for a job, but for nodes that it can still use."""
@@ -194,8 +251,8 @@ class Floor:
             del held[node]
             del self.uses[node].holds[job]
             self.wake(node)
-        if not held:
-            self.holds.pop(job, None)
+        if not held and self.holds.pop(job, None) is not None and job in self.waiting:
+            self.waiting[job][1].look_everywhere()
 
     def restock(self, names: Iterable[str]) -> None:
         """There may be more of these: the next pass looks at every kind that needs one."""
@@ -225,23 +282,16 @@ class Floor:
         )
 
     def _backlog_cpus(self, need: Need, rank: Rank, node: NodeId) -> int:
-        jobs, use = self.backlog_jobs(need), self.uses[node]
-        if not jobs or use.not_plain or (use.holds and use.held_before(rank)):
+        kind, use = self.kinds.get(need), self.uses[node]
+        if kind is None or use.not_plain or (use.holds and use.held_before(rank)):
             return 0
-        return self.nodes[node].facts.cpus * jobs
-
-    def backlog_jobs(self, need: Need) -> int:
-        """How many jobs of this kind a node may be given ahead for each of its CPUs."""
-        pace = self._paces.get(need)
-        if pace is None:
-            return 0
-        return min(BACKLOG_MS * _PACE_WEIGHT // max(pace, 1), BACKLOG_JOBS_PER_CPU_MAX)
+        return self.nodes[node].facts.cpus * kind.backlog_jobs
 
     def note_run(self, need: Need, ran_ms: int) -> None:
         """A job of this kind ran for so long."""
-        if need.is_plain:
-            pace = self._paces.get(need, ran_ms * _PACE_WEIGHT)
-            self._paces[need] = pace - pace // _PACE_WEIGHT + ran_ms
+        kind = self.kinds.get(need)
+        if kind is not None and need.is_plain:
+            kind.note_run(ran_ms)
 
     def obstacles(self, need: Need, rank: Rank) -> dict[NodeId, str | None]:
         """For each listed node the first reason against, or None if it could run the job."""
@@ -260,46 +310,43 @@ class Floor:
         fresh_resources, self._fresh_resources = self._fresh_resources, {}
         self._forget_reviewed()
         if fresh_resources:
-            for kind in self.kinds.values():
+            for _, kind in self.queue:
                 if any(name in fresh_resources for name, _ in kind.need.resources):
                     fresh_kinds[kind] = None
         woken_levels = {
             free: found for free, all_ in self.levels.items() if (found := all_ & woken)
         }
-        order: list[tuple[Rank, Kind, _Choice]] = []
-        for kind in list(self.kinds.values()) if woken else fresh_kinds:
-            rank = self._first(kind)
-            if rank is not None:
-                levels = self.levels if kind in fresh_kinds else woken_levels
-                order.append((rank, kind, _Choice(self, kind, levels)))
-        heapq.heapify(order)
-        placed = 0
-        while order:
-            rank, kind, choice = order[0]
+        most_free = max(woken_levels, default=-math.inf)
+        choices: dict[Kind, _Choice] = {}
+        placed = at = 0
+        while at < len(self.queue):
+            rank, kind = self.queue[at]
+            if kind not in fresh_kinds and (kind.least > most_free or not woken):
+                at += 1
+                continue
             if placed >= PLACEMENTS_PER_PASS:
-                self._fresh_kinds.update(
-                    (entry[1], None) for entry in order if entry[1] in fresh_kinds
-                )
+                rest = (kind for _, kind in self.queue[at:])
+                self._fresh_kinds.update((kind, None) for kind in rest if kind in fresh_kinds)
                 self._woken |= woken
                 return
+            choice = choices.get(kind)
+            if choice is None:
+                levels = self.levels if kind in fresh_kinds else woken_levels
+                choice = choices[kind] = _Choice(self, kind, levels)
             nodes = choice.find(rank)
             if nodes is None:
-                heapq.heappop(order)
+                at += 1
                 continue
             job = JobId(rank[1])
-            self.withdraw(job)
+            self.withdraw(job)  # and its kind goes on in the queue to where its next one stands
             self._push_out_holds(rank, kind.need, nodes)
             start(job, rank, kind.need, nodes)
             for node in nodes:
                 if woken >> node & 1:
                     free = self.free(node)
                     move(woken_levels, node, free + kind.need.cpus, free)
+                    most_free = max(woken_levels)
             placed += 1
-            following = self._first(kind)
-            if following is None:
-                heapq.heappop(order)
-            else:
-                heapq.heapreplace(order, (following, kind, choice))
 
     def _forget_reviewed(self) -> None:
         if self.reviewed:
@@ -307,6 +354,7 @@ class Floor:
             for kind in self.kinds.values():
                 kind.fit &= kept
                 kind.unfit &= kept
+                kind.look_everywhere()
             self.reviewed = 0
 
     def fits(self, kind: Kind, rank: Rank, node: NodeId) -> bool:
@@ -324,19 +372,6 @@ class Floor:
 
     def has_room(self, need: Need, rank: Rank, node: NodeId) -> bool:
         return obstacle(self.candidate(need, rank, node), ROOM_TESTS) is None
-
-    def _first(self, kind: Kind) -> Rank | None:
-        heap = kind.heap
-        while heap:
-            waiting = self.waiting.get(JobId(heap[0][1]))
-            if waiting is not None and waiting[1] is kind and waiting[0] == heap[0]:
-                return heap[0]
-            heapq.heappop(heap)
-        if self.kinds.get(kind.need) is kind:
-            del self.kinds[kind.need]
-        if len(self._paces) > PACES_MAX:
-            self._paces.pop(kind.need, None)
-        return None
 
     def _push_out_holds(self, rank: Rank, need: Need, nodes: Iterable[NodeId]) -> None:
         """Worse-ranked jobs lose what they held on these nodes: their room is being taken."""
@@ -378,7 +413,7 @@ class _Choice:
         self.levels = levels
         self.free: int | None = max(levels, default=None)
         """All above this level were asked: nodes get no emptier during a pass."""
-        self.least = kind.need.cpus if not floor.backlog_jobs(kind.need) else None
+        self.least = kind.need.cpus if not kind.backlog_jobs else None
         """Below this level no node has room; None when a backlog may go below any."""
         self.open = ~kind.unfit
         """Nodes that may have room."""
@@ -409,12 +444,14 @@ class _Choice:
             floor.release_holds(kind.reserver)
         kind.reserver = job
         if any(floor.fits(kind, rank, held) for held in floor.holds.get(job, ())):
+            kind.look_for_room()
             return
         floor.release_holds(job)
         for free in sorted(self.levels, reverse=True):
             for node in members(self.levels[free] & ~kind.unfit):
                 if floor.fits(kind, rank, node) and not floor.uses[node].held_before(rank):
                     floor.hold(rank, self.need, (node,))
+                    kind.look_for_room()
                     return
 
     def _find_several(self, rank: Rank) -> tuple[NodeId, ...] | None:
