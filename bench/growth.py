@@ -38,6 +38,7 @@ CPUS = 4
 CHILDREN_MAX = 10_000
 """So many jobs are one submission, and one tree."""
 JOINING_AT_ONCE = 50
+BEAT_S = 10.0
 
 
 class Sizes(NamedTuple):
@@ -107,7 +108,9 @@ def grow(folder: Path, sizes: Sizes) -> tuple[list[Point], list[Point]]:
 def _point(folder: Path, jobs: int, agents: int) -> Point:
     with farm_without_nodes(folder) as server:
         print(f"{jobs:,} jobs on {agents:,} agents …", file=sys.stderr, flush=True)
-        return asyncio.run(_run(server, jobs, agents))
+        point = asyncio.run(_run(server, jobs, agents))
+    print(f"{point.rate:,.0f} jobs/s", file=sys.stderr, flush=True)
+    return point
 
 
 async def _run(server: Farm, jobs: int, agents: int) -> Point:
@@ -176,6 +179,7 @@ class Agents:
     async def work(self) -> None:
         """Until the server has said of all ends that they are saved."""
         tasks = [asyncio.ensure_future(self._work(socket)) for socket in self._sockets]
+        tasks.append(asyncio.ensure_future(self._beat()))
         try:
             saved = asyncio.ensure_future(self._all_saved.wait())
             done, _ = await asyncio.wait([saved, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -188,6 +192,12 @@ class Agents:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(socket.close() for socket in self._sockets))
+
+    async def _beat(self) -> None:
+        while True:
+            for socket in self._sockets:
+                await socket.send(link.encode([link.Beat(CPUS, -1)]))
+                await asyncio.sleep(BEAT_S / len(self._sockets))
 
     async def _work(self, socket: ClientConnection) -> None:
         told = saved = 0
