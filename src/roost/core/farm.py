@@ -25,7 +25,7 @@ from roost.core.lifecycle import FINAL
 from roost.core.matching import rank_of
 from roost.core.messages import Changes, LiveRecords, Message, Outcome
 from roost.core.records import JobId, JobStatus, Moment
-from roost.core.state import State
+from roost.core.state import PROGRESS_SAVED_EVERY_MS, State
 
 S = JobStatus
 
@@ -53,6 +53,8 @@ class Farm(State):
         due = [self._deadlines[0][0]] if self._deadlines else []
         if self._backlog:
             due.append(self._backlog[0][0])
+        if self.advanced:
+            due.append(self._advanced_due)
         return min(due, default=None)
 
     def take_changes(self) -> Changes:
@@ -60,6 +62,10 @@ class Farm(State):
         changes, self._changes = self._changes, Changes()
         touched = dict(self.tree.touched)
         self.tree.touched.clear()
+        if self.advanced and self.now >= self._advanced_due:
+            touched.update(self.advanced)
+            self.advanced.clear()
+            self._advanced_due = Moment(self.now + PROGRESS_SAVED_EVERY_MS)
         rollup = self.tree.rollup
         for job_id in self._new_jobs:
             if (job := self.jobs.get(job_id)) is not None:

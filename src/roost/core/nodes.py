@@ -258,7 +258,7 @@ def on_node_beat(farm: State, report: NodeBeat) -> None:
     for job_id, number, progress in report.progress:
         job = farm.jobs.get(job_id)
         if job is not None and job.attempt == number and (job_id, number) in farm.attempts:
-            farm.advance(job, progress)
+            farm.advance(job, progress, at_once=False)
 
 
 def on_node_reported(farm: State, message: NodeReported) -> None:

@@ -63,6 +63,8 @@ from roost.core.tree import Tree
 S = JobStatus
 C = AttemptCause
 
+PROGRESS_SAVED_EVERY_MS = 2_000
+"""How old the progress on disk may be that comes with the beats of nodes."""
 RECALL_AFTER_MS = 1_000
 """An attempt that waits on its node for longer is taken back."""
 CHILD_ERROR = "child error"
@@ -140,6 +142,9 @@ class State:
         self._changed_resources: dict[ResourceId, Resource] = {}
         self._changed_attributes: dict[tuple[JobId, str], Attribute] = {}
         self._finished_roots: dict[JobId, None] = {}
+        self.advanced: dict[JobId, None] = {}
+        """Jobs of which nothing but the progress, or that of jobs below, is to be saved."""
+        self._advanced_due = Moment(0)
 
     # --- what handlers share --------------------------------------------------------------
 
@@ -193,10 +198,16 @@ class State:
         self.tree.job_changed(job, new)
         return new
 
-    def advance(self, job: Job, progress: int) -> None:
-        """Its command says how far it is, in millionths; it never goes back while it runs."""
+    def advance(self, job: Job, progress: int, *, at_once: bool = True) -> None:
+        """Its command says how far it is, in millionths; it never goes back while it runs.
+
+        `at_once=False` for what may be `PROGRESS_SAVED_EVERY_MS` old on disk: thousands of jobs
+        that advance are then a few pages of the database together, and not one each.
+        """
         if job.status not in FINAL and job.spec.has_command and progress > job.progress:
-            self.update_job(job, progress=min(progress, PROGRESS_UNIT))
+            new = replace(job, progress=min(progress, PROGRESS_UNIT))
+            self.jobs[job.id] = new
+            self.tree.job_changed(job, new, self.tree.touched if at_once else self.advanced)
 
     def update_spec(self, job: Job, spec: JobSpec) -> Job:
         """Replace a job's specification; `requeue_below` it when its need may have changed."""
