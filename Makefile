@@ -9,7 +9,7 @@ SEED ?= 1
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve peers test quick sim bench bench-peers pictures lint docs lock clean
+.PHONY: help install demo serve peers test quick sim bench growth day bench-peers pictures lint docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,12 @@ sim: install ## replay one simulated world: make sim SEED=4711
 
 bench: install ## measure Roost against the machine's own limits
 	$(BIN)/python bench/run.py
+
+growth: install ## measure from 1,000 to 1,000,000 jobs, and from 1 to 1,000 agents
+	$(BIN)/python bench/growth.py
+
+day: install ## simulate a part of ten million jobs a day on 10,000 machines
+	$(BIN)/python bench/day.py
 
 bench-peers: ## what `make bench` compares Roost with, in .bench-peers (Debian: redis-server slurmctld slurmd slurm-client munge)
 	"$(PYTHON)" -m venv .bench-peers

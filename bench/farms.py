@@ -66,8 +66,13 @@ class Farm:
 
 
 def resident_bytes(pid: int) -> int:
+    return status_bytes(pid, "VmRSS")
+
+
+def status_bytes(pid: int, name: str) -> int:
+    """`VmRSS`, what it has in memory, or `VmHWM`, the most it has had."""
     status = Path(f"/proc/{pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
 
 

@@ -46,7 +46,7 @@ class Sizes(NamedTuple):
     answers: int = 1_000
     few: int = 1_000
     many: int = 100_000
-    nodes: int = 200
+    nodes: int = 2_000
     agents: int = 2_000
     followers: int = 100
     crowd_s: int = 30

@@ -65,6 +65,39 @@ def test_the_measures_of_calls_and_of_growth_run_end_to_end() -> None:
     assert sorted({row.split("|")[1].strip() for row in rows}) == letters
 
 
+@pytest.mark.slow
+def test_a_tiny_farm_grows_by_jobs_and_by_agents() -> None:
+    page = BENCH.with_name("GROWTH.md").read_bytes()
+    done = subprocess.run(
+        [sys.executable, BENCH.with_name("growth.py"), "--quick"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cells = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
+    sizes = [tuple(cell.strip() for cell in row[1:3]) for row in cells if "jobs" not in row[1]]
+    assert sizes == [("100", "5"), ("1,000", "5"), ("500", "1"), ("500", "10")]
+    assert BENCH.with_name("GROWTH.md").read_bytes() == page
+
+
+@pytest.mark.slow
+def test_a_tiny_day_is_simulated_and_says_what_each_part_of_the_server_took() -> None:
+    arguments = ["--nodes", "20", "--jobs-a-day", "100000", "--minutes", "0.2"]
+    done = subprocess.run(
+        [sys.executable, BENCH.with_name("day.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("20 nodes of 32 CPUs, 100,000 jobs a day")
+    for part in ("placement", "reports", "rows and commits", "beats", "frames to agents"):
+        assert f"| {part} |" in done.stdout
+
+
 def test_a_peer_that_is_not_there_is_left_out_with_a_sentence(tmp_path: Path) -> None:
     ask = (
         "import competition, measures, pathlib; competition.PYTHON = pathlib.Path('absent'); "

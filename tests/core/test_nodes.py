@@ -193,6 +193,24 @@ def test_agents_with_different_names_share_a_machine(play: Play) -> None:
     assert play.joins("n") != play.joins("n", name="two")
 
 
+def test_progress_that_beats_tell_is_saved_every_two_seconds_for_all_jobs_together(
+    play: Play,
+) -> None:
+    play.joins("a")
+    play.joins("b")
+    one, other = play.submit({"name": "a", "command": "x"}, {"name": "b", "command": "x"})
+    hosts = {job: play.nodes_of(job)[0] for job in (one, other)}
+    play.beats(hosts[one], (one, 1, 100_000))
+    assert play.records[one][0].progress == 100_000
+    play.beats(hosts[one], (one, 1, 200_000))
+    play.beats(hosts[other], (other, 1, 300_000))
+    assert [play.records[job][0].progress for job in (one, other)] == [100_000, 0]
+    assert [play.farm.jobs[job].progress for job in (one, other)] == [200_000, 300_000]
+    assert play.farm.next_wakeup() == play.now + 2_000
+    play.later(ms=2_000)
+    assert [play.records[job][0].progress for job in (one, other)] == [200_000, 300_000]
+
+
 # --- people -------------------------------------------------------------------------------------
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from play import Play
 
+from roost.core import messages as m
 from roost.core import placement
 from roost.core.matching import condition_holds, same_host, split_values
 from roost.core.records import Condition, Group, GroupId, Moment, Node, NodeFacts, NodeId
@@ -257,20 +260,23 @@ def test_losing_a_secondary_node_does_not_end_the_run(play: Play) -> None:
 # --- cost ---------------------------------------------------------------------------------------
 
 
-def candidates_asked(monkeypatch: pytest.MonkeyPatch, play: Play, **job: Any) -> int:
-    """How many candidates are looked at to place the next job when one ends."""
-    asked = 0
-    candidate = placement.Floor.candidate
+@contextlib.contextmanager
+def questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """What placement asks about one node and one job."""
+    asked: list[object] = []
+    obstacle = placement.obstacle
 
-    def counting(self: placement.Floor, *arguments: Any) -> Any:
-        nonlocal asked
-        asked += 1
-        return candidate(self, *arguments)
+    def noting(candidate: Any, tests: Any) -> Any:
+        asked.append(candidate)
+        return obstacle(candidate, tests)
 
-    monkeypatch.setattr(placement.Floor, "candidate", counting)
+    with monkeypatch.context() as patch:
+        patch.setattr(placement, "obstacle", noting)
+        yield asked
+
+
+def end_one(play: Play) -> None:
     play.ends(next(job for job, number, _ in play.started if (job, number) in play.farm.attempts))
-    monkeypatch.setattr(placement.Floor, "candidate", candidate)
-    return asked
 
 
 def test_the_cost_of_a_placement_does_not_depend_on_the_number_of_jobs(
@@ -282,8 +288,42 @@ def test_the_cost_of_a_placement_does_not_depend_on_the_number_of_jobs(
         for number in range(8):
             play.joins(f"n{number}")
         play.submit(*([LEAF] * jobs))
-        costs.append(candidates_asked(monkeypatch, play))
-    assert costs[0] == costs[1] == costs[2] <= 4
+        with questions(monkeypatch) as asked:
+            end_one(play)
+        costs.append(len(asked))
+    assert costs[0] == costs[1] == costs[2] <= 2
+
+
+def test_the_cost_of_a_placement_does_not_depend_on_the_number_of_nodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = [{**LEAF, "conditions": [condition("hostname", "!=", f"x{n}")]} for n in range(5)]
+    for nodes in (4, 20, 100):
+        play = Play()
+        for number in range(nodes):
+            play.joins(f"n{number}")
+        with questions(monkeypatch) as asked:
+            play.submit(*(kinds * nodes))
+        assert len(play.started) == nodes
+        assert len(asked) == 2 * nodes  # may it run there, is there room
+        with questions(monkeypatch) as asked:
+            end_one(play)
+        assert len(asked) <= 2
+
+
+def test_a_node_is_asked_again_whether_it_may_run_a_job_when_something_of_it_has_changed(
+    play: Play,
+) -> None:
+    node = play.joins("n")
+    first, second, third = play.submit(LEAF, LEAF, LEAF)
+    play.disconnects("n")
+    play.ends(first)
+    assert play.why(second) == "n is not connected at the moment."
+    play.joins("n")
+    assert play.status(second) == "running"
+    play.send(m.NodeLeft(node))
+    play.ends(second)
+    assert play.status(third) == "runnable"
 
 
 def test_a_pass_has_a_limit_and_asks_to_be_called_again(monkeypatch: pytest.MonkeyPatch) -> None:

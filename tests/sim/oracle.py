@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from datetime import datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from roost.agent.plan import RunKey
 from roost.core import messages as m
 from roost.core.attributes import fold, stride
@@ -226,7 +228,10 @@ class Oracle:
         stored = self.world.server.store.read(rows.load_live)
         assert isinstance(stored, m.LiveRecords)
         for job in stored.jobs:
-            assert farm.jobs.get(job.id) == job, f"#{job.id} is stored otherwise: {job}"
+            known = farm.jobs.get(job.id)
+            if known is not None and job.id in farm.advanced:
+                known = replace(known, progress=min(known.progress, job.progress))
+            assert known == job, f"#{job.id} is stored otherwise: {job}"
         live = {job.id for job in farm.jobs.values() if job.status not in FINAL}
         assert live <= {job.id for job in stored.jobs}, "live jobs are not stored as such"
         children: dict[JobId, list[JobId]] = {}

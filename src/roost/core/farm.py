@@ -22,10 +22,10 @@ from roost.core import blackboard, groups, jobs, nodes, notes, resources
 from roost.core import messages as m
 from roost.core.attributes import fold
 from roost.core.lifecycle import FINAL
-from roost.core.matching import NodeUse, rank_of
+from roost.core.matching import rank_of
 from roost.core.messages import Changes, LiveRecords, Message, Outcome
 from roost.core.records import JobId, JobStatus, Moment
-from roost.core.state import State
+from roost.core.state import PROGRESS_SAVED_EVERY_MS, State
 
 S = JobStatus
 
@@ -53,6 +53,8 @@ class Farm(State):
         due = [self._deadlines[0][0]] if self._deadlines else []
         if self._backlog:
             due.append(self._backlog[0][0])
+        if self.advanced:
+            due.append(self._advanced_due)
         return min(due, default=None)
 
     def take_changes(self) -> Changes:
@@ -60,6 +62,10 @@ class Farm(State):
         changes, self._changes = self._changes, Changes()
         touched = dict(self.tree.touched)
         self.tree.touched.clear()
+        if self.advanced and self.now >= self._advanced_due:
+            touched.update(self.advanced)
+            self.advanced.clear()
+            self._advanced_due = Moment(self.now + PROGRESS_SAVED_EVERY_MS)
         rollup = self.tree.rollup
         new = [job for job_id in self._new_jobs if (job := self.jobs.get(job_id)) is not None]
         changes.submitted.extend(self.tree.rollups(new))
@@ -101,8 +107,7 @@ class Farm(State):
         self.next_job_id = records.next_job_id
         self.next_node_id = self._saved_next_node_id = records.next_node_id
         for node in records.nodes:
-            self.nodes[node.id] = node
-            self.floor.uses[node.id] = NodeUse()
+            self.floor.set_node(node)
             self.node_names[node.facts.key] = node.id
         self.next_group_id = self._saved_next_group_id = records.next_group_id
         self.groups.update((group.name, group) for group in records.groups)
@@ -131,9 +136,7 @@ class Farm(State):
             self.attempts[attempt.key] = attempt
             if attempt.stopping:
                 self.stopping.setdefault(job.id, set()).add(attempt.number)
-            for node in attempt.nodes:
-                self.floor.uses[node].occupy(attempt.key, rank_of(job), self.need(job))
-            self.floor.take(self.need(job), attempt.nodes)
+            self.floor.occupy(attempt.key, rank_of(job), self.need(job), attempt.nodes)
         for job in fresh:
             self._update_assigned(job)
             if job.status is S.RUNNABLE:

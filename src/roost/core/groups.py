@@ -36,14 +36,14 @@ def on_create_group(farm: State, command: CreateGroup) -> GroupId:
     group = Group(GroupId(farm.next_group_id), name)
     farm.next_group_id += 1
     farm.set_group(group)
-    farm.floor.wake_all()
+    farm.floor.review_all()
     return group.id
 
 
 def on_delete_group(farm: State, command: DeleteGroup) -> None:
     """Raises `NotFound`."""
     farm.delete_group(_known(farm, command.id))
-    farm.floor.wake_all()
+    farm.floor.review_all()
 
 
 def on_add_to_group(farm: State, command: AddToGroup) -> None:
@@ -63,7 +63,7 @@ def on_remove_from_group(farm: State, command: RemoveFromGroup) -> None:
 def _set_members(farm: State, group: Group, members: Iterable[NodeId]) -> None:
     nodes = tuple(members)
     for node in set(nodes).symmetric_difference(group.nodes):
-        farm.floor.wake(node)
+        farm.floor.review(node)
     if nodes != group.nodes:
         farm.set_group(replace(group, nodes=nodes))
 

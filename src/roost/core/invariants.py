@@ -11,13 +11,15 @@ from collections import Counter
 from roost.core import attributes
 from roost.core.attributes import fold
 from roost.core.lifecycle import FINAL, ON_NODE
-from roost.core.matching import NodeUse, rank_of
-from roost.core.records import JobStatus
+from roost.core.matching import ELIGIBLE_TESTS, Need, NodeUse, Rank, obstacle, rank_of
+from roost.core.nodeset import bit, members
+from roost.core.records import JobStatus, NodeId
 from roost.core.state import State
 from roost.core.stock import Stock
 from roost.core.tree import Tally, share_of
 
 S = JobStatus
+NO_RANK = (0, 0)
 
 
 def check(farm: State) -> None:
@@ -29,6 +31,7 @@ def check(farm: State) -> None:
     _attempts_fit_statuses(farm)
     _uses_equal_a_recount(farm)
     _queue_is_the_runnable_jobs(farm)
+    _placement_knows_its_nodes(farm)
     _holds_are_symmetric(farm)
     _groups_fit_nodes(farm)
     _only_rules_keep_nodes_off_duty(farm)
@@ -129,6 +132,27 @@ def _queue_is_the_runnable_jobs(farm: State) -> None:
         job = farm.jobs[job_id]
         assert rank == rank_of(job), f"job {job_id} is queued with an old priority"
         assert kind.need == farm.need(job), f"job {job_id} is queued with an old need"
+
+
+def _placement_knows_its_nodes(farm: State) -> None:
+    """What kinds found out of nodes is still so, but for nodes that are to be asked again."""
+    floor = farm.floor
+    naive: dict[int, set[NodeId]] = {}
+    for node in floor.nodes:
+        naive.setdefault(floor.free(node), set()).add(node)
+    assert {free: set(members(nodes)) for free, nodes in floor.levels.items()} == naive
+    firsts: dict[Need, Rank] = {}
+    for rank, kind in floor.waiting.values():
+        firsts[kind.need] = min(rank, firsts.get(kind.need, rank))
+    queue = [(rank, kind.need) for rank, kind in floor.queue]
+    assert queue == sorted((rank, need) for need, rank in firsts.items()), "the queue of kinds"
+    for kind in floor.kinds.values():
+        assert kind.rank == firsts.get(kind.need)
+        assert not kind.fit & kind.unfit
+        for node in members((kind.fit | kind.unfit) & ~floor.reviewed):
+            asked = floor.candidate(kind.need, NO_RANK, node)
+            fits = obstacle(asked, ELIGIBLE_TESTS) is None
+            assert fits == bool(kind.fit & bit(node)), f"node {node} was asked about {kind.need}"
 
 
 def _holds_are_symmetric(farm: State) -> None:

@@ -297,7 +297,7 @@ def _matches(name: str, value: str, node: Node, groups: Mapping[str, Group]) -> 
     facts = node.facts
     if name == "group":
         group = groups.get(value)
-        return group is not None and node.id in group.nodes
+        return group is not None and node.id in group.members
     if name == "os":
         return value.casefold() == facts.operating_system.casefold()
     host, colon, client = value.partition(":")

@@ -19,7 +19,6 @@ from __future__ import annotations
 from roost.core import availability, blackboard
 from roost.core.jobs import cancel
 from roost.core.lifecycle import FINAL
-from roost.core.matching import NodeUse
 from roost.core.messages import (
     AttemptEnded,
     AttemptPaused,
@@ -71,9 +70,7 @@ def on_node_joined(farm: State, report: NodeJoined) -> NodeId:
         node_id = NodeId(farm.next_node_id)
         farm.next_node_id += 1
         farm.node_names[facts.key] = node_id
-        farm.floor.uses[node_id] = NodeUse()
         node = Node(node_id, facts, joined_at=farm.now, last_beat_at=farm.now)
-        farm.nodes[node_id] = node
         farm.update_node(node)
     else:
         node = farm.nodes[known_id]
@@ -93,11 +90,10 @@ def on_node_joined(farm: State, report: NodeJoined) -> NodeId:
             for attempt in farm.attempts_on(node.id):
                 farm.conclude(attempt, AttemptCause.LOST, text="its node was installed anew")
         node_id = node.id
-    farm.floor.connected[node_id] = report.connection
+    farm.floor.connect(node_id, report.connection)
     _reconcile(farm, node_id, report.attempts)
     farm.watch(node_id, Moment(farm.now + farm.rules.active_timeout_ms))
     _review_duty(farm, node_id)
-    farm.floor.wake(node_id)
     return node_id
 
 
@@ -168,7 +164,7 @@ def _repeat_wish(farm: State, attempt: Attempt) -> None:
 
 def on_node_disconnected(farm: State, report: NodeDisconnected) -> None:
     if farm.floor.connected.get(report.node) == report.connection:
-        del farm.floor.connected[report.node]
+        farm.floor.disconnect(report.node)
 
 
 def on_node_left(farm: State, report: NodeLeft) -> None:
@@ -198,7 +194,6 @@ def on_set_node_disabled(farm: State, command: SetNodeDisabled) -> None:
     node = _listed(farm, command.id)
     if node.disabled != command.disabled:
         farm.update_node(node, disabled=command.disabled)
-        farm.floor.wake(node.id)
 
 
 def on_set_availability(farm: State, command: SetAvailability) -> None:
@@ -226,8 +221,7 @@ def on_set_node_description(farm: State, command: SetNodeDescription) -> None:
 def _review_duty(farm: State, node_id: NodeId) -> None:
     """Keep current whether the availability rules let the node take jobs, for all who ask, and
     look again when the clock may change that."""
-    node, zone, off_duty = farm.nodes[node_id], farm.rules.zone, farm.floor.off_duty
-    was_off_duty = off_duty.pop(node_id, None) is not None
+    node, zone = farm.nodes[node_id], farm.rules.zone
     if not node.availability:
         why = None
     else:
@@ -235,10 +229,7 @@ def _review_duty(farm: State, node_id: NodeId) -> None:
         change = availability.next_change(node.availability, farm.now, zone)
         if change is not None:
             farm.watch(node_id, change)
-    if why is not None:
-        off_duty[node_id] = why
-    if was_off_duty != (why is not None):
-        farm.floor.wake(node_id)
+    farm.floor.set_off_duty(node_id, why)
 
 
 def _listed(farm: State, node_id: NodeId) -> Node:
@@ -267,7 +258,7 @@ def on_node_beat(farm: State, report: NodeBeat) -> None:
     for job_id, number, progress in report.progress:
         job = farm.jobs.get(job_id)
         if job is not None and job.attempt == number and (job_id, number) in farm.attempts:
-            farm.advance(job, progress)
+            farm.advance(job, progress, at_once=False)
 
 
 def on_node_reported(farm: State, message: NodeReported) -> None:
@@ -290,7 +281,7 @@ def on_node_reported(farm: State, message: NodeReported) -> None:
             farm.tell(attempt.job, "resumed")
         case AttemptEnded():
             if report.cause is AttemptCause.EXITED:
-                _, need = farm.floor.uses[message.node].attempts[attempt.key]
+                need = farm.floor.need_of(attempt.key, message.node)
                 farm.floor.note_run(need, report.ran_ms)
             farm.conclude(attempt, report.cause, report.exit_code, report.text, report.progress)
 
@@ -341,7 +332,7 @@ def _look_for_silence(farm: State, node: Node) -> None:
 
 def _go_silent(farm: State, node: Node, why: str) -> None:
     farm.update_node(node, active=False)
-    farm.floor.connected.pop(node.id, None)  # its farewell may never come
+    farm.floor.disconnect(node.id)  # its farewell may never come
     farm.emit(DropNode(node.id))
     for attempt in farm.attempts_on(node.id):
         if attempt.stopping:

@@ -2,8 +2,13 @@
 
 Runnable jobs with equal needs wait in one `Kind`, best rank first. A pass looks only at what may
 have changed since the last one: kinds that got a better first job, nodes that got room. It
-starts at most `PLACEMENTS_PER_PASS` attempts and then asks to be called again. So the cost of a
-placement depends on the number of kinds, not on the number of jobs.
+starts at most `PLACEMENTS_PER_PASS` attempts and then asks to be called again. It goes through the
+`queue` of kinds and passes over those that a look at the best free node rules out. So the cost of a
+placement hardly depends on the number of kinds, and not on the number of jobs.
+
+Nor does it depend on the number of nodes, as all kinds go by one order of them: `levels` (see
+`nodeset`). A node that was given something moves there once, for every kind. Which nodes may run
+a kind at all is found out when their turn comes, and remembered until something of them changes.
 
 A job that wants several hosts *holds* nodes until it has `hosts_min` of them. A hold keeps out
 worse-ranked jobs only; a better-ranked one takes the room and the hold is lost. The best-ranked
@@ -24,7 +29,10 @@ either, for nobody knows when they come free.
 from __future__ import annotations
 
 import heapq
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import itemgetter
 
 from roost.core.matching import (
     ELIGIBLE_TESTS,
@@ -35,14 +43,16 @@ from roost.core.matching import (
     Rank,
     obstacle,
 )
-from roost.core.records import Group, JobId, Node, NodeId
+from roost.core.nodeset import Levels, NodeSet, bit, first, members, move
+from roost.core.records import AttemptKey, Group, JobId, Node, NodeId
 from roost.core.stock import Stock
 
 PLACEMENTS_PER_PASS = 2_000
 BACKLOG_MS = 150
 """A node is given about so much work ahead, so that it need not ask between two short jobs."""
 BACKLOG_JOBS_PER_CPU_MAX = 64
-PACES_MAX = 1_000
+KINDS_KEPT = 1_000
+"""So many kinds are remembered, with their pace and what is known of nodes, when none waits."""
 _PACE_WEIGHT = 8
 """A pace is a running mean over about so many runs, kept as that many times the mean."""
 
@@ -50,14 +60,48 @@ _PACE_WEIGHT = 8
 class Kind:
     """Runnable jobs that need the same."""
 
-    __slots__ = ("heap", "need", "reserver")
+    __slots__ = ("fit", "heap", "least", "need", "pace", "rank", "reserver", "unfit")
 
     def __init__(self, need: Need) -> None:
         self.need = need
         self.heap: list[Rank] = []
         """Ranks of its jobs; entries of jobs that left are skipped when they come up."""
+        self.rank: Rank | None = None
+        """That of its first job, by which it stands in the queue; None when none waits."""
+        self.pace: int | None = None
+        """Of plain kinds: how long their jobs run, see `_PACE_WEIGHT`; in milliseconds."""
         self.reserver: JobId | None = None
         """The job that last held a machine for itself alone."""
+        self.fit: NodeSet = 0
+        """Nodes known to pass its `ELIGIBLE_TESTS`; those in neither set are yet to be asked."""
+        self.unfit: NodeSet = 0
+        self.least = 0.0
+        """A node with fewer free CPUs is nothing for it: neither to hold, nor to fill up."""
+        self.look_everywhere()
+
+    def note_run(self, ran_ms: int) -> None:
+        """One of its jobs ran for so long."""
+        pace = ran_ms * _PACE_WEIGHT if self.pace is None else self.pace
+        self.pace = pace - pace // _PACE_WEIGHT + ran_ms
+        self.look_everywhere()
+
+    @property
+    def backlog_jobs(self) -> int:
+        """How many of its jobs a node may be given ahead for each of its CPUs."""
+        if self.pace is None:
+            return 0
+        return min(BACKLOG_MS * _PACE_WEIGHT // max(self.pace, 1), BACKLOG_JOBS_PER_CPU_MAX)
+
+    def look_everywhere(self) -> None:
+        """It may have lost its hold, if it is one that holds, or has another first job."""
+        need = self.need
+        small = not (need.wants_much or need.hosts_max > 1 or self.backlog_jobs)
+        self.least = need.cpus if small else -math.inf
+
+    def look_for_room(self) -> None:
+        """Its first job holds a machine, so it looks for nothing but room to start."""
+        if not self.backlog_jobs:
+            self.least = self.need.cpus
 
 
 class Floor:
@@ -66,31 +110,108 @@ class Floor:
     def __init__(self, groups: Mapping[str, Group]) -> None:
         self.groups = groups
         self.nodes: dict[NodeId, Node] = {}
+        """Set by `set_node`; which of them are connected or off duty has methods of its own too."""
         self.uses: dict[NodeId, NodeUse] = {}
         self.connected: dict[NodeId, int] = {}
         """The number of each node's connection."""
         self.off_duty: dict[NodeId, str] = {}
         """Why nodes take no jobs that their availability rules keep from it."""
+        self.levels: Levels = {}
+        """All nodes, by how many CPUs are free: below zero where jobs were given ahead."""
         self.kinds: dict[Need, Kind] = {}
+        self.queue: list[tuple[Rank, Kind]] = []
+        """Kinds with waiting jobs, by the rank of the first."""
         self.waiting: dict[JobId, tuple[Rank, Kind]] = {}
         self.holds: dict[JobId, dict[NodeId, None]] = {}
-        self._paces: dict[Need, int] = {}
-        """Of plain kinds: how long their jobs run, see `_PACE_WEIGHT`; in milliseconds."""
         self.stock = Stock()
-        self._fresh_kinds: dict[Need, None] = {}
-        self._fresh_nodes: dict[NodeId, None] = {}
+        self._fresh_kinds: dict[Kind, None] = {}
+        self._woken: NodeSet = 0
+        self.reviewed: NodeSet = 0
+        """What kinds know of these nodes is out of date; the next pass makes them forget it."""
         self._fresh_resources: dict[str, None] = {}
+
+    # --- the nodes ------------------------------------------------------------------------
+
+    def set_node(self, node: Node) -> None:
+        """A new node, or a new record of one."""
+        before = self.nodes.get(node.id)
+        self.nodes[node.id] = node
+        if before is None:
+            self.uses[node.id] = NodeUse()
+            move(self.levels, node.id, None, self.free(node.id))
+        elif before.facts.cpus != node.facts.cpus:
+            busy = self.uses[node.id].cpus_busy
+            move(self.levels, node.id, before.facts.cpus - busy, node.facts.cpus - busy)
+        if before is None or _matters(before) != _matters(node):
+            self.review(node.id)
+
+    def connect(self, node: NodeId, connection: int) -> None:
+        self.connected[node] = connection
+        self.review(node)
+
+    def disconnect(self, node: NodeId) -> None:
+        if self.connected.pop(node, None) is not None:
+            self.review(node)
+
+    def set_off_duty(self, node: NodeId, why: str | None) -> None:
+        """None when its availability rules do not keep jobs from it."""
+        before = self.off_duty.pop(node, None)
+        if why is not None:
+            self.off_duty[node] = why
+        if (before is None) != (why is None):
+            self.review(node)
+
+    def review(self, node: NodeId) -> None:
+        """Other kinds of jobs than before may run there."""
+        self.reviewed |= bit(node)
+        if node in self.connected:
+            self.wake(node)
+
+    def review_all(self) -> None:
+        for node in self.nodes:
+            self.review(node)
+
+    def wake(self, node: NodeId) -> None:
+        """There may be more room there: the next pass looks at it again."""
+        self._woken |= bit(node)
+
+    def free(self, node: NodeId) -> int:
+        """CPUs; below zero where jobs were given ahead."""
+        return self.nodes[node].facts.cpus - self.uses[node].cpus_busy
+
+    def occupy(self, key: AttemptKey, rank: Rank, need: Need, nodes: Iterable[NodeId]) -> None:
+        """An attempt takes its room on these nodes, and its resources."""
+        for node in nodes:
+            before = self.free(node)
+            self.uses[node].occupy(key, rank, need)
+            move(self.levels, node, before, before - need.cpus)
+        if need.resources:
+            self.stock.take(need.resources, nodes)
+
+    def vacate(self, key: AttemptKey, nodes: tuple[NodeId, ...]) -> None:
+        need = self.need_of(key, nodes[0])
+        for node in nodes:
+            before = self.free(node)
+            self.uses[node].vacate(key)
+            move(self.levels, node, before, before + need.cpus)
+            self.wake(node)
+        if need.resources:
+            self.stock.give_back(need.resources, nodes)
+            self.restock(name for name, _ in need.resources)
+
+    def need_of(self, key: AttemptKey, node: NodeId) -> Need:
+        """What an attempt there was started with."""
+        return self.uses[node].attempts[key][1]
 
     # --- the queue ------------------------------------------------------------------------
 
     def enqueue(self, need: Need, ranks: Iterable[Rank]) -> None:
         """Jobs that need this, by their ranks."""
         kind = self.kinds.get(need)
-        if kind is None or self._first(kind) is None:
+        if kind is None:
             kind = self.kinds[need] = Kind(need)
-            self._fresh_kinds[need] = None
-        elif self.holds:
-            self._fresh_kinds[need] = None
+        if kind.rank is None or self.holds:
+            self._fresh_kinds[kind] = None
         # Otherwise equals of these jobs wait already: what blocks them blocks these as well.
         heap, waiting = kind.heap, self.waiting
         for rank in ranks:
@@ -98,11 +219,33 @@ class Floor:
             assert job not in waiting
             heapq.heappush(heap, rank)
             waiting[job] = (rank, kind)
+        if kind.rank is None or heap[0] < kind.rank:
+            self._queue_by(kind, self._first(kind))
 
     def withdraw(self, job: JobId) -> None:
         """The job no longer waits; what was held for it is free again."""
-        if self.waiting.pop(job, None) is not None:
+        rank, kind = self.waiting.pop(job, (None, None))
+        if kind is not None:
             self.release_holds(job)
+            if rank == kind.rank:
+                self._queue_by(kind, self._first(kind))
+
+    def _first(self, kind: Kind) -> Rank | None:
+        heap = kind.heap
+        while heap and self.waiting.get(JobId(heap[0][1])) != (heap[0], kind):
+            heapq.heappop(heap)
+        return heap[0] if heap else None
+
+    def _queue_by(self, kind: Kind, rank: Rank | None) -> None:
+        """Its first job is another one, or none waits any more."""
+        if kind.rank is not None:
+            del self.queue[bisect_left(self.queue, kind.rank, key=itemgetter(0))]
+        kind.rank = rank
+        kind.look_everywhere()
+        if rank is not None:
+            self.queue.insert(bisect_left(self.queue, rank, key=itemgetter(0)), (rank, kind))
+        elif len(self.kinds) > KINDS_KEPT:
+            del self.kinds[kind.need]
 
     def release_holds(self, job: JobId, keep: Collection[NodeId] = ()) -> None:
         """Free what is held for a job, but for nodes that it can still use."""
@@ -111,25 +254,8 @@ class Floor:
             del held[node]
             del self.uses[node].holds[job]
             self.wake(node)
-        if not held:
-            self.holds.pop(job, None)
-
-    def wake(self, node: NodeId) -> None:
-        """Something changed there: the next pass looks at it again."""
-        self._fresh_nodes[node] = None
-
-    def wake_all(self) -> None:
-        self._fresh_nodes.update(dict.fromkeys(self.nodes))
-
-    def take(self, need: Need, nodes: Iterable[NodeId]) -> None:
-        """An attempt takes its resources."""
-        if need.resources:
-            self.stock.take(need.resources, nodes)
-
-    def give_back(self, need: Need, nodes: Iterable[NodeId]) -> None:
-        if need.resources:
-            self.stock.give_back(need.resources, nodes)
-            self.restock(name for name, _ in need.resources)
+        if not held and self.holds.pop(job, None) is not None and job in self.waiting:
+            self.waiting[job][1].look_everywhere()
 
     def restock(self, names: Iterable[str]) -> None:
         """There may be more of these: the next pass looks at every kind that needs one."""
@@ -139,7 +265,7 @@ class Floor:
     def has_work(self) -> bool:
         """A pass could find something to start."""
         return bool(self.waiting) and bool(
-            self._fresh_kinds or self._fresh_nodes or self._fresh_resources
+            self._fresh_kinds or self._woken or self._fresh_resources
         )
 
     # --- asking ---------------------------------------------------------------------------
@@ -159,18 +285,16 @@ class Floor:
         )
 
     def _backlog_cpus(self, need: Need, rank: Rank, node: NodeId) -> int:
-        pace = self._paces.get(need)
-        use = self.uses[node]
-        if pace is None or use.not_plain or (use.holds and use.held_before(rank)):
+        kind, use = self.kinds.get(need), self.uses[node]
+        if kind is None or use.not_plain or (use.holds and use.held_before(rank)):
             return 0
-        jobs = BACKLOG_MS * _PACE_WEIGHT // max(pace, 1)
-        return self.nodes[node].facts.cpus * min(jobs, BACKLOG_JOBS_PER_CPU_MAX)
+        return self.nodes[node].facts.cpus * kind.backlog_jobs
 
     def note_run(self, need: Need, ran_ms: int) -> None:
         """A job of this kind ran for so long."""
-        if need.is_plain:
-            pace = self._paces.get(need, ran_ms * _PACE_WEIGHT)
-            self._paces[need] = pace - pace // _PACE_WEIGHT + ran_ms
+        kind = self.kinds.get(need)
+        if kind is not None and need.is_plain:
+            kind.note_run(ran_ms)
 
     def obstacles(self, need: Need, rank: Rank) -> dict[NodeId, str | None]:
         """For each listed node the first reason against, or None if it could run the job."""
@@ -184,55 +308,73 @@ class Floor:
 
     def place(self, start: Callable[[JobId, Rank, Need, tuple[NodeId, ...]], None]) -> None:
         """One pass. `start` is called for each job that got its nodes, and must occupy them."""
-        fresh_kinds, fresh_nodes = self._fresh_kinds, self._fresh_nodes
-        self._fresh_kinds, self._fresh_nodes = {}, {}
+        fresh_kinds, self._fresh_kinds = self._fresh_kinds, {}
+        woken, self._woken = self._woken, 0
         fresh_resources, self._fresh_resources = self._fresh_resources, {}
+        self._forget_reviewed()
         if fresh_resources:
-            for need in self.kinds:
-                if any(name in fresh_resources for name, _ in need.resources):
-                    fresh_kinds[need] = None
-        needs = list(self.kinds if fresh_nodes else fresh_kinds)
-        order: list[tuple[Rank, int, Kind, _Choice]] = []
-        for number, need in enumerate(needs):
-            kind = self.kinds.get(need)
-            rank = self._first(kind) if kind else None
-            if kind and rank is not None:
-                nodes: Iterable[NodeId] = self.nodes if need in fresh_kinds else fresh_nodes
-                order.append((rank, number, kind, _Choice(self, need, nodes)))
-        heapq.heapify(order)
-        placed = 0
-        while order:
-            rank, number, kind, choice = order[0]
+            for _, kind in self.queue:
+                if any(name in fresh_resources for name, _ in kind.need.resources):
+                    fresh_kinds[kind] = None
+        woken_levels = {
+            free: found for free, all_ in self.levels.items() if (found := all_ & woken)
+        }
+        most_free = max(woken_levels, default=-math.inf)
+        choices: dict[Kind, _Choice] = {}
+        placed = at = 0
+        while at < len(self.queue):
+            rank, kind = self.queue[at]
+            if kind not in fresh_kinds and (kind.least > most_free or not woken):
+                at += 1
+                continue
             if placed >= PLACEMENTS_PER_PASS:
-                self._fresh_kinds.update(dict.fromkeys(entry[2].need for entry in order))
-                self._fresh_nodes.update(fresh_nodes)
+                rest = (kind for _, kind in self.queue[at:])
+                self._fresh_kinds.update((kind, None) for kind in rest if kind in fresh_kinds)
+                self._woken |= woken
                 return
-            nodes_found = choice.find(rank)
-            if nodes_found is None:
-                heapq.heappop(order)
+            choice = choices.get(kind)
+            if choice is None:
+                levels = self.levels if kind in fresh_kinds else woken_levels
+                choice = choices[kind] = _Choice(self, kind, levels)
+            nodes = choice.find(rank)
+            if nodes is None:
+                at += 1
                 continue
             job = JobId(rank[1])
-            self.withdraw(job)
-            self._push_out_holds(rank, kind.need, nodes_found)
-            start(job, rank, kind.need, nodes_found)
+            self.withdraw(job)  # and its kind goes on in the queue to where its next one stands
+            self._push_out_holds(rank, kind.need, nodes)
+            start(job, rank, kind.need, nodes)
+            for node in nodes:
+                if woken >> node & 1:
+                    free = self.free(node)
+                    move(woken_levels, node, free + kind.need.cpus, free)
+                    most_free = max(woken_levels)
             placed += 1
-            following = self._first(kind)
-            if following is None:
-                heapq.heappop(order)
-            else:
-                heapq.heapreplace(order, (following, number, kind, choice))
 
-    def _first(self, kind: Kind) -> Rank | None:
-        heap = kind.heap
-        while heap:
-            waiting = self.waiting.get(JobId(heap[0][1]))
-            if waiting is not None and waiting[1] is kind and waiting[0] == heap[0]:
-                return heap[0]
-            heapq.heappop(heap)
-        self.kinds.pop(kind.need, None)
-        if len(self._paces) > PACES_MAX:
-            self._paces.pop(kind.need, None)
-        return None
+    def _forget_reviewed(self) -> None:
+        if self.reviewed:
+            kept = ~self.reviewed
+            for kind in self.kinds.values():
+                kind.fit &= kept
+                kind.unfit &= kept
+                kind.look_everywhere()
+            self.reviewed = 0
+
+    def fits(self, kind: Kind, rank: Rank, node: NodeId) -> bool:
+        """The node passes what only a change of the node or the job can alter."""
+        if kind.fit >> node & 1:
+            return True
+        if kind.unfit >> node & 1:
+            return False
+        fits = obstacle(self.candidate(kind.need, rank, node), ELIGIBLE_TESTS) is None
+        if fits:
+            kind.fit |= bit(node)
+        else:
+            kind.unfit |= bit(node)
+        return fits
+
+    def has_room(self, need: Need, rank: Rank, node: NodeId) -> bool:
+        return obstacle(self.candidate(need, rank, node), ROOM_TESTS) is None
 
     def _push_out_holds(self, rank: Rank, need: Need, nodes: Iterable[NodeId]) -> None:
         """Worse-ranked jobs lose what they held on these nodes: their room is being taken."""
@@ -244,7 +386,7 @@ class Floor:
                     del self.holds[job][node]
                     if not self.holds[job]:
                         del self.holds[job]
-                    self._fresh_kinds[self.waiting[job][1].need] = None
+                    self._fresh_kinds[self.waiting[job][1]] = None
                     self.wake(node)  # the taker may leave room for others
 
     def hold(self, rank: Rank, need: Need, nodes: Iterable[NodeId]) -> None:
@@ -257,82 +399,78 @@ class Floor:
                 self.uses[node].holds[job] = (rank, need)
 
 
+def _matters(node: Node) -> tuple[object, ...]:
+    """What `ELIGIBLE_TESTS` look at of a node's record."""
+    return node.facts, node.disabled, node.active, node.leaving
+
+
 class _Choice:
     """The nodes that one kind may use in one pass, the emptiest first."""
 
-    def __init__(self, floor: Floor, need: Need, nodes: Iterable[NodeId]) -> None:
+    __slots__ = ("floor", "free", "kind", "least", "levels", "need", "open")
+
+    def __init__(self, floor: Floor, kind: Kind, levels: Levels) -> None:
         self.floor = floor
-        self.need = need
-        self.nodes = nodes
-        self.heap: list[tuple[int, NodeId]] | None = None
-        self.eligible: set[NodeId] = set()
-        """Found so; the others in the heap are only looked at when their turn comes."""
-        self.full: list[NodeId] = []
-        """Eligible ones that turned out to have no room, the emptiest first."""
+        self.kind = kind
+        self.need = kind.need
+        self.levels = levels
+        self.free: int | None = max(levels, default=None)
+        """All above this level were asked: nodes get no emptier during a pass."""
+        self.least = kind.need.cpus if not kind.backlog_jobs else None
+        """Below this level no node has room; None when a backlog may go below any."""
+        self.open = ~kind.unfit
+        """Nodes that may have room."""
 
     def find(self, rank: Rank) -> tuple[NodeId, ...] | None:
         """The nodes for the job with this rank, or None; a multi-host job may take holds."""
-        if self.need.resources and self.floor.stock.shortage(self.need.resources):
-            self.floor.release_holds(JobId(rank[1]))
+        floor, need, levels = self.floor, self.need, self.levels
+        if need.resources and floor.stock.shortage(need.resources):
+            floor.release_holds(JobId(rank[1]))
             return None
-        if self.need.hosts_max > 1:
+        if need.hosts_max > 1:
             return self._find_several(rank)
-        floor, need = self.floor, self.need
-        if self.heap is None:
-            self.heap = [
-                (-floor.nodes[node].facts.cpus + floor.uses[node].cpus_busy, node)
-                for node in self.nodes
-            ]
-            heapq.heapify(self.heap)
-        while self.heap:
-            free_negative, node = self.heap[0]
-            free_now = -floor.nodes[node].facts.cpus + floor.uses[node].cpus_busy
-            if free_now != free_negative:
-                heapq.heapreplace(self.heap, (free_now, node))
-                continue
-            candidate = floor.candidate(need, rank, node)
-            if node not in self.eligible:
-                if obstacle(candidate, ELIGIBLE_TESTS) is not None:
-                    heapq.heappop(self.heap)
-                    continue
-                self.eligible.add(node)
-            if obstacle(candidate, ROOM_TESTS) is None:
-                return (node,)
-            self.full.append(heapq.heappop(self.heap)[1])
+        while self.free is not None and (self.least is None or self.free >= self.least):
+            while nodes := levels.get(self.free, 0) & self.open:
+                node = first(nodes)
+                if floor.fits(self.kind, rank, node) and floor.has_room(need, rank, node):
+                    return (node,)
+                self.open ^= bit(node)
+            self.free = max((free for free in levels if free < self.free), default=None)
         if need.wants_much:
             self._hold_one(rank)
         return None
 
     def _hold_one(self, rank: Rank) -> None:
         """Let the node empty for the job that is the first to find room there."""
-        floor, job = self.floor, JobId(rank[1])
-        kind = floor.waiting[job][1]
+        floor, kind, job = self.floor, self.kind, JobId(rank[1])
         if kind.reserver is not None and kind.reserver != job:
             floor.release_holds(kind.reserver)
         kind.reserver = job
-        for held in floor.holds.get(job, ()):
-            if obstacle(floor.candidate(self.need, rank, held), ELIGIBLE_TESTS) is None:
-                return
+        if any(floor.fits(kind, rank, held) for held in floor.holds.get(job, ())):
+            kind.look_for_room()
+            return
         floor.release_holds(job)
-        for node in self.full:
-            if not floor.uses[node].held_before(rank):
-                floor.hold(rank, self.need, (node,))
-                return
+        for free in sorted(self.levels, reverse=True):
+            for node in members(self.levels[free] & ~kind.unfit):
+                if floor.fits(kind, rank, node) and not floor.uses[node].held_before(rank):
+                    floor.hold(rank, self.need, (node,))
+                    kind.look_for_room()
+                    return
 
     def _find_several(self, rank: Rank) -> tuple[NodeId, ...] | None:
-        floor, need = self.floor, self.need
-        eligible = [
-            node
-            for node in floor.nodes
-            if obstacle(floor.candidate(need, rank, node), ELIGIBLE_TESTS) is None
-        ]
-        if len(eligible) < need.hosts_min:
+        floor, kind, need = self.floor, self.kind, self.need
+        for nodes in floor.levels.values():
+            for node in members(nodes & ~(kind.fit | kind.unfit)):
+                floor.fits(kind, rank, node)
+        if kind.fit.bit_count() < need.hosts_min:
             floor.release_holds(JobId(rank[1]))
             return None
         ready = [
             node
-            for node in eligible
-            if obstacle(floor.candidate(need, rank, node), ROOM_TESTS) is None
+            for free, nodes in floor.levels.items()
+            if free >= need.cpus
+            for node in members(nodes & kind.fit)
+            if floor.has_room(need, rank, node)
         ]
         held = floor.holds.get(JobId(rank[1]), {})
         ready.sort(key=lambda node: (node not in held, floor.uses[node].cpus_busy, node))

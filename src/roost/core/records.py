@@ -11,6 +11,7 @@ cycles, and to look through a million of them stops a server for a second.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal, NewType
 
 from msgspec import Struct
@@ -253,12 +254,17 @@ class Node(Struct, frozen=True):
     """When it takes jobs; always, if there are none."""
 
 
-class Group(Struct, frozen=True):
+class Group(Struct, frozen=True, dict=True):
     """Nodes under one name, for conditions of jobs. A node may be in several groups."""
 
     id: GroupId
     name: str
     nodes: tuple[NodeId, ...] = ()
+
+    @cached_property
+    def members(self) -> frozenset[NodeId]:
+        """The same, for asking about one of thousands."""
+        return frozenset(self.nodes)
 
 
 class Resource(Struct, frozen=True):

@@ -65,6 +65,8 @@ from roost.core.tree import Tree
 S = JobStatus
 C = AttemptCause
 
+PROGRESS_SAVED_EVERY_MS = 2_000
+"""How old the progress on disk may be that comes with the beats of nodes."""
 RECALL_AFTER_MS = 1_000
 """An attempt that waits on its node for longer is taken back."""
 CHILD_ERROR = "child error"
@@ -142,6 +144,9 @@ class State:
         self._changed_resources: dict[ResourceId, Resource] = {}
         self._changed_attributes: dict[tuple[JobId, str], Attribute] = {}
         self._finished_roots: dict[JobId, None] = {}
+        self.advanced: dict[JobId, None] = {}
+        """Jobs of which nothing but the progress, or that of jobs below, is to be saved."""
+        self._advanced_due = Moment(0)
 
     # --- what handlers share --------------------------------------------------------------
 
@@ -201,10 +206,16 @@ class State:
         self.tree.job_changed(job, new)
         return new
 
-    def advance(self, job: Job, progress: int) -> None:
-        """Its command says how far it is, in millionths; it never goes back while it runs."""
+    def advance(self, job: Job, progress: int, *, at_once: bool = True) -> None:
+        """Its command says how far it is, in millionths; it never goes back while it runs.
+
+        `at_once=False` for what may be `PROGRESS_SAVED_EVERY_MS` old on disk: thousands of jobs
+        that advance are then a few pages of the database together, and not one each.
+        """
         if job.status not in FINAL and job.spec.has_command and progress > job.progress:
-            self.update_job(job, progress=min(progress, PROGRESS_UNIT))
+            new = replace(job, progress=min(progress, PROGRESS_UNIT))
+            self.jobs[job.id] = new
+            self.tree.job_changed(job, new, self.tree.touched if at_once else self.advanced)
 
     def update_spec(self, job: Job, spec: JobSpec) -> Job:
         """Replace a job's specification; `requeue_below` it when its need may have changed."""
@@ -397,12 +408,9 @@ class State:
         attempt = Attempt(job_id, number, nodes, assigned_at=self.now, purpose=purpose)
         self.attempts[attempt.key] = attempt
         self._changed_attempts[attempt.key] = attempt
-        for node in nodes:
-            use = self.floor.uses[node]
-            use.occupy(attempt.key, rank, need)
-            if use.cpus_busy > self.nodes[node].facts.cpus:
-                self._backlog.append((Moment(self.now + RECALL_AFTER_MS), attempt.key))
-        self.floor.take(need, nodes)
+        self.floor.occupy(attempt.key, rank, need, nodes)
+        if any(self.floor.free(node) < 0 for node in nodes):
+            self._backlog.append((Moment(self.now + RECALL_AFTER_MS), attempt.key))
         seen = tuple(node for node in job.nodes if node not in nodes)
         names = ", ".join(self.nodes[node].facts.label for node in nodes)
         job = self.set_status(
@@ -542,11 +550,7 @@ class State:
         )
         self._changed_attempts[key] = attempt
         self.entries.pop(key, None)
-        _, need = self.floor.uses[attempt.nodes[0]].attempts[key]
-        self.floor.give_back(need, attempt.nodes)
-        for node in attempt.nodes:
-            self.floor.uses[node].vacate(key)
-            self.floor.wake(node)
+        self.floor.vacate(key, attempt.nodes)
         if attempt.job in self.jobs:
             self._finished_roots[self.tree.root_of(attempt.job)] = None
         if attempt.stopping:
@@ -627,7 +631,7 @@ class State:
     def update_node(self, node: Node, *, saved: bool = True, **fields: Any) -> Node:
         """Replace fields of a node; `saved=False` for what may be a minute old on disk."""
         new = replace(node, **fields)
-        self.nodes[node.id] = new
+        self.floor.set_node(new)
         if saved:
             self._changed_nodes[node.id] = None
         return new

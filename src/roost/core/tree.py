@@ -237,9 +237,12 @@ class Tree:
 
     # --- changing -------------------------------------------------------------------------
 
-    def job_changed(self, old: Job, new: Job) -> None:
-        """The record was replaced: carry the difference to all ancestors."""
-        self.touched[new.id] = None
+    def job_changed(self, old: Job, new: Job, touched: dict[JobId, None] | None = None) -> None:
+        """The record was replaced: carry the difference to all ancestors. Whose roll-up changed is
+        put down in `touched`, or else in that of the tree."""
+        if touched is None:
+            touched = self.touched
+        touched[new.id] = None
         if old.status is new.status and old.progress == new.progress and old.spec is new.spec:
             return
         has_children = new.id in self.children
@@ -249,7 +252,7 @@ class Tree:
             difference = Share(*[b - a for a, b in zip(before, after, strict=True)])
             for ancestor in self.ancestors(new.id):
                 self.tallies[ancestor].add(difference)
-                self.touched[ancestor] = None
+                touched[ancestor] = None
         was_open, is_open = old.status not in FINAL, new.status not in FINAL
         was_bad, is_bad = _spoils_parent(old.status), _spoils_parent(new.status)
         if was_open != is_open or was_bad != is_bad:
