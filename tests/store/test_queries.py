@@ -299,7 +299,8 @@ def test_other_questions_look_up_and_scan_nothing(
     shop: Connection, ask: Any, arguments: tuple[Any, ...]
 ) -> None:
     for step in plans(shop, ask, *arguments):
-        assert not step.startswith("SCAN") or "attempts_open" in step, step
+        # Few attempts are open, and what is listed are the ids that were asked for.
+        assert not step.startswith("SCAN") or "attempts_open" in step or "listed" in step, step
 
 
 def test_only_waiting_jobs_are_looked_at_to_count_them(shop: Connection) -> None:

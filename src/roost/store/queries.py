@@ -53,8 +53,8 @@ from roost.store.rows import (
     Row,
     attempt_of,
     attribute_of,
-    chunks,
     event_of,
+    fetch,
     job_of,
     note_of,
     point_of,
@@ -76,7 +76,7 @@ _secondary = schema.secondary_nodes.c
 _BARE = select(*JOB_COLUMNS)
 _WITH_SPEC = select(*JOB_COLUMNS, _specs.spec).join_from(schema.jobs, schema.job_specs)
 _ID: BindParameter[int] = bindparam("id")
-_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_IDS = schema.listed("ids")
 _other = schema.notes.alias("other").c
 
 _BY_ID = {
@@ -175,10 +175,8 @@ def job_views(
     """These jobs in this order; unknown ids are left out."""
     one, many = _BY_ID[_needs_spec(parts)]
     if len(ids) == 1:
-        return _views(connection, connection.execute(one, {"id": ids[0]}).all(), parts)
-    found: dict[JobId, Row] = {}
-    for chunk in chunks(dict.fromkeys(ids)):
-        found.update((row[0], row) for row in connection.execute(many, {"ids": chunk}))
+        return _views(connection, fetch(connection, one, id=ids[0]), parts)
+    found = {row[0]: row for row in fetch(connection, many, ids=schema.as_list(ids))}
     return _views(connection, [found[job] for job in ids if job in found], parts)
 
 
@@ -239,16 +237,16 @@ def list_jobs(
         # Already narrowed to the children of one job: any order of the rest is cheap.
         if statuses:
             statement = statement.where(_jobs.status.in_(_texts(statuses)))
-        rows = connection.execute(statement).all()
+        rows = fetch(connection, statement)
     elif statuses:
         rows = [
             row
             for status in _texts(statuses)
-            for row in connection.execute(statement.where(_jobs.status == status))
+            for row in fetch(connection, statement.where(_jobs.status == status))
         ]
         rows.sort(key=lambda row: row[0], reverse=True)
     else:
-        rows = connection.execute(statement).all()
+        rows = fetch(connection, statement)
     return _views(connection, rows[: which.limit], parts)
 
 
@@ -259,7 +257,7 @@ def _sorted(
         statement = statement.where(_jobs.status.in_(_texts(which.statuses)))
     keys = [_jobs.id] if which.sort == "id" else [_ORDERS[which.sort], _jobs.id]
     order = [key.desc() if which.descending else key.asc() for key in keys]
-    return connection.execute(statement.order_by(None).order_by(*order).offset(which.skip)).all()
+    return fetch(connection, statement.order_by(None).order_by(*order).offset(which.skip))
 
 
 _ORDERS: dict[str, Any] = {
@@ -305,11 +303,10 @@ def standings(
         statement = _filtered(_STANDING, which)
         if which.statuses:
             statement = statement.where(_jobs.status.in_(_texts(which.statuses)))
-        rows_found.extend(connection.execute(statement))
+        rows_found.extend(fetch(connection, statement))
     else:
         chosen = _STANDING.where(_jobs.id.in_(_IDS))
-        for chunk in chunks(dict.fromkeys(ids)):
-            rows_found.extend(connection.execute(chosen, {"ids": chunk}))
+        rows_found.extend(fetch(connection, chosen, ids=schema.as_list(ids)))
         rows_found.sort(key=lambda row: row[0], reverse=True)
     return [JobStanding(row[0], row[1], JobStatus(row[2]), row[3], row[4]) for row in rows_found]
 
@@ -354,7 +351,7 @@ def job_ids(
     if roots_only:
         statement = statement.where(schema.IS_ROOT)
     # Sorted here: asked for the order, SQLite walks all jobs by id rather than few by status.
-    return sorted(map(JobId, connection.scalars(statement)))
+    return sorted([row[0] for row in fetch(connection, statement)])
 
 
 def ended_roots(
@@ -544,35 +541,37 @@ def _views(connection: Connection, rows: Sequence[Row], parts: Collection[Part])
     def asked(part: Part, statement: Select[*tuple[Any, ...]]) -> dict[JobId, list[Row]]:
         return _by_first(connection, statement, ids) if part in parts else {}
 
-    parents = asked(Part.PARENTS, _PARENTS)
-    children = asked(Part.CHILDREN, _CHILDREN)
+    with_parents = Part.PARENTS in parts or Part.CONDITIONS in parts
+    parents = _linked(connection, _PARENTS, ids) if with_parents else {}
+    children = _linked(connection, _CHILDREN, ids) if Part.CHILDREN in parts else {}
     events = asked(Part.EVENTS, _EVENTS)
     attempts = asked(Part.ATTEMPTS, _ATTEMPTS)
     notes = asked(Part.NOTES, _JOB_NOTES)
     changed = asked(Part.ATTRIBUTES, _ATTRIBUTES)
+    if _needs_spec(parts):
+        specs = [spec_of(row[-1]) for row in rows]
+    else:
+        specs = [JobSpec(name=row[1]) for row in rows]
     conditions: dict[JobId, tuple[Condition, ...]] = {}
     if Part.CONDITIONS in parts:
-        conditions = _conditions_in_force(connection, {row[0]: row[-1] for row in rows})
-    with_spec = Part.SPEC in parts
-    views = []
-    for row in rows:
-        job = row[0]
-        views.append(
-            JobView(
-                job_of(row, spec_of(row[-1]) if with_spec else JobSpec(name=row[1])),
-                rollup_of(row),
-                parents=tuple(edge[1] for edge in parents.get(job, ())),
-                children=tuple(edge[1] for edge in children.get(job, ())),
-                events=tuple(map(event_of, events.get(job, ()))),
-                attempts=tuple(map(attempt_of, attempts.get(job, ()))),
-                conditions=conditions.get(job, ()),
-                latest_note=note_of(notes[job][0][1:]) if job in notes else None,
-                attributes=_own_attributes(row, changed.get(job, ()))
-                if Part.ATTRIBUTES in parts
-                else (),
-            )
+        own = {job: spec.conditions for job, spec in zip(ids, specs, strict=True)}
+        conditions = _conditions_in_force(connection, own, parents)
+    return [
+        JobView(
+            job_of(row, spec),
+            rollup_of(row),
+            parents.get(job, ()),
+            children.get(job, ()),
+            tuple(map(event_of, events.get(job, ()))),
+            tuple(map(attempt_of, attempts.get(job, ()))),
+            conditions=conditions.get(job, ()),
+            latest_note=note_of(notes[job][0][1:]) if job in notes else None,
+            attributes=_own_attributes(row, spec, changed.get(job, ()))
+            if Part.ATTRIBUTES in parts
+            else (),
         )
-    return views
+        for job, row, spec in zip(ids, rows, specs, strict=True)
+    ]
 
 
 def _by_first(
@@ -580,10 +579,19 @@ def _by_first(
 ) -> dict[Id, list[Row]]:
     """The rows of a statement over `ids`, in its order, grouped by their first column."""
     groups: dict[Id, list[Row]] = {}
-    for chunk in chunks(dict.fromkeys(ids)):
-        for row in connection.execute(statement, {"ids": chunk}):
-            groups.setdefault(row[0], []).append(row)
+    for row in fetch(connection, statement, ids=schema.as_list(ids)):
+        groups.setdefault(row[0], []).append(row)
     return groups
+
+
+def _linked(
+    connection: Connection, statement: Select[*tuple[Any, ...]], ids: Iterable[Id]
+) -> dict[Id, tuple[Id, ...]]:
+    """The second columns of the rows, in their order, by the first."""
+    groups: dict[Id, list[Id]] = {}
+    for one, other in fetch(connection, statement, ids=schema.as_list(ids)):
+        groups.setdefault(one, []).append(other)
+    return {one: tuple(others) for one, others in groups.items()}
 
 
 class _Conditions(msgspec.Struct, frozen=True):
@@ -592,41 +600,38 @@ class _Conditions(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
 
-class _Submitted(msgspec.Struct, frozen=True):
-    """The attributes in a spec; the decoder skips the rest."""
-
-    attributes: dict[str, str] = {}
-
-
 _CONDITIONS = msgspec.json.Decoder(_Conditions)
-_SUBMITTED = msgspec.json.Decoder(_Submitted)
 
 
-def _own_attributes(row: Row, changed: Iterable[Row]) -> tuple[Attribute, ...]:
+def _own_attributes(row: Row, spec: JobSpec, changed: Iterable[Row]) -> tuple[Attribute, ...]:
+    if not spec.attributes and not changed:
+        return ()
     job, queued_at = row[0], row[3]
     since = {attributes.fold(one.name): one for one in map(attribute_of, changed)}
-    submitted = _SUBMITTED.decode(row[-1]).attributes
-    return tuple(attributes.own(job, submitted, queued_at, since).values())
+    return tuple(attributes.own(job, spec.attributes, queued_at, since).values())
 
 
 def _conditions_in_force(
-    connection: Connection, specs: dict[JobId, str]
+    connection: Connection,
+    own: dict[JobId, tuple[Condition, ...]],
+    parents: dict[JobId, tuple[JobId, ...]],
 ) -> dict[JobId, tuple[Condition, ...]]:
     """A job's own conditions or else those of its root, by first parents (decision 13)."""
-    own = {job: _CONDITIONS.decode(text).conditions for job, text in specs.items()}
-    roots = _roots_of(connection, [job for job, conditions in own.items() if not conditions])
+    roots = _roots_of(connection, [job for job, found in own.items() if not found], parents)
     texts = _by_first(connection, _SPECS, roots.values())
     inherited = {root: _CONDITIONS.decode(rows[0][1]).conditions for root, rows in texts.items()}
     return own | {job: inherited[root] for job, root in roots.items()}
 
 
-def _roots_of(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, JobId]:
-    """Follow first parents to the top, all jobs together: two statements per level at most."""
-    roots = {job: job for job in ids}
-    climbing = set(roots.values())
+def _roots_of(
+    connection: Connection, ids: Iterable[JobId], parents: dict[JobId, tuple[JobId, ...]]
+) -> dict[JobId, JobId]:
+    """Follow first parents to the top, all jobs together: a statement per level. The parents of
+    these jobs themselves are known."""
+    roots = {job: parents[job][0] if job in parents else job for job in ids}
+    climbing = {top for job, top in roots.items() if top != job}
     while climbing:
-        found = _by_first(connection, _PARENTS, climbing)
-        above: dict[JobId, JobId] = {child: edges[0][1] for child, edges in found.items()}
-        roots = {job: above.get(top, top) for job, top in roots.items()}
-        climbing = set(above.values())
+        above = _linked(connection, _PARENTS, climbing)
+        roots = {job: above[top][0] if top in above else top for job, top in roots.items()}
+        climbing = {tops[0] for tops in above.values()}
     return roots

@@ -21,6 +21,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
+    Executable,
     Table,
     bindparam,
     case,
@@ -226,6 +227,17 @@ _MARK_ROOT = (
     .values(is_root=case((not_(_HAS_PARENT), 1), else_=0))
 )
 
+
+def fetch(connection: Connection, statement: Executable, **values: object) -> list[Row]:
+    """The rows of a reading statement as the driver has them: plain tuples. Rows of SQLAlchemy's
+    cost as much again as reading them."""
+    result = connection.execute(statement, values)
+    try:
+        return [*result.cursor.fetchall()]
+    finally:
+        result.close()
+
+
 # --- records ----------------------------------------------------------------------------------
 
 _SPEC = msgspec.json.Decoder(JobSpec)
@@ -283,16 +295,16 @@ def job_state(job: Job, rollup: Rollup) -> tuple[Any, ...]:
 
 def job_of(row: Row, spec: JobSpec) -> Job:
     """The job of a row that begins with `JOB_COLUMNS`."""
-    job, _, status, queued, priority, tries, progress, attempt, nodes, *times = row[:15]
+    (
+        job, _, status, queued, priority, tries, progress, attempt, nodes, runnable, started,
+        command_started, command_ended, ended, outcome, _, _, _, _, _, _, failures, warning,
+    ) = row[:23]  # fmt: skip
     return Job(
-        job, spec, _STATUS[status], queued, priority, tries, progress, attempt, _nodes_of(nodes),
-        *times, *_record_of_failures(row),
+        job, spec, _STATUS[status], queued, priority, tries, progress, attempt,
+        () if nodes == "[]" else _NODES.decode(nodes), runnable, started, command_started,
+        command_ended, ended, outcome, () if failures == "[]" else _FAILURES.decode(failures),
+        warning == 1,
     )  # fmt: skip
-
-
-def _record_of_failures(row: Row) -> tuple[Any, ...]:
-    failures, blocked_warning = row[21:23]
-    return (_FAILURES.decode(failures) if failures != "[]" else (), bool(blocked_warning))
 
 
 def rollup_of(row: Row) -> Rollup:
