@@ -96,6 +96,14 @@ class Floor:
         heapq.heappush(kind.heap, rank)
         self.waiting[job] = (rank, kind)
 
+    def enqueue_all(self, ranks: list[Rank], need: Need) -> None:
+        """The same for several jobs of one kind."""
+        self.enqueue(ranks[0], need)
+        kind = self.kinds[need]
+        kind.heap += ranks[1:]
+        heapq.heapify(kind.heap)
+        self.waiting.update((JobId(rank[1]), (rank, kind)) for rank in ranks[1:])
+
     def withdraw(self, job: JobId) -> None:
         """The job no longer waits; what was held for it is free again."""
         if self.waiting.pop(job, None) is not None:

@@ -333,6 +333,14 @@ class State:
         if job.id not in self.stopping:
             self.floor.enqueue(rank_of(job), self.need(job))
 
+    def _enqueue_all(self, jobs: Iterable[Job]) -> None:
+        ranks: dict[Need, list[Rank]] = {}
+        for job in jobs:
+            if job.id not in self.stopping:
+                ranks.setdefault(self.need(job), []).append(rank_of(job))
+        for need, alike in ranks.items():
+            self.floor.enqueue_all(alike, need)
+
     def requeue(self, job: Job) -> None:
         """Its rank or need changed, or what kept it from the queue is gone."""
         if job.status is S.RUNNABLE:

@@ -55,8 +55,10 @@ from roost.store.rows import (
     attribute_of,
     event_of,
     fetch,
+    fetch_ids,
     job_of,
     note_of,
+    parents_of,
     point_of,
     rollup_of,
     spec_of,
@@ -85,9 +87,6 @@ _BY_ID = {
 }
 """With the spec or without: the statement for one job and the one for many."""
 
-_PARENTS = (
-    select(_edges.child, _edges.parent).where(_edges.child.in_(_IDS)).order_by(_edges.position)
-)
 _CHILDREN = (
     select(_edges.parent, _edges.child).where(_edges.parent.in_(_IDS)).order_by(_edges.position)
 )
@@ -351,7 +350,7 @@ def job_ids(
     if roots_only:
         statement = statement.where(schema.IS_ROOT)
     # Sorted here: asked for the order, SQLite walks all jobs by id rather than few by status.
-    return sorted([row[0] for row in fetch(connection, statement)])
+    return sorted(fetch_ids(connection, statement))
 
 
 def ended_roots(
@@ -542,8 +541,8 @@ def _views(connection: Connection, rows: Sequence[Row], parts: Collection[Part])
         return _by_first(connection, statement, ids) if part in parts else {}
 
     with_parents = Part.PARENTS in parts or Part.CONDITIONS in parts
-    parents = _linked(connection, _PARENTS, ids) if with_parents else {}
-    children = _linked(connection, _CHILDREN, ids) if Part.CHILDREN in parts else {}
+    parents = parents_of(connection, ids) if with_parents else {}
+    children = asked(Part.CHILDREN, _CHILDREN)
     events = asked(Part.EVENTS, _EVENTS)
     attempts = asked(Part.ATTEMPTS, _ATTEMPTS)
     notes = asked(Part.NOTES, _JOB_NOTES)
@@ -561,7 +560,7 @@ def _views(connection: Connection, rows: Sequence[Row], parts: Collection[Part])
             job_of(row, spec),
             rollup_of(row),
             parents.get(job, ()),
-            children.get(job, ()),
+            tuple([row[1] for row in children.get(job, ())]),
             tuple(map(event_of, events.get(job, ()))),
             tuple(map(attempt_of, attempts.get(job, ()))),
             conditions=conditions.get(job, ()),
@@ -582,16 +581,6 @@ def _by_first(
     for row in fetch(connection, statement, ids=schema.as_list(ids)):
         groups.setdefault(row[0], []).append(row)
     return groups
-
-
-def _linked(
-    connection: Connection, statement: Select[*tuple[Any, ...]], ids: Iterable[Id]
-) -> dict[Id, tuple[Id, ...]]:
-    """The second columns of the rows, in their order, by the first."""
-    groups: dict[Id, list[Id]] = {}
-    for one, other in fetch(connection, statement, ids=schema.as_list(ids)):
-        groups.setdefault(one, []).append(other)
-    return {one: tuple(others) for one, others in groups.items()}
 
 
 class _Conditions(msgspec.Struct, frozen=True):
@@ -631,7 +620,7 @@ def _roots_of(
     roots = {job: parents[job][0] if job in parents else job for job in ids}
     climbing = {top for job, top in roots.items() if top != job}
     while climbing:
-        above = _linked(connection, _PARENTS, climbing)
+        above = parents_of(connection, climbing)
         roots = {job: above[top][0] if top in above else top for job, top in roots.items()}
         climbing = {tops[0] for tops in above.values()}
     return roots
