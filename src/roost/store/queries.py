@@ -5,9 +5,10 @@ one per job) and returns plain records. Knows the schema and how rows become rec
 know who asks, nor anything that only lives in the core's memory: `Part.REASONS` and `Part.HOLDS`
 stay empty here. Specifications are neither read nor decoded unless a part needs them.
 
-Listings walk an index from the newest job and stop at the limit, so a million finished jobs cost
-nothing. An index on (status, id) gives that order within one status only; several statuses are
-therefore asked for one by one and merged.
+A listing finds the ids of its jobs first, along an index whose order is its own, and stops at the
+limit: a million finished jobs cost nothing. Such an index begins with the status; several statuses
+are asked for one by one and merged. There is none for words in names, nor for the less usual
+orders: these look at all jobs that pass the rest of the filter.
 """
 
 from __future__ import annotations
@@ -19,9 +20,20 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import BindParameter, Connection, Select, bindparam, func, or_, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 
 from roost.core import attributes
+from roost.core.lifecycle import FINAL
 from roost.core.records import (
     Activity,
     Attempt,
@@ -221,42 +233,91 @@ def _attempt_view(row: Row) -> AttemptView:
 def list_jobs(
     connection: Connection, which: JobFilter, parts: Collection[Part] = ()
 ) -> list[JobView]:
-    """Jobs that pass the filter, in its order, at most `which.limit` of them.
+    """Jobs that pass the filter, in its order, at most `which.limit` of them."""
+    return job_views(connection, find_ids(connection, which), parts)
 
-    `name_contains` has no index: it walks back from the newest job until enough names match. Nor
-    has any order but that of the ids: all that passes is then sorted.
-    """
-    statement = _filtered(_WITH_SPEC if _needs_spec(parts) else _BARE, which)
-    statuses = which.statuses
-    if (which.sort, which.descending) != ("id", True) or which.skip:
-        return _views(connection, _sorted(connection, statement, which), parts)
-    if which.submitted_by and not statuses:
-        statuses = tuple(JobStatus)  # the index on the submitter has the status before the id
+
+def find_ids(connection: Connection, which: JobFilter) -> list[JobId]:
+    """Of those that pass the filter, in its order."""
+    which = _bounded(connection, which)
+    last = which.skip + max(which.limit, 0)
+    found: list[Row] = []
+    walks = _walks(which)
+    for walk in walks:
+        found += fetch(connection, walk.limit(last))
+    if len(walks) > 1:
+        # Nothing is before everything, as in the database.
+        found.sort(
+            key=lambda row: tuple((value is not None, value) for value in row),
+            reverse=which.descending,
+        )
+    return [row[-1] for row in found[which.skip : last]]
+
+
+def _walks(which: JobFilter) -> list[Select[*tuple[Any, ...]]]:
+    """Statements that find by what the filter orders, the id last, each in its order: one for each
+    status where an index has that order behind the status."""
+
+    def walk(*keys: Any, by: Sequence[Any] = ()) -> Select[*tuple[Any, ...]]:
+        order = [key.desc() if which.descending else key.asc() for key in by or keys]
+        return _filtered(select(*keys), which).order_by(*order)
+
+    statuses = _texts(which.statuses or JobStatus)
     if which.parent is not None:
         # Already narrowed to the children of one job: any order of the rest is cheap.
-        if statuses:
-            statement = statement.where(_jobs.status.in_(_texts(statuses)))
-        rows = fetch(connection, statement)
-    elif statuses:
-        rows = [
-            row
-            for status in _texts(statuses)
-            for row in fetch(connection, statement.where(_jobs.status == status))
+        keys = [_edges.child] if which.sort == "id" else [_ORDERS[which.sort], _jobs.id]
+        return [_with_status(walk(*keys), which.statuses)]
+    if which.sort == "id":
+        if which.ended_after is not None and which.roots_only:
+            # Few have ended since. With the plain id SQLite would rather not sort them.
+            keys = [_jobs.id + literal_column("0")]
+        elif which.statuses or which.submitted_by:
+            keys = [_jobs.id]
+        else:
+            return [walk(_jobs.id)]
+        return [walk(*keys).where(_jobs.status == status) for status in statuses]
+    if which.sort == "ended" and which.roots_only:
+        keys = [_jobs.ended_at, _jobs.id]
+        return [
+            walk(*keys).where(_jobs.status == status, schema.IS_ENDED_ROOT)
+            if status in FINAL
+            else walk(*keys, by=[_jobs.id]).where(_jobs.status == status)
+            for status in statuses
         ]
-        rows.sort(key=lambda row: row[0], reverse=True)
-    else:
-        rows = fetch(connection, statement)
-    return _views(connection, rows[: which.limit], parts)
+    return [_with_status(walk(_ORDERS[which.sort], _jobs.id), which.statuses)]
 
 
-def _sorted(
-    connection: Connection, statement: Select[*tuple[Any, ...]], which: JobFilter
-) -> Sequence[Row]:
-    if which.statuses:
-        statement = statement.where(_jobs.status.in_(_texts(which.statuses)))
-    keys = [_jobs.id] if which.sort == "id" else [_ORDERS[which.sort], _jobs.id]
-    order = [key.desc() if which.descending else key.asc() for key in keys]
-    return fetch(connection, statement.order_by(None).order_by(*order).offset(which.skip))
+def _with_status(
+    statement: Select[*tuple[Any, ...]], statuses: Sequence[JobStatus]
+) -> Select[*tuple[Any, ...]]:
+    return statement.where(_jobs.status.in_(_texts(statuses))) if statuses else statement
+
+
+SET_BACK_MS_MAX = 24 * 3_600_000
+"""By less than this a clock is set back."""
+_NEXT_ID = (
+    select(_jobs.id, _jobs.queued_at)
+    .where(_jobs.id > bindparam("id", type_=schema.Big))
+    .order_by(_jobs.id)
+    .limit(1)
+)
+
+
+def _bounded(connection: Connection, which: JobFilter) -> JobFilter:
+    """The same filter, and where it says since when jobs were submitted, from which id on. Ids
+    ascend with that time, but for a clock that is set back."""
+    if which.submitted_after is None or which.parent is not None:
+        return which
+    since = which.submitted_after - SET_BACK_MS_MAX
+    below, newest = 0, connection.execute(select(func.max(_jobs.id))).scalar() or 0
+    while below < newest:
+        middle = (below + newest) // 2
+        after = fetch(connection, _NEXT_ID, id=middle)
+        if after and after[0][1] < since:
+            below = after[0][0]
+        else:
+            newest = middle
+    return replace(which, after=JobId(max(below, which.after or 0)))
 
 
 _ORDERS: dict[str, Any] = {
@@ -272,12 +333,12 @@ _ORDERS: dict[str, Any] = {
 
 def count_jobs(connection: Connection, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
     """How many jobs pass the filter, by status. Each count stops at `count_max`."""
-    everything = replace(which, before=None, limit=count_max)
-    statement = _filtered(select(_jobs.id), everything).order_by(None)
+    everything = replace(_bounded(connection, which), before=None)
+    statement = _filtered(select(_jobs.id), everything).limit(count_max)
     wanted = which.statuses or tuple(JobStatus)
     if which.parent is not None:
         # Few enough to be counted as they are, and no index has both the parent and the status.
-        found = _filtered(select(_jobs.status), everything).order_by(None).subquery()
+        found = _filtered(select(_jobs.status), everything).limit(count_max).subquery()
         rows_found = connection.execute(
             select(found.c.status, func.count()).group_by(found.c.status)
         )
@@ -290,34 +351,29 @@ def count_jobs(connection: Connection, which: JobFilter, count_max: int) -> dict
     return counts
 
 
-_STANDING = select(_jobs.id, _jobs.name, _jobs.status, _jobs.priority, _jobs.tasks_failed)
+_STANDING = (
+    select(_jobs.id, _jobs.name, _jobs.status, _jobs.priority, _jobs.tasks_failed)
+    .where(_jobs.id.in_(_IDS))
+    .order_by(_jobs.id.desc())
+)
 
 
 def standings(
     connection: Connection, which: JobFilter | None, ids: Sequence[JobId] = ()
 ) -> list[JobStanding]:
     """Of the jobs that pass the filter, up to its limit, or of these; newest first."""
-    rows_found: list[Row] = []
-    if which is not None:
-        statement = _filtered(_STANDING, which)
-        if which.statuses:
-            statement = statement.where(_jobs.status.in_(_texts(which.statuses)))
-        rows_found.extend(fetch(connection, statement))
-    else:
-        chosen = _STANDING.where(_jobs.id.in_(_IDS))
-        rows_found.extend(fetch(connection, chosen, ids=schema.as_list(ids)))
-        rows_found.sort(key=lambda row: row[0], reverse=True)
-    return [JobStanding(row[0], row[1], JobStatus(row[2]), row[3], row[4]) for row in rows_found]
+    chosen = ids if which is None else find_ids(connection, which)
+    found = fetch(connection, _STANDING, ids=schema.as_list(chosen))
+    return [JobStanding(row[0], row[1], JobStatus(row[2]), row[3], row[4]) for row in found]
 
 
 def _filtered(statement: Select[*tuple[Any, ...]], which: JobFilter) -> Select[*tuple[Any, ...]]:
-    """All of the filter but the statuses; newest first."""
+    """All of the filter but the statuses, the order and the limit."""
     newest = _jobs.id
     if which.parent is not None:
         newest = _edges.child
-        statement = statement.join(
-            schema.job_edges, (_edges.child == _jobs.id) & (_edges.parent == which.parent)
-        )
+        of_parent = (_edges.child == _jobs.id) & (_edges.parent == which.parent)
+        statement = statement.join_from(schema.jobs, schema.job_edges, of_parent)
     if which.before is not None:
         statement = statement.where(newest < which.before)
     if which.after is not None:
@@ -335,7 +391,7 @@ def _filtered(statement: Select[*tuple[Any, ...]], which: JobFilter) -> Select[*
         statement = statement.where(_jobs.submitted_by == which.submitted_by)
     if which.name_contains:
         statement = statement.where(_jobs.name.icontains(which.name_contains, autoescape=True))
-    return statement.order_by(newest.desc()).limit(max(which.limit, 0))
+    return statement
 
 
 def job_ids(
@@ -363,11 +419,24 @@ def ended_roots(
     ended = (_jobs.ended_at, _jobs.id)
     statement = (
         select(*ended, _jobs.tasks_total)
-        .where(schema.IS_ENDED_ROOT, tuple_(*ended) > tuple_(*after))
+        .where(tuple_(*ended) > tuple_(*after))
         .order_by(*ended)
         .limit(limit)
     )
-    return [(at, job, tasks) for at, job, tasks in connection.execute(statement)]
+    return sorted(_of_ended_roots(connection, statement))[:limit]
+
+
+def _of_ended_roots(
+    connection: Connection, statement: Select[*tuple[Any, ...]]
+) -> list[tuple[Any, ...]]:
+    """Of each final status, which their index has before the time."""
+    return [
+        tuple(row)
+        for status in sorted(FINAL)
+        for row in fetch(
+            connection, statement.where(schema.IS_ENDED_ROOT, _jobs.status == status.value)
+        )
+    ]
 
 
 def count_waiting(
@@ -448,13 +517,13 @@ def _folded(rows_found: Sequence[Row]) -> Sample:
 def ended_kinds(connection: Connection, roots_max: int) -> list[Kind]:
     """By the names of the root jobs that ended last, digits aside; most jobs first."""
     statement = (
-        select(_jobs.name, _jobs.status, _jobs.started_at, _jobs.ended_at)
-        .where(schema.IS_ENDED_ROOT)
+        select(_jobs.ended_at, _jobs.id, _jobs.name, _jobs.status, _jobs.started_at)
         .order_by(_jobs.ended_at.desc(), _jobs.id.desc())
         .limit(roots_max)
     )
     totals: dict[str, list[int]] = {}
-    for name, status, started_at, ended_at in connection.execute(statement):
+    latest = sorted(_of_ended_roots(connection, statement), reverse=True)[:roots_max]
+    for ended_at, _, name, status, started_at in latest:
         total = totals.setdefault(_DIGITS.sub("#", name), [0, 0, 0, 0])
         total[0] += 1
         total[1] += status == JobStatus.FAILED.value

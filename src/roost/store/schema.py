@@ -131,6 +131,7 @@ Index(
 IS_ENDED_ROOT = IS_ROOT & jobs.c.ended_at.is_not(None)
 Index(
     "roots_by_end",
+    jobs.c.status,
     jobs.c.ended_at,
     jobs.c.id,
     sqlite_where=IS_ENDED_ROOT,
