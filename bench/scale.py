@@ -265,6 +265,7 @@ def _fill(database: Path, finished: int) -> None:
         "is_root": "1",
         "status": "CASE WHEN n % 5 = 0 THEN 'failed' ELSE 'succeeded' END",
         "ui_status": "CASE WHEN n % 5 = 0 THEN 'failed' ELSE 'succeeded' END",
+        "queued_at": "n",
         "started_at": "1000 + n",
         "ended_at": "2000 + n",
         "attempt": "1",

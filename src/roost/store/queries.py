@@ -22,6 +22,7 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import (
     BindParameter,
+    ColumnElement,
     Connection,
     Select,
     bindparam,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     tuple_,
 )
 
@@ -416,27 +418,39 @@ def ended_roots(
 
     Begins behind the root that ended then and has that id.
     """
-    ended = (_jobs.ended_at, _jobs.id)
+    which = tuple_(_jobs.ended_at, _jobs.id) > tuple_(*after)
+    ended = _ended_roots(connection, which, limit, last_first=False)
+    found = _of_jobs(connection, [job for _, job in ended], _jobs.tasks_total)
+    tasks = {row[0]: row[1] for row in found}
+    return [(at, job, tasks[job]) for at, job in ended]
+
+
+def _ended_roots(
+    connection: Connection, which: ColumnElement[bool], limit: int, *, last_first: bool
+) -> list[tuple[Moment, JobId]]:
+    """When they ended, and which, in that order. One statement for each final status, which their
+    index has before the time."""
+    keys = (_jobs.ended_at, _jobs.id)
     statement = (
-        select(*ended, _jobs.tasks_total)
-        .where(tuple_(*ended) > tuple_(*after))
-        .order_by(*ended)
+        select(*keys)
+        .where(schema.IS_ENDED_ROOT, which)
+        .order_by(*(key.desc() if last_first else key for key in keys))
         .limit(limit)
     )
-    return sorted(_of_ended_roots(connection, statement))[:limit]
-
-
-def _of_ended_roots(
-    connection: Connection, statement: Select[*tuple[Any, ...]]
-) -> list[tuple[Any, ...]]:
-    """Of each final status, which their index has before the time."""
-    return [
-        tuple(row)
+    found = [
+        (at, job)
         for status in sorted(FINAL)
-        for row in fetch(
-            connection, statement.where(schema.IS_ENDED_ROOT, _jobs.status == status.value)
-        )
+        for at, job in fetch(connection, statement.where(_jobs.status == status.value))
     ]
+    return sorted(found, reverse=last_first)[:limit]
+
+
+def _of_jobs(
+    connection: Connection, ids: Sequence[JobId], *columns: ColumnElement[Any]
+) -> list[Row]:
+    """These columns of these jobs, after the id of each; in no order."""
+    statement = select(_jobs.id, *columns).where(_jobs.id.in_(_IDS))
+    return fetch(connection, statement, ids=schema.as_list(ids))
 
 
 def count_waiting(
@@ -516,25 +530,22 @@ def _folded(rows_found: Sequence[Row]) -> Sample:
 
 def ended_kinds(connection: Connection, roots_max: int) -> list[Kind]:
     """By the names of the root jobs that ended last, digits aside; most jobs first."""
-    statement = (
-        select(_jobs.ended_at, _jobs.id, _jobs.name, _jobs.status, _jobs.started_at)
-        .order_by(_jobs.ended_at.desc(), _jobs.id.desc())
-        .limit(roots_max)
-    )
+    latest = _ended_roots(connection, true(), roots_max, last_first=True)
+    columns = (_jobs.name, _jobs.status, _jobs.started_at, _jobs.ended_at)
+    found = _of_jobs(connection, [job for _, job in latest], *columns)
     totals: dict[str, list[int]] = {}
-    latest = sorted(_of_ended_roots(connection, statement), reverse=True)[:roots_max]
-    for ended_at, _, name, status, started_at in latest:
+    for _, name, status, started_at, ended_at in found:
         total = totals.setdefault(_DIGITS.sub("#", name), [0, 0, 0, 0])
         total[0] += 1
         total[1] += status == JobStatus.FAILED.value
         if started_at is not None:
             total[2] += 1
             total[3] += ended_at - started_at
-    found = [
+    kinds = [
         Kind(name, jobs, failed, ran_ms // max(ran, 1))
         for name, (jobs, failed, ran, ran_ms) in totals.items()
     ]
-    return sorted(found, key=lambda kind: (-kind.jobs, kind.name))
+    return sorted(kinds, key=lambda kind: (-kind.jobs, kind.name))
 
 
 _DIGITS = re.compile(r"\d+")
