@@ -42,9 +42,13 @@ class Caller:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._host = parts.netloc
-        self._socket = socket.create_connection((parts.hostname, parts.port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._received = b""
+        self._address = (parts.hostname, parts.port)
+        self._socket = self._connection()
+
+    def _connection(self) -> socket.socket:
+        connection = socket.create_connection(self._address)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
 
     def request(self, body: bytes) -> bytes:
         """What `call` sends."""
@@ -62,18 +66,28 @@ class Caller:
         """The body of the answer. Raises `RuntimeError` for a fault or another status than 200."""
         self._socket.sendall(request)
         data = self._socket.recv(65536)
+        if not data:  # the server has let go of it meanwhile, as nothing was asked for seconds
+            self._socket.close()
+            self._socket = self._connection()
+            self._socket.sendall(request)
+            data = self._piece(65536)
         while (end := data.find(b"\r\n\r\n")) < 0:
-            data += self._socket.recv(65536)
+            data += self._piece(65536)
         head = data[:end].lower()
         size = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
         pieces, have = [data[end + 4 :]], len(data) - end - 4
         while have < size:
-            pieces.append(self._socket.recv(1 << 20))
+            pieces.append(self._piece(1 << 20))
             have += len(pieces[-1])
         answer = b"".join(pieces)
         if b" 200 " not in head.split(b"\r\n")[0] or b"<fault>" in answer[:200]:
             raise RuntimeError(f"the server answered {(head + answer)[:500]!r}")
         return answer
+
+    def _piece(self, size_max: int) -> bytes:
+        if data := self._socket.recv(size_max):
+            return data
+        raise RuntimeError("the server closed the connection in the middle of an answer")
 
     def close(self) -> None:
         self._socket.close()

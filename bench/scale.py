@@ -7,9 +7,11 @@ connections that beat and run nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import httpx2
 from sqlalchemy import create_engine, select
 from websockets.asyncio.client import ClientConnection, connect
 
-from calls import Caller
+from calls import Caller, body_of
 from farms import farm_without_nodes, server_on
 from report import Row
 from roost.core import jobspec
@@ -161,30 +163,39 @@ def _read_rows(database: Path) -> float:
     return took
 
 
+FEW = 1_000
+
+
 def history(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
-    """The listings of the JSON API with few and with very many finished jobs."""
-    times: dict[int, dict[str, float]] = {}
-    with farm_without_nodes(folder) as server:
-        data = server.data
-        server.newjob({"name": "live", "command": "true"})
-    for finished in (1_000, sizes.finished):
-        _fill(data / "farm" / "roost.db", finished)
-        with server_on(data) as server:
-            times[finished] = {path: _answer_ms(server.url, path) for path in LISTINGS}
-    few, many = times[1_000], times[sizes.finished]
-    return [
-        Row(
-            "n",
-            f"{path} with {sizes.finished:,} finished jobs, beside 1,000",
-            "ms",
-            [many[path]],
-            [few[path]],
-            False,
-        )
-        for path in LISTINGS
-    ]
+    """What is asked of a farm with very many finished jobs, in turns with one that has few."""
+    with contextlib.ExitStack() as farms:
+        callers = []
+        for finished in (FEW, sizes.finished):
+            with farm_without_nodes(folder) as server:
+                server.newjob({"name": "live", "command": "true"})
+            _fill(server.data / "farm" / "roost.db", finished)
+            callers.append(Caller(farms.enter_context(server_on(server.data)).url))
+        few, many = callers
+        rows = []
+        for name, request in _questions().items():
+            times: dict[Caller, list[float]] = {few: [], many: []}
+            by_id = name.endswith("per id")
+            for number in range(PER_ID_ROUNDS if by_id else ROUNDS):
+                for caller, finished in ((few, FEW), (many, sizes.finished)):
+                    took = _answer_ms(caller, request(caller, FIRST_FINISHED + finished - 1))
+                    if number >= WARMING_UP:
+                        times[caller].append(took / finished if by_id else took)
+            medians = [[statistics.median(times[caller])] for caller in (many, few)]
+            label = f"{name} with {sizes.finished:,} finished jobs, beside {FEW:,}"
+            rows.append(Row("n", label, "ms", *medians, False))
+    return rows
 
 
+ROUNDS = 25
+PER_ID_ROUNDS = 7
+WARMING_UP = 2
+FIRST_FINISHED = 100
+"""The ids of finished jobs go on from here."""
 LISTINGS = (
     "/api/v1/jobs?limit=100",
     "/api/v1/jobs?limit=100&status=failed",
@@ -192,12 +203,71 @@ LISTINGS = (
     "/api/v1/jobs?limit=100&roots=true",
     "/api/v1/nodes",
     "/healthz",
+    "/metrics",
+    "/",
+    "/jobs",
+    "/jobs?status=failed",
+    "/jobs?status=failed&within=24h",
+    "/jobs?within=1h",
+    "/jobs?by=user3",
+    "/jobs?every=1",
+    "/jobs?sort=ended",
+    "/jobs?sort=status",
+    "/jobs/1",
+    "/nodes",
+    "/nodes/1",
+    "/groups",
+    "/resources",
+    "/notes",
+    "/activity",
+    "/statistics",
+    "/drawings/nodes/1/timeline",
 )
+CALLS: dict[str, Callable[[int], tuple[object, ...]]] = {
+    "getJob": lambda newest: (newest,),
+    "getJobs": lambda newest: ([*range(newest - 99, newest + 1)],),
+    "getinfo": lambda newest: (newest,),
+    "getstatus": lambda newest: (newest,),
+    "getJobOutput": lambda newest: (newest, 1_000),
+    "getPermittedClientsList": lambda newest: (newest,),
+    "getRunningJobIds": lambda _: (),
+    "getUnfinishedRootJobIds": lambda _: (),
+    "getNumWaitingJobs": lambda _: (),
+    "getClients": lambda _: (),
+    "getClient": lambda _: (1,),
+    "getClientErrors": lambda _: (1,),
+    "getJobHistory": lambda _: (1, 100),
+    "getJobIdsAssignedToClient": lambda _: (1,),
+    "getClientGroups": lambda _: (),
+    "getResources": lambda _: (),
+    "getNoteThreadIds": lambda _: (),
+    "getLatestNotes": lambda _: (),
+    "getNoteThreads": lambda _: (),
+    "getServerErrors": lambda _: (),
+    "getFinishedRootJobIds": lambda _: (),
+    "getJobIdsByStatus": lambda _: (["failed", "succeeded"],),
+}
+"""The methods that read what a farm has, and what each is asked with the newest job."""
+PER_ID = ("getFinishedRootJobIds", "getJobIdsByStatus")
+"""Their answers name all finished jobs."""
+
+
+def _questions() -> dict[str, Callable[[Caller, int], bytes]]:
+    """A request for each listing, page and call, by its name."""
+    asked: dict[str, Callable[[Caller, int], bytes]] = {
+        f"GET {path}": lambda caller, _, path=path: caller.get(path) for path in LISTINGS
+    }
+    for method, arguments in CALLS.items():
+        name = f"{method}, per id" if method in PER_ID else method
+        asked[name] = lambda caller, newest, method=method, arguments=arguments: caller.request(
+            body_of(method, *arguments(newest))
+        )
+    return asked
 
 
 def _fill(database: Path, finished: int) -> None:
-    """So many finished root jobs in all, one in five failed, of ten submitters: a page of any
-    listing is full in the smaller farm too."""
+    """So many finished root jobs that ran on one node, long ago; one in five failed, of ten
+    submitters: a page of any listing is full in the smaller farm too."""
     connection = sqlite3.connect(database)
     names = [row[1] for row in connection.execute("PRAGMA table_info(jobs)")]
     made = {
@@ -207,8 +277,11 @@ def _fill(database: Path, finished: int) -> None:
         "is_root": "1",
         "status": "CASE WHEN n % 5 = 0 THEN 'failed' ELSE 'succeeded' END",
         "ui_status": "CASE WHEN n % 5 = 0 THEN 'failed' ELSE 'succeeded' END",
-        "started_at": "1000",
-        "ended_at": "2000",
+        "queued_at": "n",
+        "started_at": "1000 + n",
+        "ended_at": "2000 + n",
+        "attempt": "1",
+        "nodes": "'[1]'",
         "progress": "1000000",
         "overall_progress": "1000000",
         "tasks_total": "1",
@@ -216,12 +289,11 @@ def _fill(database: Path, finished: int) -> None:
         "runnable_at": "NULL",
     }
     columns = ", ".join(made.get(name, name) for name in names)
-    have = connection.execute("SELECT count(*) FROM jobs WHERE id >= 100").fetchone()[0]
     numbers = (
         "WITH RECURSIVE numbers(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM numbers "
         "WHERE n < :last)"
     )
-    span = {"first": 100 + have, "last": 99 + finished}
+    span = {"first": FIRST_FINISHED, "last": FIRST_FINISHED + finished - 1}
     with connection:
         connection.execute(
             f"{numbers} INSERT INTO jobs SELECT {columns} FROM numbers, "
@@ -234,17 +306,24 @@ def _fill(database: Path, finished: int) -> None:
             span,
         )
         connection.execute(
-            "INSERT OR REPLACE INTO counters VALUES ('next_job_id', ?)", (100 + finished,)
+            f"{numbers} INSERT INTO attempts (job, number, nodes, assigned_at, purpose, "
+            "started_at, ended_at, stopping, cause, exit_code, text, node) SELECT n, 1, '[1]', "
+            "1000 + n, 'command', 1000 + n, 2000 + n, 0, 'exited', n % 5 = 0, '', 1 FROM numbers",
+            span,
+        )
+        connection.execute(
+            "INSERT INTO nodes (id, hostname, name, facts, joined_at, last_beat_at, active, "
+            "disabled, leaving, description, load, idle_minutes) VALUES (1, 'node1', '', "
+            """'{"hostname":"node1"}', 1000, 1000, 0, 0, 0, '', 0.0, -1)"""
+        )
+        connection.execute(
+            "INSERT OR REPLACE INTO counters VALUES ('next_job_id', ?), ('next_node_id', 2)",
+            (FIRST_FINISHED + finished,),
         )
     connection.close()
 
 
-def _answer_ms(url: str, path: str) -> float:
-    caller = Caller(url)
-    times = []
-    for _ in range(30):
-        before = time.perf_counter()
-        caller.send(caller.get(path))
-        times.append((time.perf_counter() - before) * 1000)
-    caller.close()
-    return statistics.median(times[5:])
+def _answer_ms(caller: Caller, request: bytes) -> float:
+    before = time.perf_counter()
+    caller.send(request)
+    return (time.perf_counter() - before) * 1000

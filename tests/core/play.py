@@ -7,6 +7,7 @@ and finished trees are brought back from there as the server brings them back fr
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from roost.core import availability
@@ -176,8 +177,20 @@ class Play:
                 members[job] = None
                 waiting.extend(linked.get(job, ()))
         jobs = [self.records[job][0] for job in sorted(members)]
-        edges = [edge for edge in self.edges if edge[0] in members]
-        self.farm.admit(m.LiveRecords(jobs, edges, attributes=list(self.attributes.values())))
+        attributes = list(self.attributes.values())
+        self.farm.admit(m.LiveRecords(jobs, *self._links(members), attributes=attributes))
+
+    def _links(
+        self, members: Container[JobId]
+    ) -> tuple[dict[JobId, list[JobId]], dict[JobId, tuple[JobId, ...]]]:
+        """The children of each, and the parents of each that has several."""
+        children: dict[JobId, list[JobId]] = {}
+        parents: dict[JobId, tuple[JobId, ...]] = {}
+        for parent, child in self.edges:
+            if parent in members:
+                children.setdefault(parent, []).append(child)
+                parents[child] = (*parents.get(child, ()), parent)
+        return children, {job: above for job, above in parents.items() if len(above) > 1}
 
     def reports(self, node: str, report: m.AttemptReport) -> None:
         self.send(m.NodeReported(self.node_ids[node], report))
@@ -233,7 +246,7 @@ class Play:
         self.farm.load(
             m.LiveRecords(
                 [self.records[job][0] for job in sorted(ids)],
-                [edge for edge in self.edges if edge[0] in old.jobs],
+                *self._links(old.jobs),
                 [a for a in self.attempts.values() if a.ended_at is None and a.job in ids],
                 list(old.nodes.values()),
                 old.next_job_id,

@@ -234,11 +234,10 @@ class Oracle:
             assert known == job, f"#{job.id} is stored otherwise: {job}"
         live = {job.id for job in farm.jobs.values() if job.status not in FINAL}
         assert live <= {job.id for job in stored.jobs}, "live jobs are not stored as such"
-        children: dict[JobId, list[JobId]] = {}
-        for parent, child in stored.edges:
-            children.setdefault(parent, []).append(child)
-        for parent, found in children.items():
+        for parent, found in stored.children.items():
             assert farm.tree.children[parent] == found, f"children of #{parent} differ"
+        for child, above in stored.parents.items():
+            assert farm.tree.parents[child] == above, f"parents of #{child} differ"
         kept = {key: one for key, one in farm.attempts.items() if key[0] in farm.jobs}
         assert {one.key: one for one in stored.attempts} == kept, "attempts are stored otherwise"
         self._compare_attributes(farm, stored)

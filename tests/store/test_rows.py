@@ -276,7 +276,8 @@ def test_an_unfinished_job_brings_its_whole_linked_set(connection: Connection, m
     save_changes(connection, make.submitted(*done, make.job(5, "abandoned"), edges=edges))
     live = load_live(connection)
     assert [job.id for job in live.jobs] == [5, 6, 7, 8, 9]
-    assert live.edges == [(5, 6), (5, 7), (8, 7), (8, 9)]
+    assert live.children == {5: [6, 7], 8: [7, 9]}
+    assert live.parents == {7: (5, 8)}
 
 
 def test_a_finished_job_whose_attempt_still_stops_is_live(
@@ -301,7 +302,9 @@ def test_edges_keep_the_order_in_which_they_were_made(connection: Connection, ma
     edges = [(9, 3), (9, 1), (2, 3), (9, 2)]
     save_changes(connection, make.submitted(*map(make.job, (1, 2, 3, 9)), edges=edges))
     save_changes(connection, make.submitted(make.job(4), edges=[(9, 4), (1, 4)]))
-    assert load_live(connection).edges == [*edges, (9, 4), (1, 4)]
+    live = load_live(connection)
+    assert live.children == {9: [3, 1, 2, 4], 2: [3], 1: [4]}
+    assert live.parents == {3: (9, 2), 4: (9, 1)}
     [view] = queries.job_views(connection, [JobId(9)], {Part.CHILDREN})
     assert view.children == (3, 1, 2, 4)
 
@@ -313,7 +316,7 @@ def test_finished_jobs_are_loaded_with_all_they_are_linked_to(
     save_changes(connection, make.submitted(*done, edges=[(1, 2), (1, 500_000), (3, 4)]))
     records = load_component(connection, [JobId(2), JobId(77)])
     assert [job.id for job in records.jobs] == [1, 2, 500_000]
-    assert records.edges == [(1, 2), (1, 500_000)]
+    assert (records.children, records.parents) == ({1: [2, 500_000]}, {})
     assert load_live(connection).jobs == []
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from roost.errors import StoreFailure
 from roost.store import schema
-from roost.store.database import Database
+from roost.store.database import Database, head_revision
 
 
 @pytest.fixture
@@ -167,6 +167,11 @@ def test_the_schema_can_be_said_in_postgresql() -> None:
 async def test_migrating_twice_changes_nothing(database: Database) -> None:
     await database.migrate()
     await database.migrate()
+
+
+def test_the_head_is_told_without_alembic_as_alembic_tells_it(connection: Connection) -> None:
+    present = MigrationContext.configure(connection).get_current_revision()
+    assert head_revision() == present
 
 
 async def test_a_database_of_a_newer_program_is_refused(database: Database) -> None:

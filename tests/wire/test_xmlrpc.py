@@ -229,3 +229,27 @@ def test_only_large_values_are_heavy() -> None:
     assert is_heavy("x" * 100_000)
     assert is_heavy([0] * 10_000)
     assert is_heavy({"a": [{"b": "x" * 1000}] * 100})
+
+
+HEAD, TAIL = encode_answer([""]).split(b"<value><string></string></value>")
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "a": st.none() | st.text(max_size=3) | st.sampled_from(["<&>", "%s", "same"]),
+                "b%<": st.booleans() | st.integers(0, 1) | st.sampled_from([0.0, 1.0, 0.5]),
+                "when": st.none() | st.integers(0, 2).map(lambda n: UtcTime(Moment(n * 1000))),
+                "list": st.lists(st.integers(0, 3), max_size=2),
+            }
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_many_structs_of_one_kind_are_written_as_each_is_alone(
+    structs: list[dict[str, object]],
+) -> None:
+    alone = b"".join(encode_answer([one])[len(HEAD) : -len(TAIL)] for one in structs)
+    assert encode_answer(structs) == HEAD + alone + TAIL

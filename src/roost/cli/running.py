@@ -6,6 +6,7 @@ Each weighs its settings, sets up the logs, and hands over to `upkeep`, `roost.s
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def server(announce: bool, exit_with_stdin: bool, **_: object) -> int:
     """Run a farm's server; agents on other machines join it."""
     found = options.load()
     options.set_up_logs(found)
+    gc.disable()  # until the farm is loaded: nothing of what is imported becomes garbage
     from roost.cli import upkeep
     from roost.server.app import run_server
 

@@ -120,13 +120,13 @@ class Farm(State):
     def admit(self, records: LiveRecords) -> None:
         """Take whole linked sets of jobs into memory: at the start, or to revive finished ones."""
         fresh = [job for job in records.jobs if job.id not in self.jobs]
-        for job in fresh:
-            self.jobs[job.id] = job
-            self.standing[job.status] += 1
-        known = {job.id for job in fresh}
-        for parent, child in records.edges:
-            if parent in known and child in known:
-                self.tree.link(parent, child)
+        known = {job.id: job for job in fresh}
+        self.jobs.update(known)
+        self.standing.update(job.status for job in fresh)
+        self.tree.plant(
+            {job: below for job, below in records.children.items() if job in known},
+            {job: above for job, above in records.parents.items() if job in known},
+        )
         for attribute in records.attributes:
             if attribute.job in known:
                 own = self.attributes.setdefault(attribute.job, {})
@@ -137,14 +137,16 @@ class Farm(State):
             if attempt.stopping:
                 self.stopping.setdefault(job.id, set()).add(attempt.number)
             self.floor.occupy(attempt.key, rank_of(job), self.need(job), attempt.nodes)
-        for job in fresh:
-            self._update_assigned(job)
-            if job.status is S.RUNNABLE:
-                self._enqueue(job)
-            if job.status in FINAL and not self.tree.parents.get(job.id):
-                self._finished_roots[job.id] = None
-            # It is as it was saved. What earlier messages of the batch changed stays to be saved.
-            self.tree.touched.pop(job.id, None)
+        for attempt in records.attempts:
+            self._update_assigned(self.jobs[attempt.job])
+        self.enqueue_all(fresh)
+        parents = self.tree.parents
+        self._finished_roots.update(
+            (job.id, None) for job in fresh if job.status in FINAL and job.id not in parents
+        )
+        # They are as they were saved. What earlier messages of the batch changed stays to be saved.
+        for touched in [one for one in self.tree.touched if one in known]:
+            del self.tree.touched[touched]
 
     def missing(self, ids: Iterable[JobId]) -> list[JobId]:
         """Which of these jobs are not in memory: finished ones, or unknown.

@@ -548,8 +548,10 @@ class LiveRecords(Struct):
     """Everything `Farm.load` needs: the unfinished trees, all nodes, and the counters."""
 
     jobs: list[Job] = field(default_factory=list)
-    edges: list[tuple[JobId, JobId]] = field(default_factory=list)
-    """All edges between the jobs given, in their order."""
+    children: dict[JobId, list[JobId]] = field(default_factory=dict)
+    """Of each of them that has some, in their order."""
+    parents: dict[JobId, tuple[JobId, ...]] = field(default_factory=dict)
+    """Of each of them that has several, in their order."""
     attempts: list[Attempt] = field(default_factory=list)
     """Attempts without an end."""
     nodes: list[Node] = field(default_factory=list)

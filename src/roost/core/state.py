@@ -197,7 +197,7 @@ class State:
         if self.rules.notices:
             for job in jobs:
                 self.tell(job.id, job.status.value)
-        self._enqueue_new(jobs)
+        self.enqueue_all(jobs)
 
     def update_job(self, job: Job, **fields: Any) -> Job:
         """Replace fields of a record, other than its status."""
@@ -240,7 +240,7 @@ class State:
         if job.status is S.RUNNABLE:
             self.floor.withdraw(job.id)
         if status is S.RUNNABLE:
-            self._enqueue(new)
+            self.enqueue_all((new,))
         self._update_assigned(new)
         if status in FINAL:
             parents = self.tree.parents.get(job.id)
@@ -348,36 +348,33 @@ class State:
             self.requeue_below((root.id,))
         return self.jobs[job.id]
 
-    def _enqueue(self, job: Job) -> None:
-        if job.id not in self.stopping:
-            self.floor.enqueue(self.need(job), (rank_of(job),))
-
-    def _enqueue_new(self, jobs: Iterable[Job]) -> None:
-        """Those of them that are runnable; siblings that ask for the same are looked at once."""
-        ranks: list[Rank] = []
+    def enqueue_all(self, jobs: Iterable[Job]) -> None:
+        """Those of them that may start; siblings that ask for the same are looked at once."""
+        ranks: dict[Need, list[Rank]] = {}
+        alike: list[Rank] = []
         last: Job | None = None
         parents = self.tree.parents
         for job in jobs:
-            if job.status is not S.RUNNABLE:
+            if job.status is not S.RUNNABLE or job.id in self.stopping:
                 continue
-            alike = (
+            is_alike = (
                 last is not None
-                and parents.get(job.id) == parents.get(last.id)
+                and job.id in parents
+                and parents[job.id] == parents.get(last.id)
                 and need_alike(job.spec, last.spec)
             )
-            if last is not None and not alike:
-                self.floor.enqueue(self.need(last), ranks)
-                ranks = []
-            ranks.append(rank_of(job))
+            if not is_alike:
+                alike = ranks.setdefault(self.need(job), [])
+            alike.append(rank_of(job))
             last = job
-        if last is not None:
-            self.floor.enqueue(self.need(last), ranks)
+        for need, of_kind in ranks.items():
+            self.floor.enqueue(need, of_kind)
 
     def requeue(self, job: Job) -> None:
         """Its rank or need changed, or what kept it from the queue is gone."""
         if job.status is S.RUNNABLE:
             self.floor.withdraw(job.id)
-            self._enqueue(job)
+            self.enqueue_all((job,))
 
     def requeue_below(self, ids: Iterable[JobId]) -> None:
         """These jobs got or lost a parent: they and those below may inherit other conditions."""

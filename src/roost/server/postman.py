@@ -20,14 +20,17 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, getaddresses
+from typing import TYPE_CHECKING
 
-import httpx2
 import structlog
 
 from roost.core.messages import NoticesDone
 from roost.core.notices import MAIL
 from roost.core.records import Notice, NoticeId
 from roost.settings import MailOptions, WebhookOptions
+
+if TYPE_CHECKING:
+    import httpx2
 
 RETRY_S_FIRST = 1.0
 RETRY_S_MAX = 900.0
@@ -141,6 +144,8 @@ class Postman:
         kept the others from being delivered now, empty if nothing did."""
         if batch[0].channel == MAIL:
             return self._send_mails(batch)
+        import httpx2  # most farms have no webhooks
+
         finished: dict[NoticeId, str] = {}
         try:
             with httpx2.Client(timeout=TIMEOUT_S, follow_redirects=False) as client:

@@ -26,7 +26,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -360,24 +369,28 @@ def migrate_to_head(url: str) -> None:
 
 
 def head_revision() -> str:
-    """Of the tables that this program knows."""
-    from alembic.script import ScriptDirectory
-
-    return ScriptDirectory(str(Path(__file__).with_name("migrations"))).get_current_head() or ""
+    """Of the tables that this program knows: each form has a file, whose name begins with it."""
+    versions = Path(__file__).with_name("migrations") / "versions"
+    return max(file.name for file in versions.glob("[0-9]*.py")).partition("_")[0]
 
 
 def _upgrade(connection: Connection, place: str | None) -> None:
-    # Alembic takes as long to import as the rest of the store; only a start needs it.
+    if _revision(connection) != head_revision():
+        _migrate(connection, place)
+    journal.expand(connection)
+
+
+def _migrate(connection: Connection, place: str | None) -> None:
+    # Alembic takes as long to import as the rest of the store; only a new form needs it.
     from alembic import command
     from alembic.config import Config
-    from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", "roost.store:migrations")
     config.set_main_option("path_separator", "os")
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    present = MigrationContext.configure(connection).get_current_revision()
+    present = _revision(connection)
     if present is not None and present not in known:
         raise StoreFailure(
             f"The database {place} was written by a newer Roost (its form is {present!r}); "
@@ -385,4 +398,10 @@ def _upgrade(connection: Connection, place: str | None) -> None:
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    journal.expand(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    """Of the tables that are there; None when there are none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

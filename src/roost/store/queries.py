@@ -5,9 +5,10 @@ one per job) and returns plain records. Knows the schema and how rows become rec
 know who asks, nor anything that only lives in the core's memory: `Part.REASONS` and `Part.HOLDS`
 stay empty here. Specifications are neither read nor decoded unless a part needs them.
 
-Listings walk an index from the newest job and stop at the limit, so a million finished jobs cost
-nothing. An index on (status, id) gives that order within one status only; several statuses are
-therefore asked for one by one and merged.
+A listing finds the ids of its jobs first, along an index whose order is its own, and stops at the
+limit: a million finished jobs cost nothing. Such an index begins with the status; several statuses
+are asked for one by one and merged. There is none for words in names, nor for the less usual
+orders: these look at all jobs that pass the rest of the filter.
 """
 
 from __future__ import annotations
@@ -19,9 +20,22 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import BindParameter, Connection, Select, bindparam, func, or_, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 
 from roost.core import attributes
+from roost.core.lifecycle import FINAL
 from roost.core.records import (
     Activity,
     Attempt,
@@ -53,10 +67,12 @@ from roost.store.rows import (
     Row,
     attempt_of,
     attribute_of,
-    chunks,
     event_of,
+    fetch,
+    fetch_ids,
     job_of,
     note_of,
+    parents_of,
     point_of,
     rollup_of,
     spec_of,
@@ -76,7 +92,7 @@ _secondary = schema.secondary_nodes.c
 _BARE = select(*JOB_COLUMNS)
 _WITH_SPEC = select(*JOB_COLUMNS, _specs.spec).join_from(schema.jobs, schema.job_specs)
 _ID: BindParameter[int] = bindparam("id")
-_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_IDS = schema.listed("ids")
 _other = schema.notes.alias("other").c
 
 _BY_ID = {
@@ -85,9 +101,6 @@ _BY_ID = {
 }
 """With the spec or without: the statement for one job and the one for many."""
 
-_PARENTS = (
-    select(_edges.child, _edges.parent).where(_edges.child.in_(_IDS)).order_by(_edges.position)
-)
 _CHILDREN = (
     select(_edges.parent, _edges.child).where(_edges.parent.in_(_IDS)).order_by(_edges.position)
 )
@@ -175,10 +188,8 @@ def job_views(
     """These jobs in this order; unknown ids are left out."""
     one, many = _BY_ID[_needs_spec(parts)]
     if len(ids) == 1:
-        return _views(connection, connection.execute(one, {"id": ids[0]}).all(), parts)
-    found: dict[JobId, Row] = {}
-    for chunk in chunks(dict.fromkeys(ids)):
-        found.update((row[0], row) for row in connection.execute(many, {"ids": chunk}))
+        return _views(connection, fetch(connection, one, id=ids[0]), parts)
+    found = {row[0]: row for row in fetch(connection, many, ids=schema.as_list(ids))}
     return _views(connection, [found[job] for job in ids if job in found], parts)
 
 
@@ -224,42 +235,91 @@ def _attempt_view(row: Row) -> AttemptView:
 def list_jobs(
     connection: Connection, which: JobFilter, parts: Collection[Part] = ()
 ) -> list[JobView]:
-    """Jobs that pass the filter, in its order, at most `which.limit` of them.
+    """Jobs that pass the filter, in its order, at most `which.limit` of them."""
+    return job_views(connection, find_ids(connection, which), parts)
 
-    `name_contains` has no index: it walks back from the newest job until enough names match. Nor
-    has any order but that of the ids: all that passes is then sorted.
-    """
-    statement = _filtered(_WITH_SPEC if _needs_spec(parts) else _BARE, which)
-    statuses = which.statuses
-    if (which.sort, which.descending) != ("id", True) or which.skip:
-        return _views(connection, _sorted(connection, statement, which), parts)
-    if which.submitted_by and not statuses:
-        statuses = tuple(JobStatus)  # the index on the submitter has the status before the id
+
+def find_ids(connection: Connection, which: JobFilter) -> list[JobId]:
+    """Of those that pass the filter, in its order."""
+    which = _bounded(connection, which)
+    last = which.skip + max(which.limit, 0)
+    found: list[Row] = []
+    walks = _walks(which)
+    for walk in walks:
+        found += fetch(connection, walk.limit(last))
+    if len(walks) > 1:
+        # Nothing is before everything, as in the database.
+        found.sort(
+            key=lambda row: tuple((value is not None, value) for value in row),
+            reverse=which.descending,
+        )
+    return [row[-1] for row in found[which.skip : last]]
+
+
+def _walks(which: JobFilter) -> list[Select[*tuple[Any, ...]]]:
+    """Statements that find by what the filter orders, the id last, each in its order: one for each
+    status where an index has that order behind the status."""
+
+    def walk(*keys: Any, by: Sequence[Any] = ()) -> Select[*tuple[Any, ...]]:
+        order = [key.desc() if which.descending else key.asc() for key in by or keys]
+        return _filtered(select(*keys), which).order_by(*order)
+
+    statuses = _texts(which.statuses or JobStatus)
     if which.parent is not None:
         # Already narrowed to the children of one job: any order of the rest is cheap.
-        if statuses:
-            statement = statement.where(_jobs.status.in_(_texts(statuses)))
-        rows = connection.execute(statement).all()
-    elif statuses:
-        rows = [
-            row
-            for status in _texts(statuses)
-            for row in connection.execute(statement.where(_jobs.status == status))
+        keys = [_edges.child] if which.sort == "id" else [_ORDERS[which.sort], _jobs.id]
+        return [_with_status(walk(*keys), which.statuses)]
+    if which.sort == "id":
+        if which.ended_after is not None and which.roots_only:
+            # Few have ended since. With the plain id SQLite would rather not sort them.
+            keys = [_jobs.id + literal_column("0")]
+        elif which.statuses or which.submitted_by:
+            keys = [_jobs.id]
+        else:
+            return [walk(_jobs.id)]
+        return [walk(*keys).where(_jobs.status == status) for status in statuses]
+    if which.sort == "ended" and which.roots_only:
+        keys = [_jobs.ended_at, _jobs.id]
+        return [
+            walk(*keys).where(_jobs.status == status, schema.IS_ENDED_ROOT)
+            if status in FINAL
+            else walk(*keys, by=[_jobs.id]).where(_jobs.status == status)
+            for status in statuses
         ]
-        rows.sort(key=lambda row: row[0], reverse=True)
-    else:
-        rows = connection.execute(statement).all()
-    return _views(connection, rows[: which.limit], parts)
+    return [_with_status(walk(_ORDERS[which.sort], _jobs.id), which.statuses)]
 
 
-def _sorted(
-    connection: Connection, statement: Select[*tuple[Any, ...]], which: JobFilter
-) -> Sequence[Row]:
-    if which.statuses:
-        statement = statement.where(_jobs.status.in_(_texts(which.statuses)))
-    keys = [_jobs.id] if which.sort == "id" else [_ORDERS[which.sort], _jobs.id]
-    order = [key.desc() if which.descending else key.asc() for key in keys]
-    return connection.execute(statement.order_by(None).order_by(*order).offset(which.skip)).all()
+def _with_status(
+    statement: Select[*tuple[Any, ...]], statuses: Sequence[JobStatus]
+) -> Select[*tuple[Any, ...]]:
+    return statement.where(_jobs.status.in_(_texts(statuses))) if statuses else statement
+
+
+SET_BACK_MS_MAX = 24 * 3_600_000
+"""By less than this a clock is set back."""
+_NEXT_ID = (
+    select(_jobs.id, _jobs.queued_at)
+    .where(_jobs.id > bindparam("id", type_=schema.Big))
+    .order_by(_jobs.id)
+    .limit(1)
+)
+
+
+def _bounded(connection: Connection, which: JobFilter) -> JobFilter:
+    """The same filter, and where it says since when jobs were submitted, from which id on. Ids
+    ascend with that time, but for a clock that is set back."""
+    if which.submitted_after is None or which.parent is not None:
+        return which
+    since = which.submitted_after - SET_BACK_MS_MAX
+    below, newest = 0, connection.execute(select(func.max(_jobs.id))).scalar() or 0
+    while below < newest:
+        middle = (below + newest) // 2
+        after = fetch(connection, _NEXT_ID, id=middle)
+        if after and after[0][1] < since:
+            below = after[0][0]
+        else:
+            newest = middle
+    return replace(which, after=JobId(max(below, which.after or 0)))
 
 
 _ORDERS: dict[str, Any] = {
@@ -275,12 +335,12 @@ _ORDERS: dict[str, Any] = {
 
 def count_jobs(connection: Connection, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
     """How many jobs pass the filter, by status. Each count stops at `count_max`."""
-    everything = replace(which, before=None, limit=count_max)
-    statement = _filtered(select(_jobs.id), everything).order_by(None)
+    everything = replace(_bounded(connection, which), before=None)
+    statement = _filtered(select(_jobs.id), everything).limit(count_max)
     wanted = which.statuses or tuple(JobStatus)
     if which.parent is not None:
         # Few enough to be counted as they are, and no index has both the parent and the status.
-        found = _filtered(select(_jobs.status), everything).order_by(None).subquery()
+        found = _filtered(select(_jobs.status), everything).limit(count_max).subquery()
         rows_found = connection.execute(
             select(found.c.status, func.count()).group_by(found.c.status)
         )
@@ -293,35 +353,29 @@ def count_jobs(connection: Connection, which: JobFilter, count_max: int) -> dict
     return counts
 
 
-_STANDING = select(_jobs.id, _jobs.name, _jobs.status, _jobs.priority, _jobs.tasks_failed)
+_STANDING = (
+    select(_jobs.id, _jobs.name, _jobs.status, _jobs.priority, _jobs.tasks_failed)
+    .where(_jobs.id.in_(_IDS))
+    .order_by(_jobs.id.desc())
+)
 
 
 def standings(
     connection: Connection, which: JobFilter | None, ids: Sequence[JobId] = ()
 ) -> list[JobStanding]:
     """Of the jobs that pass the filter, up to its limit, or of these; newest first."""
-    rows_found: list[Row] = []
-    if which is not None:
-        statement = _filtered(_STANDING, which)
-        if which.statuses:
-            statement = statement.where(_jobs.status.in_(_texts(which.statuses)))
-        rows_found.extend(connection.execute(statement))
-    else:
-        chosen = _STANDING.where(_jobs.id.in_(_IDS))
-        for chunk in chunks(dict.fromkeys(ids)):
-            rows_found.extend(connection.execute(chosen, {"ids": chunk}))
-        rows_found.sort(key=lambda row: row[0], reverse=True)
-    return [JobStanding(row[0], row[1], JobStatus(row[2]), row[3], row[4]) for row in rows_found]
+    chosen = ids if which is None else find_ids(connection, which)
+    found = fetch(connection, _STANDING, ids=schema.as_list(chosen))
+    return [JobStanding(row[0], row[1], JobStatus(row[2]), row[3], row[4]) for row in found]
 
 
 def _filtered(statement: Select[*tuple[Any, ...]], which: JobFilter) -> Select[*tuple[Any, ...]]:
-    """All of the filter but the statuses; newest first."""
+    """All of the filter but the statuses, the order and the limit."""
     newest = _jobs.id
     if which.parent is not None:
         newest = _edges.child
-        statement = statement.join(
-            schema.job_edges, (_edges.child == _jobs.id) & (_edges.parent == which.parent)
-        )
+        of_parent = (_edges.child == _jobs.id) & (_edges.parent == which.parent)
+        statement = statement.join_from(schema.jobs, schema.job_edges, of_parent)
     if which.before is not None:
         statement = statement.where(newest < which.before)
     if which.after is not None:
@@ -339,7 +393,7 @@ def _filtered(statement: Select[*tuple[Any, ...]], which: JobFilter) -> Select[*
         statement = statement.where(_jobs.submitted_by == which.submitted_by)
     if which.name_contains:
         statement = statement.where(_jobs.name.icontains(which.name_contains, autoescape=True))
-    return statement.order_by(newest.desc()).limit(max(which.limit, 0))
+    return statement
 
 
 def job_ids(
@@ -354,7 +408,7 @@ def job_ids(
     if roots_only:
         statement = statement.where(schema.IS_ROOT)
     # Sorted here: asked for the order, SQLite walks all jobs by id rather than few by status.
-    return sorted(map(JobId, connection.scalars(statement)))
+    return sorted(fetch_ids(connection, statement))
 
 
 def ended_roots(
@@ -364,14 +418,39 @@ def ended_roots(
 
     Begins behind the root that ended then and has that id.
     """
-    ended = (_jobs.ended_at, _jobs.id)
+    which = tuple_(_jobs.ended_at, _jobs.id) > tuple_(*after)
+    ended = _ended_roots(connection, which, limit, last_first=False)
+    found = _of_jobs(connection, [job for _, job in ended], _jobs.tasks_total)
+    tasks = {row[0]: row[1] for row in found}
+    return [(at, job, tasks[job]) for at, job in ended]
+
+
+def _ended_roots(
+    connection: Connection, which: ColumnElement[bool], limit: int, *, last_first: bool
+) -> list[tuple[Moment, JobId]]:
+    """When they ended, and which, in that order. One statement for each final status, which their
+    index has before the time."""
+    keys = (_jobs.ended_at, _jobs.id)
     statement = (
-        select(*ended, _jobs.tasks_total)
-        .where(schema.IS_ENDED_ROOT, tuple_(*ended) > tuple_(*after))
-        .order_by(*ended)
+        select(*keys)
+        .where(schema.IS_ENDED_ROOT, which)
+        .order_by(*(key.desc() if last_first else key for key in keys))
         .limit(limit)
     )
-    return [(at, job, tasks) for at, job, tasks in connection.execute(statement)]
+    found = [
+        (at, job)
+        for status in sorted(FINAL)
+        for at, job in fetch(connection, statement.where(_jobs.status == status.value))
+    ]
+    return sorted(found, reverse=last_first)[:limit]
+
+
+def _of_jobs(
+    connection: Connection, ids: Sequence[JobId], *columns: ColumnElement[Any]
+) -> list[Row]:
+    """These columns of these jobs, after the id of each; in no order."""
+    statement = select(_jobs.id, *columns).where(_jobs.id.in_(_IDS))
+    return fetch(connection, statement, ids=schema.as_list(ids))
 
 
 def count_waiting(
@@ -451,25 +530,22 @@ def _folded(rows_found: Sequence[Row]) -> Sample:
 
 def ended_kinds(connection: Connection, roots_max: int) -> list[Kind]:
     """By the names of the root jobs that ended last, digits aside; most jobs first."""
-    statement = (
-        select(_jobs.name, _jobs.status, _jobs.started_at, _jobs.ended_at)
-        .where(schema.IS_ENDED_ROOT)
-        .order_by(_jobs.ended_at.desc(), _jobs.id.desc())
-        .limit(roots_max)
-    )
+    latest = _ended_roots(connection, true(), roots_max, last_first=True)
+    columns = (_jobs.name, _jobs.status, _jobs.started_at, _jobs.ended_at)
+    found = _of_jobs(connection, [job for _, job in latest], *columns)
     totals: dict[str, list[int]] = {}
-    for name, status, started_at, ended_at in connection.execute(statement):
+    for _, name, status, started_at, ended_at in found:
         total = totals.setdefault(_DIGITS.sub("#", name), [0, 0, 0, 0])
         total[0] += 1
         total[1] += status == JobStatus.FAILED.value
         if started_at is not None:
             total[2] += 1
             total[3] += ended_at - started_at
-    found = [
+    kinds = [
         Kind(name, jobs, failed, ran_ms // max(ran, 1))
         for name, (jobs, failed, ran, ran_ms) in totals.items()
     ]
-    return sorted(found, key=lambda kind: (-kind.jobs, kind.name))
+    return sorted(kinds, key=lambda kind: (-kind.jobs, kind.name))
 
 
 _DIGITS = re.compile(r"\d+")
@@ -544,35 +620,37 @@ def _views(connection: Connection, rows: Sequence[Row], parts: Collection[Part])
     def asked(part: Part, statement: Select[*tuple[Any, ...]]) -> dict[JobId, list[Row]]:
         return _by_first(connection, statement, ids) if part in parts else {}
 
-    parents = asked(Part.PARENTS, _PARENTS)
+    with_parents = Part.PARENTS in parts or Part.CONDITIONS in parts
+    parents = parents_of(connection, ids) if with_parents else {}
     children = asked(Part.CHILDREN, _CHILDREN)
     events = asked(Part.EVENTS, _EVENTS)
     attempts = asked(Part.ATTEMPTS, _ATTEMPTS)
     notes = asked(Part.NOTES, _JOB_NOTES)
     changed = asked(Part.ATTRIBUTES, _ATTRIBUTES)
+    if _needs_spec(parts):
+        specs = [spec_of(row[-1]) for row in rows]
+    else:
+        specs = [JobSpec(name=row[1]) for row in rows]
     conditions: dict[JobId, tuple[Condition, ...]] = {}
     if Part.CONDITIONS in parts:
-        conditions = _conditions_in_force(connection, {row[0]: row[-1] for row in rows})
-    with_spec = Part.SPEC in parts
-    views = []
-    for row in rows:
-        job = row[0]
-        views.append(
-            JobView(
-                job_of(row, spec_of(row[-1]) if with_spec else JobSpec(name=row[1])),
-                rollup_of(row),
-                parents=tuple(edge[1] for edge in parents.get(job, ())),
-                children=tuple(edge[1] for edge in children.get(job, ())),
-                events=tuple(map(event_of, events.get(job, ()))),
-                attempts=tuple(map(attempt_of, attempts.get(job, ()))),
-                conditions=conditions.get(job, ()),
-                latest_note=note_of(notes[job][0][1:]) if job in notes else None,
-                attributes=_own_attributes(row, changed.get(job, ()))
-                if Part.ATTRIBUTES in parts
-                else (),
-            )
+        own = {job: spec.conditions for job, spec in zip(ids, specs, strict=True)}
+        conditions = _conditions_in_force(connection, own, parents)
+    return [
+        JobView(
+            job_of(row, spec),
+            rollup_of(row),
+            parents.get(job, ()),
+            tuple([row[1] for row in children.get(job, ())]),
+            tuple(map(event_of, events.get(job, ()))),
+            tuple(map(attempt_of, attempts.get(job, ()))),
+            conditions=conditions.get(job, ()),
+            latest_note=note_of(notes[job][0][1:]) if job in notes else None,
+            attributes=_own_attributes(row, spec, changed.get(job, ()))
+            if Part.ATTRIBUTES in parts
+            else (),
         )
-    return views
+        for job, row, spec in zip(ids, rows, specs, strict=True)
+    ]
 
 
 def _by_first(
@@ -580,9 +658,8 @@ def _by_first(
 ) -> dict[Id, list[Row]]:
     """The rows of a statement over `ids`, in its order, grouped by their first column."""
     groups: dict[Id, list[Row]] = {}
-    for chunk in chunks(dict.fromkeys(ids)):
-        for row in connection.execute(statement, {"ids": chunk}):
-            groups.setdefault(row[0], []).append(row)
+    for row in fetch(connection, statement, ids=schema.as_list(ids)):
+        groups.setdefault(row[0], []).append(row)
     return groups
 
 
@@ -592,41 +669,38 @@ class _Conditions(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
 
-class _Submitted(msgspec.Struct, frozen=True):
-    """The attributes in a spec; the decoder skips the rest."""
-
-    attributes: dict[str, str] = {}
-
-
 _CONDITIONS = msgspec.json.Decoder(_Conditions)
-_SUBMITTED = msgspec.json.Decoder(_Submitted)
 
 
-def _own_attributes(row: Row, changed: Iterable[Row]) -> tuple[Attribute, ...]:
+def _own_attributes(row: Row, spec: JobSpec, changed: Iterable[Row]) -> tuple[Attribute, ...]:
+    if not spec.attributes and not changed:
+        return ()
     job, queued_at = row[0], row[3]
     since = {attributes.fold(one.name): one for one in map(attribute_of, changed)}
-    submitted = _SUBMITTED.decode(row[-1]).attributes
-    return tuple(attributes.own(job, submitted, queued_at, since).values())
+    return tuple(attributes.own(job, spec.attributes, queued_at, since).values())
 
 
 def _conditions_in_force(
-    connection: Connection, specs: dict[JobId, str]
+    connection: Connection,
+    own: dict[JobId, tuple[Condition, ...]],
+    parents: dict[JobId, tuple[JobId, ...]],
 ) -> dict[JobId, tuple[Condition, ...]]:
     """A job's own conditions or else those of its root, by first parents (decision 13)."""
-    own = {job: _CONDITIONS.decode(text).conditions for job, text in specs.items()}
-    roots = _roots_of(connection, [job for job, conditions in own.items() if not conditions])
+    roots = _roots_of(connection, [job for job, found in own.items() if not found], parents)
     texts = _by_first(connection, _SPECS, roots.values())
     inherited = {root: _CONDITIONS.decode(rows[0][1]).conditions for root, rows in texts.items()}
     return own | {job: inherited[root] for job, root in roots.items()}
 
 
-def _roots_of(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, JobId]:
-    """Follow first parents to the top, all jobs together: two statements per level at most."""
-    roots = {job: job for job in ids}
-    climbing = set(roots.values())
+def _roots_of(
+    connection: Connection, ids: Iterable[JobId], parents: dict[JobId, tuple[JobId, ...]]
+) -> dict[JobId, JobId]:
+    """Follow first parents to the top, all jobs together: a statement per level. The parents of
+    these jobs themselves are known."""
+    roots = {job: parents[job][0] if job in parents else job for job in ids}
+    climbing = {top for job, top in roots.items() if top != job}
     while climbing:
-        found = _by_first(connection, _PARENTS, climbing)
-        above: dict[JobId, JobId] = {child: edges[0][1] for child, edges in found.items()}
-        roots = {job: above.get(top, top) for job, top in roots.items()}
-        climbing = set(above.values())
+        above = parents_of(connection, climbing)
+        roots = {job: above[top][0] if top in above else top for job, top in roots.items()}
+        climbing = {tops[0] for tops in above.values()}
     return roots

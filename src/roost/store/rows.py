@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,11 +22,15 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
+    Executable,
+    Select,
     Table,
+    and_,
     bindparam,
     case,
     delete,
     exists,
+    func,
     insert,
     literal_column,
     not_,
@@ -226,6 +231,24 @@ _MARK_ROOT = (
     .values(is_root=case((not_(_HAS_PARENT), 1), else_=0))
 )
 
+
+def fetch(connection: Connection, statement: Executable, **values: object) -> list[Row]:
+    """The rows of a reading statement as the driver has them: plain tuples. Rows of SQLAlchemy's
+    cost as much again as reading them."""
+    result = connection.execute(statement, values)
+    try:
+        return [*result.cursor.fetchall()]
+    finally:
+        result.close()
+
+
+def fetch_ids(connection: Connection, statement: Select[tuple[int]]) -> list[JobId]:
+    """The ids that a statement of one column finds, in no order; as one row, which takes a third of
+    the time."""
+    listed = select(func.json_group_array(statement.subquery().c[0]))
+    return _IDS.decode(fetch(connection, listed)[0][0])
+
+
 # --- records ----------------------------------------------------------------------------------
 
 _SPEC = msgspec.json.Decoder(JobSpec)
@@ -233,6 +256,7 @@ _FACTS = msgspec.json.Decoder(NodeFacts)
 _RULES = msgspec.json.Decoder(tuple[AvailabilityRule, ...])
 _NODES = msgspec.json.Decoder(tuple[NodeId, ...])
 _FAILURES = msgspec.json.Decoder(tuple[tuple[NodeId, int], ...])
+_IDS = msgspec.json.Decoder(list[JobId])
 _encode = msgspec.json.Encoder().encode
 _STATUS = {status.value: status for status in JobStatus}
 _CAUSE = {cause.value: cause for cause in AttemptCause}
@@ -283,16 +307,16 @@ def job_state(job: Job, rollup: Rollup) -> tuple[Any, ...]:
 
 def job_of(row: Row, spec: JobSpec) -> Job:
     """The job of a row that begins with `JOB_COLUMNS`."""
-    job, _, status, queued, priority, tries, progress, attempt, nodes, *times = row[:15]
+    (
+        job, _, status, queued, priority, tries, progress, attempt, nodes, runnable, started,
+        command_started, command_ended, ended, outcome, _, _, _, _, _, _, failures, warning,
+    ) = row[:23]  # fmt: skip
     return Job(
-        job, spec, _STATUS[status], queued, priority, tries, progress, attempt, _nodes_of(nodes),
-        *times, *_record_of_failures(row),
+        job, spec, _STATUS[status], queued, priority, tries, progress, attempt,
+        () if nodes == "[]" else _NODES.decode(nodes), runnable, started, command_started,
+        command_ended, ended, outcome, () if failures == "[]" else _FAILURES.decode(failures),
+        warning == 1,
     )  # fmt: skip
-
-
-def _record_of_failures(row: Row) -> tuple[Any, ...]:
-    failures, blocked_warning = row[21:23]
-    return (_FAILURES.decode(failures) if failures != "[]" else (), bool(blocked_warning))
 
 
 def rollup_of(row: Row) -> Rollup:
@@ -576,20 +600,78 @@ _OPEN_ATTEMPTS = (
     .where(schema.IS_OPEN)
     .order_by(schema.attempts.c.job, schema.attempts.c.number)
 )
-_JOBS = (
+
+
+class _Among:
+    """A reading statement about many jobs; `job` is the column that has to be one of them."""
+
+    def __init__(self, statement: Select[*tuple[Any, ...]], job: ColumnElement[int]) -> None:
+        first, last = bindparam("first", type_=schema.Big), bindparam("last", type_=schema.Big)
+        self._listed = statement.where(job.in_(schema.listed("ids")))
+        self._between = statement.where(job.between(first, last))
+
+    def fetch(self, connection: Connection, ids: Iterable[JobId]) -> Iterator[Row]:
+        """In no order."""
+        for chunk in chunks(sorted(ids)):
+            # Dense, as most live jobs are: reading straight is cheaper than looking up each.
+            if chunk[-1] - chunk[0] == len(chunk) - 1:
+                yield from fetch(connection, self._between, first=chunk[0], last=chunk[-1])
+            else:
+                yield from fetch(connection, self._listed, ids=schema.as_list(chunk))
+
+
+_jobs = schema.jobs.c
+_IS_AS_SUBMITTED = and_(
+    *(_jobs[name] == literal_column("0") for name in ("attempt", "progress", "blocked_warning")),
+    *(_jobs[name] == literal_column("'[]'") for name in ("nodes", "failures")),
+    _jobs.command_outcome == literal_column("''"),
+    *(
+        _jobs[name].is_(None)
+        for name in ("started_at", "command_started_at", "command_ended_at", "ended_at")
+    ),
+)
+_NEW_JOBS = _Among(
+    select(
+        _jobs.id,
+        schema.job_specs.c.spec,
+        _jobs.status,
+        _jobs.queued_at,
+        _jobs.priority,
+        _jobs.tries_left,
+        _jobs.runnable_at,
+    )
+    .join_from(schema.jobs, schema.job_specs)
+    .where(_IS_AS_SUBMITTED),
+    _jobs.id,
+)
+"""Those that have the defaults of `Job` in all other fields: most of a large farm."""
+_OTHER_JOBS = _Among(
     select(*JOB_COLUMNS, schema.job_specs.c.spec)
     .join_from(schema.jobs, schema.job_specs)
-    .order_by(schema.jobs.c.id)
+    .where(not_(_IS_AS_SUBMITTED)),
+    _jobs.id,
 )
-_ATTRIBUTES = select(schema.job_attributes)
-_EDGES = select(schema.job_edges.c.position, schema.job_edges.c.parent, schema.job_edges.c.child)
+_ATTRIBUTES = _Among(select(schema.job_attributes), schema.job_attributes.c.job)
+_edges = schema.job_edges.c
+_FAMILIES = _Among(
+    select(
+        _edges.parent, func.json_group_array(_edges.position), func.json_group_array(_edges.child)
+    ).group_by(_edges.parent),
+    _edges.parent,
+)
+_ABOVE = _Among(select(_edges.parent).distinct(), _edges.child)
+_PARENTS = (
+    select(_edges.child, _edges.parent)
+    .where(_edges.child.in_(schema.listed("ids")))
+    .order_by(_edges.position)
+)
 
 
 def load_live(connection: Connection) -> LiveRecords:
     """The unfinished trees: each job that is not final or still has a running attempt, and all
     jobs linked with one through edges, with their attributes; all nodes, groups, resources and
     threads; the counters."""
-    seeds = {*connection.scalars(_UNFINISHED), *connection.scalars(_STILL_RUNNING)}
+    seeds = {*fetch_ids(connection, _UNFINISHED), *fetch_ids(connection, _STILL_RUNNING)}
     live = load_component(connection, seeds)
     live.nodes = [
         node_of(row) for row in connection.execute(select(schema.nodes).order_by(schema.nodes.c.id))
@@ -616,51 +698,66 @@ def _load_threads(connection: Connection) -> list[Thread]:
 
 def load_component(connection: Connection, ids: Iterable[JobId]) -> LiveRecords:
     """These jobs and all that are linked with them, by id; unknown ids are left out."""
-    members, edges = _linked(connection, ids)
-    jobs: list[Job] = []
-    for chunk in chunks(sorted(members)):
-        rows = connection.execute(_JOBS.where(_around(schema.jobs.c.id, chunk))).all()
-        jobs.extend(job_of(row, spec_of(row[-1])) for row in rows if row[0] in members)
-    running = connection.execute(_OPEN_ATTEMPTS)
+    members, children = _linked(connection, ids)
+    jobs = [
+        Job(job, spec_of(spec), _STATUS[status], queued, priority, tries, runnable_at=runnable)
+        for job, spec, status, queued, priority, tries, runnable in _NEW_JOBS.fetch(
+            connection, members
+        )
+    ]
+    jobs += [job_of(row, spec_of(row[-1])) for row in _OTHER_JOBS.fetch(connection, members)]
+    jobs.sort(key=attrgetter("id"))
+    running = fetch(connection, _OPEN_ATTEMPTS)
     attempts = [attempt_of(row) for row in running if row[0] in members]
-    attributes: list[Attribute] = []
-    for chunk in chunks(sorted(members)):
-        around = _around(schema.job_attributes.c.job, chunk)
-        found = connection.execute(_ATTRIBUTES.where(around))
-        attributes.extend(attribute_of(row) for row in found if row[0] in members)
-    return LiveRecords(jobs, edges, attempts, attributes=attributes)
+    attributes = [attribute_of(row) for row in _ATTRIBUTES.fetch(connection, members)]
+    parents = parents_of(connection, _shared(children.values()))
+    return LiveRecords(jobs, children, parents, attempts, attributes=attributes)
 
 
 def _linked(
     connection: Connection, seeds: Iterable[JobId]
-) -> tuple[set[JobId], list[tuple[JobId, JobId]]]:
-    """The whole linked sets around these jobs, and their edges in order. Goes outward one
-    generation at a time, so it costs a few statements per level and not one per job."""
-    parent_and_child = (schema.job_edges.c.parent, schema.job_edges.c.child)
+) -> tuple[set[JobId], dict[JobId, list[JobId]]]:
+    """The whole linked sets around these jobs, and the children of each in their order. Goes
+    outward one generation at a time, so it costs a few statements per level and not one per job."""
     members = set(seeds)
-    found: dict[int, tuple[JobId, JobId]] = {}
+    children: dict[JobId, list[JobId]] = {}
     outermost = set(members)
     while outermost:
-        touched: set[JobId] = set()
-        for chunk in chunks(sorted(outermost)):
-            for end, column in enumerate(parent_and_child):
-                rows = connection.execute(_EDGES.where(_around(column, chunk))).all()
-                for position, parent, child in rows:
-                    if (child if end else parent) in outermost:
-                        found[position] = (parent, child)
-                        touched.add(parent)
-                        touched.add(child)
-        outermost = touched - members
+        below = {
+            parent: _ordered(_IDS.decode(positions), _IDS.decode(found))
+            for parent, positions, found in _FAMILIES.fetch(connection, outermost)
+        }
+        children |= below
+        above = {parent for (parent,) in _ABOVE.fetch(connection, outermost)}
+        outermost = above.union(*below.values()) - members
         members |= outermost
-    return members, [found[position] for position in sorted(found)]
+    return members, children
 
 
-def _around(column: ColumnElement[int], ids: list[JobId]) -> ColumnElement[bool]:
-    """True for these ascending ids and perhaps some between them, for the caller to drop: when
-    they are dense, as live jobs are, reading straight is much cheaper than naming each."""
-    if ids[-1] - ids[0] < 2 * len(ids):
-        return column.between(ids[0], ids[-1])
-    return column.in_(ids)
+def _ordered(positions: list[JobId], ids: list[JobId]) -> list[JobId]:
+    in_order = sorted(positions)
+    if in_order == positions:
+        return ids
+    by_position = dict(zip(positions, ids, strict=True))
+    return [by_position[position] for position in in_order]
+
+
+def _shared(families: Iterable[Iterable[JobId]]) -> set[JobId]:
+    """Those who are in several."""
+    seen: set[JobId] = set()
+    shared: set[JobId] = set()
+    for family in families:
+        shared |= seen.intersection(family)
+        seen.update(family)
+    return shared
+
+
+def parents_of(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, tuple[JobId, ...]]:
+    """Of those that have some, in their order."""
+    found: dict[JobId, tuple[JobId, ...]] = {}
+    for child, parent in fetch(connection, _PARENTS, ids=schema.as_list(ids)):
+        found[child] = (*found.get(child, ()), parent)
+    return found
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:

@@ -25,10 +25,14 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Select,
     Table,
     Text,
     UniqueConstraint,
+    bindparam,
+    func,
     literal_column,
+    select,
     text,
 )
 
@@ -127,6 +131,7 @@ Index(
 IS_ENDED_ROOT = IS_ROOT & jobs.c.ended_at.is_not(None)
 Index(
     "roots_by_end",
+    jobs.c.status,
     jobs.c.ended_at,
     jobs.c.id,
     sqlite_where=IS_ENDED_ROOT,
@@ -410,3 +415,14 @@ counters = Table(
     Column("value", Big, nullable=False),
     sqlite_strict=True,
 )
+
+
+def listed(name: str) -> Select[tuple[int]]:
+    """The ids in the list that is bound to this name (see `as_list`): one parameter however many
+    they are, and one statement to prepare. SQLite's spelling."""
+    values = func.json_each(bindparam(name)).table_valued("value", name="listed")
+    return select(values.c.value)
+
+
+def as_list(ids: Iterable[int]) -> str:
+    return f"[{','.join(map(str, ids))}]"

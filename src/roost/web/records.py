@@ -10,7 +10,7 @@ from roost.gateway import Kind
 from roost.web.site import Site
 
 PAGE_DEEDS = 100
-KIND_ROOTS_MAX = 2_000
+KIND_ROOTS_MAX = 1_000
 KINDS_SHOWN = 10
 HOURS = ((1, "1 hour"), (24, "1 day"), (7 * 24, "1 week"), (30 * 24, "30 days"))
 

@@ -19,8 +19,12 @@ import base64
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
+from itertools import repeat
+from types import NoneType
+from typing import Any
 from xml.parsers.expat import ExpatError, ParserCreate
 
 from msgspec import Struct
@@ -37,7 +41,12 @@ HEAVY_CHARS = 64 * 1024
 _SPECIAL = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
-_HEAD = "<?xml version='1.0'?>\n<methodResponse>\n"
+ROWS_MIN = 8
+FORM_MEMBERS_MAX = 100
+FORMS_KEPT = 256
+"""Of structs with as many members at most."""
+
+_HEAD = "<?xml version='1.0'?>\n<methodResponse>"
 _TAIL = "</methodResponse>\n"
 
 
@@ -65,7 +74,12 @@ class UtcTime(Struct, frozen=True):
 
     def __str__(self) -> str:
         """`YYYYMMDDTHH:MM:SS`: UTC, no fraction and no zone (spec §2.3)."""
-        return "{:04}{:02}{:02}T{:02}:{:02}:{:02}".format(*time.gmtime(self.moment // 1000)[:6])
+        return _second(self.moment // 1000)
+
+
+@lru_cache(1024)
+def _second(seconds: int) -> str:
+    return "{:04}{:02}{:02}T{:02}:{:02}:{:02}".format(*time.gmtime(seconds)[:6])
 
 
 def decode_call(body: bytes) -> Call:
@@ -174,17 +188,11 @@ def encode_answer(value: object) -> bytes:
 
     Raises `TypeError` or `OverflowError` for what XML-RPC has no form for: a bug of the method.
     """
-    parts = [_HEAD, "<params>\n<param>\n"]
-    _write(value, parts.append)
-    parts += ("</param>\n</params>\n", _TAIL)
-    return "".join(parts).encode()
+    return f"{_HEAD}<params><param>{_value(value)}</param></params>{_TAIL}".encode()
 
 
 def encode_fault(fault: Fault) -> bytes:
-    parts = [_HEAD, "<fault>\n"]
-    _write(fault.as_dict(), parts.append)
-    parts += ("</fault>\n", _TAIL)
-    return "".join(parts).encode()
+    return f"{_HEAD}<fault>{_value(fault.as_dict())}</fault>{_TAIL}".encode()
 
 
 def is_heavy(value: object) -> bool:
@@ -211,49 +219,123 @@ def is_heavy(value: object) -> bool:
     return False
 
 
-def _write(value: object, add: Callable[[str], None]) -> None:
-    """Add the `<value>` element. Recurses: what a method answers is shallow."""
-    kind = type(value)
-    if kind is str:
-        add(f"<value><string>{_clean(value)}</string></value>\n")  # type: ignore[arg-type]
-    elif kind is int:
-        add(_integer(value))  # type: ignore[arg-type]
-    elif value is None:
-        add("<value><nil/></value>")
-    elif kind is bool:
-        add(f"<value><boolean>{value:d}</boolean></value>\n")
-    elif kind is UtcTime:
-        add(f"<value><dateTime.iso8601>{value}</dateTime.iso8601></value>\n")
-    elif kind is dict or isinstance(value, Mapping):
-        add("<value><struct>\n")
-        for key, item in value.items():  # type: ignore[attr-defined]
-            add(f"<member>\n<name>{key if key.isalnum() else _clean(key)}</name>\n")
-            _write(item, add)
-            add("</member>\n")
-        add("</struct></value>\n")
-    elif kind is list or kind is tuple:
-        add("<value><array><data>\n")
-        for item in value:  # type: ignore[attr-defined]
-            _write(item, add)
-        add("</data></array></value>\n")
-    elif isinstance(value, float):
-        finite = value if math.isfinite(value) else 0.0
-        add(f"<value><double>{finite!r}</double></value>\n")
-    elif isinstance(value, str):  # an enum of strings
-        add(f"<value><string>{_clean(str(value))}</string></value>\n")
-    elif isinstance(value, bytes):
-        text = base64.encodebytes(value).decode("ascii")
-        add(f"<value><base64>\n{text}</base64></value>\n")
-    else:
-        raise TypeError(f"XML-RPC has no form for {kind.__name__}")
+# --- writing -------------------------------------------------------------------------------------
+# No white space between elements: a reader in Python calls a function for each piece of it.
+
+
+def _value(value: object) -> str:
+    """The `<value>` element. Recurses: what a method answers is shallow."""
+    return _WRITERS[type(value)](value)
+
+
+def _string(value: str) -> str:
+    return f"<value><string>{_clean(value)}</string></value>"
 
 
 def _integer(value: int) -> str:
     if -(2**31) <= value < 2**31:
-        return f"<value><int>{value}</int></value>\n"
+        return f"<value><int>{value}</int></value>"
     if -(2**63) <= value < 2**63:
-        return f"<value><i8>{value}</i8></value>\n"
+        return f"<value><i8>{value}</i8></value>"
     raise OverflowError("XML-RPC has no form for integers beyond 64 bits")
+
+
+def _double(value: float) -> str:
+    return f"<value><double>{value if math.isfinite(value) else 0.0!r}</double></value>"
+
+
+def _time(value: UtcTime) -> str:
+    return f"<value><dateTime.iso8601>{value}</dateTime.iso8601></value>"
+
+
+def _base64(value: bytes) -> str:
+    text = base64.encodebytes(value).decode("ascii")
+    return f"<value><base64>{text}</base64></value>"
+
+
+def _struct(value: Mapping[str, object]) -> str:
+    if not value:
+        return _STRUCT + _STRUCT_END
+    names = tuple(value)
+    form = _kept_form(names) if len(names) <= FORM_MEMBERS_MAX else _form(names)
+    return form % tuple([_WRITERS[type(item)](item) for item in value.values()])
+
+
+def _form(names: tuple[str, ...]) -> str:
+    """What is the same in all structs with these members; their values fill it in."""
+    members = [
+        f"<member><name>{_clean(name).replace('%', '%%')}</name>%s</member>" for name in names
+    ]
+    return f"{_STRUCT}{''.join(members)}{_STRUCT_END}"
+
+
+_kept_form = lru_cache(FORMS_KEPT)(_form)
+
+
+def _array(value: Sequence[object]) -> str:
+    if not value:
+        return "<value><array><data></data></array></value>"
+    items = _rows(value) if len(value) >= ROWS_MIN and type(value[0]) is dict else None
+    if items is None:
+        items = [_WRITERS[type(item)](item) for item in value]
+    return f"<value><array><data>{''.join(items)}</data></array></value>"
+
+
+def _rows(structs: Sequence[Any]) -> Iterable[str] | None:
+    """Structs with the same members, written column by column: what many of them share is written
+    once. None when they are not of this kind."""
+    names = tuple(structs[0])
+    if not names or not all(type(one) is dict and tuple(one) == names for one in structs):
+        return None
+    columns = map(_column, names, zip(*[one.values() for one in structs], strict=True))
+    return map("".join, zip(repeat(_STRUCT), *columns, repeat(_STRUCT_END), strict=False))
+
+
+def _column(name: str, values: tuple[object, ...]) -> Iterable[str]:
+    """The member of this name in each of the structs."""
+    head, tail = f"<member><name>{_clean(name)}</name>", "</member>"
+    kinds = set(map(type, values)) - {NoneType}
+    # Two types are told apart, since True == 1 == 1.0.
+    if len(kinds) > 1 or not kinds <= _HASHABLE:
+        return [f"{head}{_WRITERS[type(value)](value)}{tail}" for value in values]
+    written = {value: f"{head}{_WRITERS[type(value)](value)}{tail}" for value in set(values)}
+    return map(written.__getitem__, values)
+
+
+_STRUCT, _STRUCT_END = "<value><struct>", "</struct></value>"
+_HASHABLE = {str, int, bool, float, UtcTime}
+
+
+class _Writers(dict[type, Callable[[Any], str]]):
+    """By the exact type of a value; one that is met for the first time is written as the type that
+    it is derived from."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], str]:
+        for known, write in (
+            (str, _string),  # an enum of strings
+            (float, _double),
+            (bytes, _base64),
+            (Mapping, _struct),
+        ):
+            if issubclass(kind, known):
+                self[kind] = write
+                return write
+        raise TypeError(f"XML-RPC has no form for {kind.__name__}")
+
+
+_WRITERS = _Writers(
+    {
+        str: _string,
+        int: _integer,
+        bool: lambda value: f"<value><boolean>{value:d}</boolean></value>",
+        float: _double,
+        NoneType: lambda _: "<value><nil/></value>",
+        UtcTime: _time,
+        dict: _struct,
+        list: _array,
+        tuple: _array,
+    }
+)
 
 
 def _clean(text: str) -> str:
