@@ -168,8 +168,9 @@ class Floor:
             self.wake(node)
 
     def review_all(self) -> None:
-        for node in self.nodes:
-            self.review(node)
+        for nodes in self.levels.values():
+            self.reviewed |= nodes
+            self._woken |= nodes
 
     def wake(self, node: NodeId) -> None:
         """There may be more room there: the next pass looks at it again."""
