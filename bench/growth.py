@@ -109,7 +109,8 @@ def _point(folder: Path, jobs: int, agents: int) -> Point:
     with farm_without_nodes(folder) as server:
         print(f"{jobs:,} jobs on {agents:,} agents …", file=sys.stderr, flush=True)
         point = asyncio.run(_run(server, jobs, agents))
-    print(f"{point.rate:,.0f} jobs/s", file=sys.stderr, flush=True)
+    said = (f"{what} {cell}" for what, cell in zip(COLUMNS, point.cells(), strict=True))
+    print("  " + ", ".join(said), file=sys.stderr, flush=True)
     return point
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from play import Play
 
 from roost.core import messages as m
+from roost.core import placement
 from roost.core.placement import BACKLOG_JOBS_PER_CPU_MAX
 from roost.core.records import AttemptCause, Moment
 from roost.core.state import RECALL_AFTER_MS
@@ -43,6 +45,24 @@ def test_long_jobs_are_never_given_ahead() -> None:
     play = a_farm_that_knows_its_jobs_are_short(ran_ms=60_000)
     jobs = [play.submit() for _ in range(5)]
     assert running(play, jobs) == jobs[:1]
+
+
+def test_the_pace_of_a_kind_is_forgotten_once_enough_others_have_come_and_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(placement, "IDLE_KINDS_MAX", 2)
+    play = a_farm_that_knows_its_jobs_are_short()
+    for others, ahead in ((1, True), (2, False)):
+        for number in range(others):
+            play.ends(play.submit(command="x", conditions=[other_host(number)]))
+        jobs = [play.submit() for _ in range(3)]
+        assert (running(play, jobs) == jobs) is ahead
+        while play.farm.attempts:
+            play.ends(next(iter(play.farm.attempts))[0])
+
+
+def other_host(number: int) -> dict[str, str]:
+    return {"type": "client", "name": "hostname", "op": "!=", "value": f"other{number}"}
 
 
 def test_an_idle_node_comes_before_the_backlog_of_a_busy_one() -> None:

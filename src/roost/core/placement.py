@@ -51,8 +51,8 @@ PLACEMENTS_PER_PASS = 2_000
 BACKLOG_MS = 150
 """A node is given about so much work ahead, so that it need not ask between two short jobs."""
 BACKLOG_JOBS_PER_CPU_MAX = 64
-KINDS_KEPT = 1_000
-"""So many kinds are remembered, with their pace and what is known of nodes, when none waits."""
+IDLE_KINDS_MAX = 1_000
+"""So many kinds of which no job waits are remembered, with their pace and what they know."""
 _PACE_WEIGHT = 8
 """A pace is a running mean over about so many runs, kept as that many times the mean."""
 
@@ -121,6 +121,8 @@ class Floor:
         self.kinds: dict[Need, Kind] = {}
         self.queue: list[tuple[Rank, Kind]] = []
         """Kinds with waiting jobs, by the rank of the first."""
+        self._idle_kinds: dict[Kind, None] = {}
+        """The others, by when their last job left."""
         self.waiting: dict[JobId, tuple[Rank, Kind]] = {}
         self.holds: dict[JobId, dict[NodeId, None]] = {}
         self.stock = Stock()
@@ -168,8 +170,9 @@ class Floor:
             self.wake(node)
 
     def review_all(self) -> None:
-        for node in self.nodes:
-            self.review(node)
+        for nodes in self.levels.values():
+            self.reviewed |= nodes
+            self._woken |= nodes
 
     def wake(self, node: NodeId) -> None:
         """There may be more room there: the next pass looks at it again."""
@@ -244,8 +247,12 @@ class Floor:
         kind.look_everywhere()
         if rank is not None:
             self.queue.insert(bisect_left(self.queue, rank, key=itemgetter(0)), (rank, kind))
-        elif len(self.kinds) > KINDS_KEPT:
-            del self.kinds[kind.need]
+            self._idle_kinds.pop(kind, None)
+            return
+        self._idle_kinds[kind] = None
+        if len(self._idle_kinds) > IDLE_KINDS_MAX:
+            oldest = next(iter(self._idle_kinds))
+            del self._idle_kinds[oldest], self.kinds[oldest.need]
 
     def release_holds(self, job: JobId, keep: Collection[NodeId] = ()) -> None:
         """Free what is held for a job, but for nodes that it can still use."""
