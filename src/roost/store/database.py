@@ -281,8 +281,11 @@ def head_revision() -> str:
 
 
 def _upgrade(connection: Connection, place: str | None) -> None:
-    if _revision(connection) == head_revision():
-        return
+    if _revision(connection) != head_revision():
+        _migrate(connection, place)
+
+
+def _migrate(connection: Connection, place: str | None) -> None:
     # Alembic takes as long to import as the rest of the store; only a new form needs it.
     from alembic import command
     from alembic.config import Config
