@@ -58,7 +58,7 @@ def test_views_keep_the_order_asked_for_and_leave_out_the_unknown(
     assert queries.job_views(connection, []) == []
 
 
-def test_more_ids_than_one_statement_takes_are_asked_for_in_pieces(
+def test_many_ids_are_asked_for_at_once_and_loaded_in_pieces(
     connection: Connection, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows.chunks, "__defaults__", (3,))
