@@ -18,7 +18,7 @@ from roost.core.farm import Farm
 from roost.core.records import AttemptKey, JobId, Moment, NodeId
 from roost.core.state import Rules
 from roost.errors import Conflict, Refused, Unavailable
-from roost.store import rows, schema
+from roost.store import journal, rows, schema
 from roost.wire import link
 from sim.network import Connection
 
@@ -32,7 +32,8 @@ Done = Callable[[object, Refused | None], None]
 
 
 class Store:
-    """A SQLite database in memory, which no crash of the server reaches."""
+    """A SQLite database in memory, which no crash of the server reaches. New jobs go into the
+    journal, and get their rows before anything else is done, as in `roost.store.database`."""
 
     def __init__(self) -> None:
         engine = create_engine("sqlite://", poolclass=StaticPool)
@@ -50,12 +51,17 @@ class Store:
     def save(self, changes: m.Changes, *, torn: bool = False) -> None:
         """`torn`: everything is written, but the crash comes before the commit."""
         with self._connection.begin() as transaction:
-            rows.save_changes(self._connection, changes)
+            if journal.takes(changes):
+                journal.append(self._connection, changes)
+            else:
+                journal.expand(self._connection)
+                rows.save_changes(self._connection, changes)
             if torn:
                 transaction.rollback()
 
     def read(self, function: Callable[..., object], *arguments: object) -> object:
         with self._connection.begin():
+            journal.expand(self._connection)
             return function(self._connection, *arguments)
 
     def close(self) -> None:

@@ -91,6 +91,53 @@ def test_calls_are_read() -> None:
     assert decode_call(b"<methodCall><methodName>ping</methodName></methodCall>").params == ()
 
 
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**31), 2**31 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(categories=["L", "N", "P", "S", "Zs"], include_characters="\n\t"))
+    | st.binary()
+    | st.datetimes(datetime(1970, 1, 1)).map(lambda moment: moment.replace(microsecond=0)),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(categories=["L"])), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.lists(values, max_size=3))
+def test_values_are_read_as_python_reads_them(params: list[object]) -> None:
+    body = xmlrpc.client.dumps(tuple(params), "a.b", allow_none=True).encode()
+    assert decode_call(body) == Call("a.b", tuple(params))
+    theirs, method = xmlrpc.client.loads(body, use_builtin_types=True)
+    assert decode_call(body) == Call(str(method), theirs)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        (" <string> a </string> ", " a "),
+        ("a<![CDATA[<b>]]>&amp;<!-- c -->d", "a<b>&d"),
+        ("<i8> 7 </i8>", 7),
+        ("<ex:i8>7</ex:i8>", 7),
+        ("<boolean> 1 </boolean>", True),
+        ("<ex:nil/>", None),
+        ("<array><data/></array>", []),
+        ("<array></array>", []),
+        ("<struct/>", {}),
+        ("<array><data><value/><value>a</value></data></array>", ["", "a"]),
+    ],
+)
+def test_what_other_programs_write_is_read(value: str, expected: object) -> None:
+    params = f"<params><param><value>{value}</value></param></params>"
+    body = f"<methodCall><methodName>a</methodName>{params}</methodCall>"
+    assert decode_call(body.encode()) == Call("a", (expected,))
+
+
 BOMB = b"""<?xml version="1.0"?><!DOCTYPE m [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>
 <methodCall><methodName>ping</methodName><params><param><value>&b;</value></param></params>
 </methodCall>"""
@@ -112,6 +159,22 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE m [<!ENTITY a "aaaaaaaaaa"><!ENTITY b 
             b"</param></params></methodCall>",
             "cannot be read",
         ),
+        (
+            b"<methodCall><methodName>a</methodName><params><param><value><real>1</real></value>"
+            b"</param></params></methodCall>",
+            "no type real",
+        ),
+        (
+            b"<methodCall><methodName>a</methodName><params><param><value><boolean>2</boolean>"
+            b"</value></param></params></methodCall>",
+            "'2' is no boolean",
+        ),
+        (
+            b"<methodCall><methodName>a</methodName><params><param><value><struct><member>"
+            b"<name>lonely</name></member></struct></value></param></params></methodCall>",
+            "cannot be read",
+        ),
+        (b"<methodResponse><fault><value/></fault></methodResponse>", "not an XML-RPC call"),
     ],
 )
 def test_anything_else_is_refused_in_one_sentence(body: bytes, sentence: str) -> None:

@@ -61,9 +61,8 @@ class Farm(State):
         touched = dict(self.tree.touched)
         self.tree.touched.clear()
         rollup = self.tree.rollup
-        for job_id in self._new_jobs:
-            if (job := self.jobs.get(job_id)) is not None:
-                changes.submitted.append((job, rollup(job)))
+        new = [job for job_id in self._new_jobs if (job := self.jobs.get(job_id)) is not None]
+        changes.submitted.extend(self.tree.rollups(new))
         for job_id in touched:
             if job_id not in self._new_jobs and (job := self.jobs.get(job_id)) is not None:
                 changes.jobs.append((job, rollup(job)))
@@ -119,9 +118,12 @@ class Farm(State):
         known = {job.id: job for job in fresh}
         self.jobs.update(known)
         self.standing.update(job.status for job in fresh)
-        self.tree.plant(
-            {job: below for job, below in records.children.items() if job in known},
-            {job: above for job, above in records.parents.items() if job in known},
+        for parent, below in records.children.items():
+            if parent in known:
+                self.tree.link(parent, *below)
+        # They may have been linked in another order.
+        self.tree.parents.update(
+            (job, above) for job, above in records.parents.items() if job in known
         )
         for attribute in records.attributes:
             if attribute.job in known:
@@ -137,7 +139,7 @@ class Farm(State):
             self.floor.take(self.need(job), attempt.nodes)
         for attempt in records.attempts:
             self._update_assigned(self.jobs[attempt.job])
-        self._enqueue_all(job for job in fresh if job.status is S.RUNNABLE)
+        self._enqueue_new(job for job in fresh if job.id not in self.stopping)
         parents = self.tree.parents
         self._finished_roots.update(
             (job.id, None) for job in fresh if job.status in FINAL and job.id not in parents

@@ -29,7 +29,7 @@ from roost.core.messages import (
     SetPriority,
     SubmitJobs,
 )
-from roost.core.records import AttemptCause, Job, JobId, JobSpec, JobStatus
+from roost.core.records import AttemptCause, Job, JobId, JobStatus
 from roost.core.state import State
 from roost.core.tree import find_cycle
 from roost.errors import Conflict, Invalid, NotFound
@@ -44,62 +44,63 @@ def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
     """All of the jobs or none. Raises `NotFound`, `Conflict` or `Invalid`, naming the job."""
     new_jobs = command.jobs
     for new in new_jobs:
-        _refuse_bad_links(farm, new)
-        _refuse_submit_folder(farm, new)
+        if new.parent_ids or new.child_ids:
+            _refuse_bad_links(farm, new)
+        if new.spec.submit_dir:
+            _refuse_submit_folder(farm, new)
     _refuse_cycles(farm, new_jobs)
-    ids = [JobId(farm.next_job_id + index) for index in range(len(new_jobs))]
+    first, now = farm.next_job_id, farm.now
     farm.next_job_id += len(new_jobs)
     with_children = {parent for new in new_jobs for parent in new.parents}
+    jobs: list[Job] = []
+    edges: list[tuple[JobId, JobId]] = []
+    last: NewJob | None = None
+    parents: list[JobId] = []
+    submitter = ""
     for index, new in enumerate(new_jobs):
-        parents = [*(ids[parent] for parent in new.parents), *new.parent_ids]
-        waits = index in with_children or bool(new.child_ids)
-        spec = _with_inherited_submitter(farm, new, parents)
-        if waits:
-            status = S.QUEUED
+        job_id, spec = JobId(first + index), new.spec
+        if not (last and new.parents is last.parents and new.parent_ids is last.parent_ids):
+            parents = [*(JobId(first + parent) for parent in new.parents), *new.parent_ids]
+            parents = [*dict.fromkeys(parents)]
+            submitter = _submitter(parents, first, jobs, farm)
+        last = new
+        if submitter and not spec.submitted_by:
+            spec = replace(spec, submitted_by=submitter)
+        if index in with_children or new.child_ids:
+            job = Job(job_id, spec, S.QUEUED, now, new.priority, new.tries_left)
+            farm.unsettle(job_id)
+        elif spec.command:
+            job = Job(job_id, spec, S.RUNNABLE, now, new.priority, new.tries_left, runnable_at=now)
         else:
-            status = S.RUNNABLE if spec.has_command else S.SUCCEEDED
-        job = Job(
-            ids[index],
-            spec,
-            status,
-            queued_at=farm.now,
-            priority=new.priority,
-            tries_left=new.tries_left,
-            runnable_at=farm.now if status is S.RUNNABLE else None,
-            ended_at=farm.now if status is S.SUCCEEDED else None,
-        )
-        farm.add_job(job)
-        if waits:
-            farm.unsettle(job.id)
-    for index, new in enumerate(new_jobs):
-        job_id = ids[index]
-        for parent in dict.fromkeys((*(ids[parent] for parent in new.parents), *new.parent_ids)):
-            farm.add_edge(parent, job_id)
-        for child in dict.fromkeys(new.child_ids):
-            farm.add_edge(job_id, child)
+            job = Job(job_id, spec, S.SUCCEEDED, now, new.priority, new.tries_left, ended_at=now)
+        jobs.append(job)
+        edges += [(parent, job_id) for parent in parents]
+        if new.child_ids:
+            edges += [(job_id, child) for child in dict.fromkeys(new.child_ids)]
+    farm.add_jobs(jobs, edges)
     for parent_id in dict.fromkeys(parent for new in new_jobs for parent in new.parent_ids):
         _open_again(farm, parent_id)
         farm.unsettle(parent_id)
-    for job_id in ids:
-        farm.requeue(farm.jobs[job_id])
     farm.requeue_below(child for new in new_jobs for child in new.child_ids)
-    return ids
+    return [job.id for job in jobs]
 
 
-def _with_inherited_submitter(farm: State, new: NewJob, parents: Iterable[JobId]) -> JobSpec:
-    if not new.spec.submitted_by:
-        for parent in parents:
-            job = farm.jobs.get(parent)
-            if job is not None and job.spec.submitted_by:
-                return replace(new.spec, submitted_by=job.spec.submitted_by)
-    return new.spec
+def _submitter(parents: Iterable[JobId], first: int, fresh: Sequence[Job], farm: State) -> str:
+    """Of the first of these that has one: known jobs, or `fresh` ones, numbered from `first` on,
+    as far as there are any yet."""
+    for parent in parents:
+        place = parent - first
+        job = farm.jobs[parent] if place < 0 else fresh[place] if place < len(fresh) else None
+        if job is not None and job.spec.submitted_by:
+            return job.spec.submitted_by
+    return ""
 
 
 def _refuse_submit_folder(farm: State, new: NewJob) -> None:
     """Kept from what is certain to fail; links are seen when the folder is opened."""
     folder = new.spec.submit_dir
     roots = farm.rules.submit_roots
-    if folder and not any(f"{folder}/".startswith(f"{root.rstrip('/')}/") for root in roots):
+    if not any(f"{folder}/".startswith(f"{root.rstrip('/')}/") for root in roots):
         allowed = f"the farm allows {' and '.join(roots)}" if roots else "the farm allows none"
         raise Invalid(f"{new.where} has the submitDir {folder}: {allowed} (setting submit_roots).")
 
@@ -121,7 +122,9 @@ def _refuse_bad_links(farm: State, new: NewJob) -> None:
 
 def _refuse_cycles(farm: State, new_jobs: tuple[NewJob, ...]) -> None:
     """New jobs are numbered -1, -2, … here, so that they cannot be mixed up with known ones."""
-    if not any(new.child_ids or any(p >= i for p in new.parents) for i, new in enumerate(new_jobs)):
+    if not any(
+        new.child_ids or max(new.parents, default=-1) >= i for i, new in enumerate(new_jobs)
+    ):
         return
     children: dict[int, list[int]] = {}
     for index, new in enumerate(new_jobs):

@@ -408,8 +408,35 @@ PROPERTIES: dict[str, tuple[str, _Reader]] = {
 }
 """Whatever a reader is not called for keeps the default of the record it goes into."""
 
-_SHARED_FIELDS = ("environment", "tags", "conditions", "resources", "command", "attributes")
+_SHARED_FIELDS = frozenset(
+    ("environment", "tags", "conditions", "resources", "command", "attributes")
+)
 """Mostly the same for all frames of a job: equal ones are kept once."""
+_OTHER_FIELDS = frozenset(field for field, _ in PROPERTIES.values()).difference(
+    JobSpec.__struct_fields__
+)
+"""What is read and does not go into a `JobSpec` as it is; most children have nothing of it."""
+
+
+class Place(Struct, frozen=True, gc=False):
+    """Where a job stands in the submitted document, in the words of a refusal."""
+
+    noun: str
+    number: int | None
+    name: object
+    above: str | None
+    """The name of the job that has it among its children."""
+
+    def __str__(self) -> str:
+        """`job "comp"`, `job 2 ("comp")`, `child 3 ("frame 7") of job "comp"`, or `child 3 of
+        job "comp"` without a name."""
+        words = self.noun
+        named = isinstance(self.name, str) and self.name
+        if self.number is not None:
+            words += f" {self.number} ({show(self.name)})" if named else f" {self.number}"
+        elif named:
+            words += f" {show(self.name)}"
+        return words if self.above is None else f"{words} of job {show(self.above)}"
 
 
 class _Draft(Struct, gc=False):
@@ -417,15 +444,15 @@ class _Draft(Struct, gc=False):
 
     fields: dict[str, Any]
     """Of `JobSpec`."""
-    where: str
-    priority: int
-    tries_left: int
-    parent_ids: tuple[JobId, ...]
-    child_ids: tuple[JobId, ...]
-    stub: str
-    child_stubs: tuple[str, ...]
-    parents: list[int] = msgspec.field(default_factory=list)
+    where: Place
+    parents: tuple[int, ...]
     """Indexes, in the order in which they claimed it; the first one is what it inherits from."""
+    priority: int = 0
+    tries_left: int = 0
+    parent_ids: tuple[JobId, ...] = ()
+    child_ids: tuple[JobId, ...] = ()
+    stub: str = ""
+    child_stubs: tuple[str, ...] = ()
 
 
 def _json(text: str | bytes | bytearray) -> object:
@@ -441,74 +468,66 @@ def _walk(submitted: Sequence[object]) -> list[_Draft]:
     """Read all specs breadth first, each knowing its parent by index."""
     drafts: list[_Draft] = []
     kept: dict[object, Any] = {}
-    level: list[tuple[object, int, int]] = [(raw, i, -1) for i, raw in enumerate(submitted, 1)]
+    level: list[tuple[Sequence[object], int | None]] = [(submitted, None)]
+    """The children of each job of the level above, with the index of that job."""
     depth = 0
     while level:
-        if len(drafts) + len(level) > JOBS_PER_SUBMISSION_MAX:
+        if len(drafts) + sum(len(specs) for specs, _ in level) > JOBS_PER_SUBMISSION_MAX:
             raise Invalid(f"a submission can hold at most {JOBS_PER_SUBMISSION_MAX} jobs.")
         if depth > DEPTH_MAX:
             raise Invalid(f"children can be nested at most {DEPTH_MAX} levels deep.")
-        below: list[tuple[object, int, int]] = []
-        for raw, place, parent in level:
-            name = raw.get("name") if isinstance(raw, dict) else None
-            if parent < 0:
-                where = _where("job", place if len(submitted) > 1 else None, name)
-            else:
-                above = show(drafts[parent].fields["name"])
-                where = f"{_where('child', place, name)} of job {above}"
-            draft, children = _read(raw, where, kept)
-            if parent >= 0:
-                draft.parents.append(parent)
-            index = len(drafts)
-            drafts.append(draft)
-            below += [(child, i, index) for i, child in enumerate(children, 1)]
+        below: list[tuple[Sequence[object], int | None]] = []
+        for specs, parent in level:
+            noun, above = "job", None
+            parents: tuple[int, ...] = ()
+            if parent is not None:
+                noun, above, parents = "child", drafts[parent].fields["name"], (parent,)
+            is_alone = parent is None and len(specs) == 1
+            for number, raw in enumerate(specs, 1):
+                name = raw.get("name") if isinstance(raw, dict) else None
+                where = Place(noun, None if is_alone else number, name, above)
+                draft, children = _read(raw, where, parents, kept)
+                if children:
+                    below.append((children, len(drafts)))
+                drafts.append(draft)
         level = below
         depth += 1
     return drafts
 
 
-def _where(noun: str, place: int | None, name: object) -> str:
-    """`job "comp"`, `job 2 ("comp")`, `child 3 ("frame 7")`, or `child 3` without a name."""
-    if not isinstance(name, str) or not name:
-        return noun if place is None else f"{noun} {place}"
-    return f"{noun} {show(name)}" if place is None else f"{noun} {place} ({show(name)})"
-
-
-def _read(raw: object, where: str, kept: dict[object, Any]) -> tuple[_Draft, Sequence[object]]:
+def _read(
+    raw: object, where: Place, parents: tuple[int, ...], kept: dict[object, Any]
+) -> tuple[_Draft, Sequence[object]]:
     if not isinstance(raw, dict):
         raise Invalid(f"{where} must be an object, not {show(raw)}.")
     fields: dict[str, Any] = {}
     for key, value in raw.items():
         # Nothing, and the blank text of an unfilled form, leave the default (decision 5).
-        if (entry := PROPERTIES.get(key)) and value is not None and value != "":
+        if value is not None and value != "" and (entry := PROPERTIES.get(key)):
+            field, read = entry
             try:
-                fields[entry[0]] = entry[1](value)
+                value = read(value)
             except Invalid as error:
                 raise Invalid(f"{where}: {key} {error}.") from None
+            if field in _SHARED_FIELDS:
+                mark = (field, *value.items()) if isinstance(value, dict) else (field, value)
+                value = kept.setdefault(mark, value)
+            fields[field] = value
     if not fields.get("name"):
         raise Invalid(f"{where}: name must be given and not be empty.")
-    for field, condition in (("host", "hostname"), ("hostgroup", "group")):
-        if names := fields.pop(field, ""):
-            own = fields.get("conditions", ())
-            fields["conditions"] = (*own, Condition(condition, "in", names))
+    if fields.keys().isdisjoint(_OTHER_FIELDS):
+        draft, children = _Draft(fields, where, parents), ()
+    else:
+        for field, condition in (("host", "hostname"), ("hostgroup", "group")):
+            if names := fields.pop(field, ""):
+                own = (*fields.get("conditions", ()), Condition(condition, "in", names))
+                fields["conditions"] = kept.setdefault(("conditions", own), own)
+        children = fields.pop("children", ())
+        others = {field: fields.pop(field) for field in _OTHER_FIELDS & fields.keys()}
+        draft = _Draft(fields, where, parents, **others)
+        draft.priority = max(draft.priority, 0)
     if "max_hosts" in fields or "min_hosts" in fields:
         fields["max_hosts"] = max(fields.get("max_hosts", 1), fields.get("min_hosts", 1))
-    for field in _SHARED_FIELDS:
-        if field in fields:
-            value = fields[field]
-            mark = tuple(value.items()) if isinstance(value, dict) else value
-            fields[field] = kept.setdefault((field, mark), value)
-    children = fields.pop("children", ())
-    draft = _Draft(
-        where=where,
-        priority=max(fields.pop("priority", 0), 0),
-        tries_left=fields.pop("tries_left", 0),
-        parent_ids=fields.pop("parent_ids", ()),
-        child_ids=fields.pop("child_ids", ()),
-        stub=fields.pop("stub", ""),
-        child_stubs=fields.pop("child_stubs", ()),
-        fields=fields,
-    )
     return draft, children
 
 
@@ -528,11 +547,13 @@ def _join_stubs(drafts: list[_Draft]) -> None:
                 )
             parents = drafts[places[stub]].parents
             if index not in parents:
-                parents.append(index)
+                drafts[places[stub]].parents = (*parents, index)
 
 
 def _inherit_submitters(drafts: list[_Draft]) -> None:
     """Give each job without `submittedBy` that of its nearest first parent that has one."""
+    if not any("submitted_by" in draft.fields for draft in drafts):
+        return
     settled: set[int] = set()
     for start in range(len(drafts)):
         path: list[int] = []
@@ -562,7 +583,7 @@ def _new_job(
         draft.where,
         draft.priority,
         draft.tries_left,
-        tuple(draft.parents),
+        draft.parents,
         parent_ids,
         child_ids,
     )

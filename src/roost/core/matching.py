@@ -10,7 +10,6 @@ Jobs with equal `Need` are interchangeable for placement and share one queue.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 
 from msgspec import Struct
 
@@ -64,8 +63,6 @@ def need_of(
 ) -> Need:
     """What a job with this spec needs, given what its tree has in force for it."""
     command = spec.command
-    if command.__class__ is str and not spec.tags and not spec.resources:
-        return _need_of_many(conditions, spec.cpus, spec.min_hosts, spec.max_hosts, blocked)
     return Need(
         conditions=conditions,
         cpus=spec.cpus,
@@ -79,16 +76,21 @@ def need_of(
     )
 
 
-@lru_cache(100)
-def _need_of_many(
-    conditions: tuple[Condition, ...],
-    cpus: int,
-    hosts_min: int,
-    hosts_max: int,
-    blocked: frozenset[NodeId],
-) -> Need:
-    """Most jobs need the same few things; each takes a tenth of the time it takes to make."""
-    return Need(conditions, cpus, False, frozenset(), None, hosts_min, hosts_max, (), blocked)
+def need_alike(one: JobSpec, other: JobSpec) -> bool:
+    """Whether jobs of one tree with these specs need the same: all that `need_of` looks at."""
+    command, other_command = one.command, other.command
+    return (
+        one.conditions == other.conditions
+        and one.cpus == other.cpus
+        and one.tags == other.tags
+        and one.min_hosts == other.min_hosts
+        and one.max_hosts == other.max_hosts
+        and one.resources == other.resources
+        and (
+            command == other_command
+            or (isinstance(command, str) and isinstance(other_command, str))
+        )
+    )
 
 
 class NodeUse:

@@ -47,8 +47,8 @@ class NewJob(Struct, frozen=True, gc=False):
     """One job of a submission, already coerced, with its place among the others."""
 
     spec: JobSpec
-    where: str
-    """Its place in the submitted document, for refusals: `job "comp", child 3 ("frame 7")`."""
+    where: object
+    """Prints as its place in the submitted document, for refusals: see `jobspec.Place`."""
     priority: int = 0
     tries_left: int = 0
     parents: tuple[int, ...] = ()
@@ -486,7 +486,7 @@ class Outcome(Struct, frozen=True):
     effects: tuple[Effect, ...] = ()
 
 
-class Changes(Struct):
+class Changes(Struct, omit_defaults=True):
     """What has to be saved, merged over all messages since the last time it was taken."""
 
     submitted: list[tuple[Job, Rollup]] = field(default_factory=list)

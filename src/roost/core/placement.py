@@ -83,26 +83,21 @@ class Floor:
 
     # --- the queue ------------------------------------------------------------------------
 
-    def enqueue(self, rank: Rank, need: Need) -> None:
-        job = JobId(rank[1])
-        assert job not in self.waiting
+    def enqueue(self, need: Need, ranks: Iterable[Rank]) -> None:
+        """Jobs that need this, by their ranks."""
         kind = self.kinds.get(need)
         if kind is None or self._first(kind) is None:
             kind = self.kinds[need] = Kind(need)
             self._fresh_kinds[need] = None
         elif self.holds:
             self._fresh_kinds[need] = None
-        # Otherwise equals of this job wait already: what blocks them blocks it as well.
-        heapq.heappush(kind.heap, rank)
-        self.waiting[job] = (rank, kind)
-
-    def enqueue_all(self, ranks: list[Rank], need: Need) -> None:
-        """The same for several jobs of one kind."""
-        self.enqueue(ranks[0], need)
-        kind = self.kinds[need]
-        kind.heap += ranks[1:]
-        heapq.heapify(kind.heap)
-        self.waiting.update((JobId(rank[1]), (rank, kind)) for rank in ranks[1:])
+        # Otherwise equals of these jobs wait already: what blocks them blocks these as well.
+        heap, waiting = kind.heap, self.waiting
+        for rank in ranks:
+            job = JobId(rank[1])
+            assert job not in waiting
+            heapq.heappush(heap, rank)
+            waiting[job] = (rank, kind)
 
     def withdraw(self, job: JobId) -> None:
         """The job no longer waits; what was held for it is free again."""

@@ -98,7 +98,7 @@ class JobSpec(Struct, frozen=True, gc=False, omit_defaults=True):
         return bool(self.command)
 
 
-class Job(Struct, frozen=True, gc=False):
+class Job(Struct, frozen=True, gc=False, omit_defaults=True):
     """A job's own state. Times are None until they have happened."""
 
     id: JobId
@@ -127,7 +127,7 @@ class Job(Struct, frozen=True, gc=False):
     """Shown to people: some node gets no more of these jobs, as too many failed there."""
 
 
-class Rollup(Struct, frozen=True, gc=False):
+class Rollup(Struct, frozen=True, gc=False, array_like=True):
     """What a job shows of itself and its descendants; kept current, not computed on reads."""
 
     ui_status: str
@@ -291,7 +291,7 @@ class Note(Struct, frozen=True):
     text: str
 
 
-class Event(Struct, frozen=True, gc=False):
+class Event(Struct, frozen=True, gc=False, array_like=True):
     """A line of a job's story: the `logs` of the API (decision 15)."""
 
     job: JobId

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, tzinfo
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
@@ -22,7 +24,7 @@ from roost.core import attributes, notices
 from roost.core.attributes import ChirpRules
 from roost.core.board import Board
 from roost.core.lifecycle import FINAL, INITIAL, ON_NODE, TRANSITIONS
-from roost.core.matching import Need, Rank, need_of, rank_of
+from roost.core.matching import Need, Rank, need_alike, need_of, rank_of
 from roost.core.messages import (
     AttemptOrder,
     Changes,
@@ -173,18 +175,24 @@ class State:
         """Keep what somebody did, together with what came of it."""
         self._changes.activities.append(activity)
 
-    def add_job(self, job: Job) -> None:
-        """A new job; `requeue` it once its links are known, for its conditions may be inherited."""
-        assert job.status in INITIAL and job.id not in self.jobs
-        self.jobs[job.id] = job
-        self.standing[job.status] += 1
-        self._new_jobs[job.id] = None
-        self.tree.touched[job.id] = None
-        self.log(job.id, job.status.value)
-
-    def add_edge(self, parent: JobId, child: JobId) -> None:
-        self.tree.link(parent, child)
-        self._changes.edges.append((parent, child))
+    def add_jobs(self, jobs: Sequence[Job], edges: Sequence[tuple[JobId, JobId]]) -> None:
+        """New jobs, and new (parent, child) pairs: each parent's in the order of its children,
+        each child's in the order of its parents."""
+        new = {job.id: job for job in jobs}
+        standing = Counter(job.status for job in jobs)
+        assert standing.keys() <= INITIAL and self.jobs.keys().isdisjoint(new)
+        self.jobs.update(new)
+        self.standing.update(standing)
+        self._new_jobs.update(dict.fromkeys(new))
+        for parent, pairs in groupby(edges, itemgetter(0)):
+            self.tree.link(parent, *(child for _, child in pairs))
+        self._changes.edges.extend(edges)
+        now = self.now
+        self._changes.events.extend([Event(job.id, now, job.status.value) for job in jobs])
+        if self.rules.notices:
+            for job in jobs:
+                self.tell(job.id, job.status.value)
+        self._enqueue_new(jobs)
 
     def update_job(self, job: Job, **fields: Any) -> Job:
         """Replace fields of a record, other than its status."""
@@ -331,15 +339,28 @@ class State:
 
     def _enqueue(self, job: Job) -> None:
         if job.id not in self.stopping:
-            self.floor.enqueue(rank_of(job), self.need(job))
+            self.floor.enqueue(self.need(job), (rank_of(job),))
 
-    def _enqueue_all(self, jobs: Iterable[Job]) -> None:
-        ranks: dict[Need, list[Rank]] = {}
+    def _enqueue_new(self, jobs: Iterable[Job]) -> None:
+        """Those of them that are runnable; siblings that ask for the same are looked at once."""
+        ranks: list[Rank] = []
+        last: Job | None = None
+        parents = self.tree.parents
         for job in jobs:
-            if job.id not in self.stopping:
-                ranks.setdefault(self.need(job), []).append(rank_of(job))
-        for need, alike in ranks.items():
-            self.floor.enqueue_all(alike, need)
+            if job.status is not S.RUNNABLE:
+                continue
+            alike = (
+                last is not None
+                and parents.get(job.id) == parents.get(last.id)
+                and need_alike(job.spec, last.spec)
+            )
+            if last is not None and not alike:
+                self.floor.enqueue(self.need(last), ranks)
+                ranks = []
+            ranks.append(rank_of(job))
+            last = job
+        if last is not None:
+            self.floor.enqueue(self.need(last), ranks)
 
     def requeue(self, job: Job) -> None:
         """Its rank or need changed, or what kept it from the queue is gone."""

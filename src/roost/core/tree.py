@@ -12,8 +12,7 @@ tells which roll-ups it touched through `touched`. It decides nothing.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from roost.core.lifecycle import FAILED, FINAL, ui_status
@@ -71,9 +70,6 @@ class Tally:
         self.progress += times * share.progress
         self.open += times * share.open
 
-    def as_share(self) -> Share:
-        return Share(self.tasks, self.done, self.failed, self.counted, self.progress, self.open)
-
     def add_nodes(self, nodes: Iterable[NodeId], sign: int = 1) -> None:
         for node in nodes:
             count = self.nodes.get(node, 0) + sign
@@ -112,6 +108,15 @@ def share_of(job: Job, has_children: bool) -> Share:
         counted,
         progress,
         is_open,
+    )
+
+
+def share_alike(one: Job, other: Job) -> bool:
+    """Whether two jobs without children add the same: all that `share_of` looks at."""
+    return (
+        one.status is other.status
+        and one.progress == other.progress
+        and one.spec.tags == other.spec.tags
     )
 
 
@@ -217,6 +222,19 @@ class Tree:
             overall = PROGRESS_UNIT if job.status in FINAL else 0
         return Rollup(ui_status(job.status, clients), overall, tasks, done, failed, clients)
 
+    def rollups(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Rollup]]:
+        """Each with its roll-up; neighbours that are alike, as new frames are, share one."""
+        last: Job | None = None
+        rollup: Rollup | None = None
+        for job in jobs:
+            if job.id in self.tallies or job.id in self.assigned:
+                yield job, self.rollup(job)
+            else:
+                if rollup is None or last is None or not share_alike(job, last):
+                    rollup = self.rollup(job)
+                last = job
+                yield job, rollup
+
     # --- changing -------------------------------------------------------------------------
 
     def job_changed(self, old: Job, new: Job) -> None:
@@ -233,7 +251,7 @@ class Tree:
                 self.tallies[ancestor].add(difference)
                 self.touched[ancestor] = None
         was_open, is_open = old.status not in FINAL, new.status not in FINAL
-        was_bad, is_bad = _spoils_parent(old), _spoils_parent(new)
+        was_bad, is_bad = _spoils_parent(old.status), _spoils_parent(new.status)
         if was_open != is_open or was_bad != is_bad:
             for parent in self.parents.get(new.id, ()):
                 tally = self.tallies[parent]
@@ -253,8 +271,9 @@ class Tree:
                 tally.add_nodes(nodes)
                 self.touched[ancestor] = None
 
-    def link(self, parent: JobId, child: JobId) -> None:
-        """Make `child` a child of `parent`. They must not be linked yet, nor form a cycle."""
+    def link(self, parent: JobId, *children: JobId) -> None:
+        """Make these, in their order, children of `parent`. None of them may be one yet, nor be
+        above it. Leaves without a parent, as the frames of a new job are, are counted together."""
         parent_job = self.jobs[parent]
         above = [parent, *self.ancestors(parent)]
         if parent not in self.children:
@@ -265,66 +284,49 @@ class Tree:
                     self.tallies[ancestor].add(difference)
             self.children[parent] = []
             self.tallies[parent] = Tally()
-        for job in (child, *self.descendants(child)):
-            known = set(self.ancestors(job)) if job in self.parents else ()
-            share, nodes = self.share(self.jobs[job]), self.assigned.get(job, ())
+        if self._last_parents != (parent,):
+            self._last_parents = (parent,)
+        alone = self._last_parents
+        alike: list[list[Job]] = []
+        """Leaves without a parent, as far as neighbours add the same."""
+        for child in children:
+            job = self.jobs[child]
+            if child in self.parents or child in self.children or child in self.assigned:
+                self._count_family(child, above)
+                self._count_child(parent, job.status, 1)
+                parents = (*self.parents.get(child, ()), parent)
+                if parents != self._last_parents:
+                    self._last_parents = parents
+                self.parents[child] = self._last_parents
+            else:
+                if alike and share_alike(alike[-1][0], job):
+                    alike[-1].append(job)
+                else:
+                    alike.append([job])
+                self.parents[child] = alone
+        for first, *others in alike:
+            count = 1 + len(others)
+            self._count_child(parent, first.status, count)
+            for ancestor in above:
+                self.tallies[ancestor].add(share_of(first, False), count)
+        self.touched.update(dict.fromkeys(above))
+        self.children[parent].extend(children)
+
+    def _count_child(self, parent: JobId, status: JobStatus, times: int) -> None:
+        tally = self.tallies[parent]
+        tally.children_open += times * (status not in FINAL)
+        tally.children_failed += times * _spoils_parent(status)
+
+    def _count_family(self, job: JobId, above: Sequence[JobId]) -> None:
+        """Add a job that gets more ancestors, and those below it, where they do not count yet."""
+        for member in (job, *self.descendants(job)):
+            known = set(self.ancestors(member)) if member in self.parents else ()
+            share, nodes = self.share(self.jobs[member]), self.assigned.get(member, ())
             for ancestor in above:
                 if ancestor not in known:
                     tally = self.tallies[ancestor]
                     tally.add(share)
                     tally.add_nodes(nodes)
-        self.touched.update(dict.fromkeys(above))
-        self.children[parent].append(child)
-        parents = (*self.parents.get(child, ()), parent)
-        if parents != self._last_parents:
-            self._last_parents = parents
-        self.parents[child] = self._last_parents
-        tally, child_job = self.tallies[parent], self.jobs[child]
-        tally.children_open += child_job.status not in FINAL
-        tally.children_failed += _spoils_parent(child_job)
-
-    def plant(
-        self, children: Mapping[JobId, list[JobId]], several: Mapping[JobId, tuple[JobId, ...]]
-    ) -> None:
-        """Take in all links between jobs of which none is linked yet: the children of each in their
-        order, and the parents of those that have several. What `link` would come to edge by edge,
-        in a tenth of the time, but does not tell whose roll-up it made."""
-        self.children.update(children)
-        for parent, below in children.items():
-            self.parents.update(dict.fromkeys(below, (parent,)))
-            self.tallies[parent] = Tally()
-        self.parents.update(several)
-        # Above a job with several parents, a sum over children may count it twice.
-        mixed = {job for shared in several for job in self.ancestors(shared)}
-        apart = [job for job in children if job not in mixed]
-        order = [job for job in apart if mixed.issuperset(self.parents.get(job, ()))]
-        for job in order:
-            order.extend(child for child in children[job] if child in children)
-        for parent in reversed(order):
-            below = children[parent]
-            self._sum_up(parent, below)
-            for child in below:
-                if child in children:
-                    self.tallies[parent].add(self.tallies[child].as_share())
-        for parent in mixed:
-            self._sum_up(parent, self.descendants(parent))
-        for parent, below in children.items():
-            tally = self.tallies[parent]
-            for status, count in Counter([self.jobs[child].status for child in below]).items():
-                tally.children_open += count * (status not in FINAL)
-                tally.children_failed += count * (status in _SPOILING)
-
-    def _sum_up(self, parent: JobId, jobs: Iterable[JobId]) -> None:
-        """Add the shares of these jobs to its tally. Most are alike."""
-        alike: dict[object, tuple[Job, bool, int]] = {}
-        for job_id in jobs:
-            job, has_children = self.jobs[job_id], job_id in self.children
-            spec = job.spec
-            kind = (job.status, job.progress, spec.command == "", spec.tags, has_children)
-            count = alike[kind][2] + 1 if kind in alike else 1
-            alike[kind] = (job, has_children, count)
-        for job, has_children, count in alike.values():
-            self.tallies[parent].add(share_of(job, has_children), count)
 
     def remove(self, doomed: Iterable[JobId]) -> list[tuple[JobId, JobId]]:
         """Forget these jobs and every edge that touches them; returns those edges.
@@ -353,7 +355,7 @@ class Tree:
                     thinned[parent] = None
                     tally = self.tallies[parent]
                     tally.children_open -= self.jobs[job].status not in FINAL
-                    tally.children_failed -= _spoils_parent(self.jobs[job])
+                    tally.children_failed -= _spoils_parent(self.jobs[job].status)
             for child in self.children.pop(job, ()):
                 if child not in gone:
                     edges.append((job, child))
@@ -385,11 +387,8 @@ class Tree:
                 self.touched[ancestor] = None
 
 
-_SPOILING = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
-
-
-def _spoils_parent(job: Job) -> bool:
-    return job.status in _SPOILING
+def _spoils_parent(status: JobStatus) -> bool:
+    return status is JobStatus.FAILED or status is JobStatus.CANCELLED
 
 
 def find_cycle(start: Iterable[int], children: Mapping[int, Iterable[int]]) -> list[int] | None:

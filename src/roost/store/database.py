@@ -7,6 +7,9 @@ statement to its last. Reads never wait for the writer (WAL), nor it for them. W
 particular, pragmas and its spelling of BEGIN, stands in `_sqlite_engines` and nowhere else: another
 database is another such function.
 
+New jobs are put down in the journal first, where a save of them is one small write; their rows are
+written, many at a time, before anybody reads or changes rows, and at the latest after a moment.
+
 Must not know what is saved or asked: that is `rows` and `queries`. Every failure of the database
 leaves here as `StoreFailure`, with the transaction rolled back; the caller may try again.
 """
@@ -14,6 +17,7 @@ leaves here as `StoreFailure`, with the transaction rolled back; the caller may 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +41,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from roost.core.messages import Changes
 from roost.errors import Invalid, StoreFailure, Unavailable
+from roost.store import journal
 from roost.store.rows import save_changes, save_probe
 
 P = ParamSpec("P")
@@ -51,6 +56,11 @@ _MEMORY = 8
 CLOSE_MS_MAX = 300
 """How long `close` waits for readers that are busy computing rather than reading."""
 _INTERRUPT_MS = 10
+
+EXPAND_AFTER_S = 1.0
+"""How long the journal is left alone."""
+JOURNALED_JOBS_MAX = 50_000
+"""With more new jobs in it, it is not."""
 
 _BOTH = ("busy_timeout = 5000", "foreign_keys = ON", "temp_store = MEMORY")
 _WRITER = (
@@ -81,6 +91,9 @@ class Database:
         """The writer's connection; one save at a time touches it."""
         self._small_save_s = 0.0
         """What a small save took, as a running mean."""
+        self._journaled = 0
+        """How many new jobs are in the journal and have no rows yet."""
+        self._expansion: asyncio.TimerHandle | None = None
         self._writes: set[Future[Any]] = set()
         """Under way in the writer's thread."""
         self._reads: set[Future[Any]] = set()
@@ -97,16 +110,13 @@ class Database:
 
     async def save(self, changes: Changes) -> None:
         """Write all of it or none; on disk when this returns. Raises `StoreFailure`."""
-        if not _is_small(changes):
-            await self._in_writer(save_changes, changes)
-            return
-        before = time.monotonic()
-        if self._small_save_s < QUICK_SAVE_S and not self._writes:
-            # To wake a thread costs more than a small commit on a quick disk.
-            self._write(lambda c: save_changes(c, changes))
+        is_small = not changes.deleted and _is_small(len(changes.submitted) + len(changes.jobs))
+        if journal.takes(changes):
+            await self._in_turn(lambda: self._put_down(changes), is_small)
+            self._plan_expansion()
         else:
-            await self._in_writer(save_changes, changes)
-        self._small_save_s += (time.monotonic() - before - self._small_save_s) / _MEMORY
+            is_small = is_small and _is_small(self._journaled)
+            await self._in_turn(lambda: self._write(lambda c: save_changes(c, changes)), is_small)
 
     async def write(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
@@ -130,6 +140,8 @@ class Database:
         """
         if self._closing:
             raise _stopping()
+        if self._journaled:
+            await self._in_turn(self._expand, _is_small(self._journaled))
         future = self._reader_threads.submit(self._read, lambda c: function(c, *args, **kwargs))
         self._reads.add(future)
         future.add_done_callback(self._reads.discard)
@@ -140,7 +152,9 @@ class Database:
         if self._closing:
             return
         self._closing = True
-        await asyncio.wrap_future(self._writer_thread.submit(self._drop_pen))
+        if self._expansion is not None:
+            self._expansion.cancel()
+        await asyncio.wrap_future(self._writer_thread.submit(self._finish))
         self._writer_thread.shutdown()
         for _ in range(CLOSE_MS_MAX // _INTERRUPT_MS):
             if not self._reads:
@@ -153,23 +167,88 @@ class Database:
         self._reader_engine.dispose()
         self._writer_engine.dispose()
 
-    # --- in the writer thread -----------------------------------------------------------------
+    # --- in the writer thread, or instead of it -------------------------------------------------
 
     async def _in_writer(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        assert not self._closing, "a save after close"
-        work = self._writer_thread.submit(self._write, lambda c: function(c, *args, **kwargs))
-        self._writes.add(work)
-        work.add_done_callback(self._writes.discard)
+        work = self._in_thread(lambda: self._write(lambda c: function(c, *args, **kwargs)))
         return await asyncio.wrap_future(work)
 
+    def _in_thread(self, work: Callable[[], R]) -> Future[R]:
+        assert not self._closing, "a save after close"
+        future = self._writer_thread.submit(work)
+        self._writes.add(future)
+        future.add_done_callback(self._writes.discard)
+        return future
+
+    async def _in_turn(self, work: Callable[[], None], is_small: bool) -> None:
+        """At once, if it is small and nothing is under way, else in the thread."""
+        if not is_small:
+            await asyncio.wrap_future(self._in_thread(work))
+            return
+        before = time.monotonic()
+        if self._small_save_s < QUICK_SAVE_S and not self._writes:
+            # To wake a thread costs more than a small commit on a quick disk.
+            work()
+        else:
+            await asyncio.wrap_future(self._in_thread(work))
+        self._small_save_s += (time.monotonic() - before - self._small_save_s) / _MEMORY
+
+    def _plan_expansion(self) -> None:
+        if self._closing or self._expansion is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait_s = EXPAND_AFTER_S if self._journaled <= JOURNALED_JOBS_MAX else 0
+        self._expansion = loop.call_later(wait_s, self._begin_expansion)
+
+    def _begin_expansion(self) -> None:
+        self._expansion = None
+        if self._journaled and not self._closing:
+            # Should it fail, whoever reads next will try again, and hears of it.
+            self._in_thread(self._expand_if_possible)
+
+    def _put_down(self, changes: Changes) -> None:
+        self._transact(lambda c: journal.append(c, changes))
+        self._journaled += len(changes.submitted)
+
+    def _expand(self) -> None:
+        """Write the rows of what is in the journal.
+
+        Without waiting for the disk: should this be lost, the journal is not, and it is on disk.
+        What is committed later is written behind it, so that can only be there with it.
+        """
+        if not self._journaled:
+            return
+        self._transact(journal.expand, awaits_disk=False)
+        self._journaled = 0
+
+    def _expand_if_possible(self) -> None:
+        with contextlib.suppress(StoreFailure):  # what is in the journal stays there
+            self._expand()
+
+    def _finish(self) -> None:
+        self._expand_if_possible()
+        self._drop_pen()
+
     def _write(self, function: Callable[[Connection], R]) -> R:
+        """One transaction, which begins with the rows of what is in the journal."""
+
+        def work(connection: Connection) -> R:
+            if self._journaled:
+                journal.expand(connection)
+            return function(connection)
+
+        result = self._transact(work)
+        self._journaled = 0
+        return result
+
+    def _transact(self, function: Callable[[Connection], R], *, awaits_disk: bool = True) -> R:
         try:
             with self._failures("written"):
                 if self._pen is None:
                     self._pen = self._writer_engine.connect()
-                with self._pen.begin():
+                with _waiting_for_disk(self._pen, awaits_disk), self._pen.begin():
                     return function(self._pen)
         except BaseException:
             # A new connection knows nothing of the failed transaction, whatever went wrong in it.
@@ -213,8 +292,8 @@ class Database:
             ) from error
 
 
-def _is_small(changes: Changes) -> bool:
-    return not changes.deleted and len(changes.submitted) + len(changes.jobs) <= SMALL_JOBS_MAX
+def _is_small(jobs: int) -> bool:
+    return jobs <= SMALL_JOBS_MAX
 
 
 def _stopping() -> Unavailable:
@@ -245,6 +324,21 @@ def _sqlite_engines(url: URL, readers: int) -> tuple[Engine, Engine]:
     _prepare(writer, (*_BOTH, *_WRITER), "BEGIN IMMEDIATE")
     _prepare(reader, (*_BOTH, *_READER), "BEGIN")
     return writer, reader
+
+
+@contextmanager
+def _waiting_for_disk(connection: Connection, wait: bool) -> Iterator[None]:
+    """Or not: a transaction that is lost with the power is then as if it had not been."""
+    if wait:
+        yield
+        return
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    driver.execute("PRAGMA synchronous = NORMAL").close()
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA synchronous = FULL").close()
 
 
 def _prepare(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
@@ -283,6 +377,7 @@ def head_revision() -> str:
 def _upgrade(connection: Connection, place: str | None) -> None:
     if _revision(connection) != head_revision():
         _migrate(connection, place)
+    journal.expand(connection)
 
 
 def _migrate(connection: Connection, place: str | None) -> None:

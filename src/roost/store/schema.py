@@ -399,6 +399,15 @@ samples = Table(
 )
 """The farm's numbers minute by minute; the fields of `gateway.Sample`."""
 
+journal = Table(
+    "journal",
+    metadata,
+    Column("number", Big, primary_key=True),
+    Column("text", Text, nullable=False),
+    sqlite_strict=True,
+)
+"""What was submitted and has no rows yet: see `store.journal`."""
+
 counters = Table(
     "counters",
     metadata,

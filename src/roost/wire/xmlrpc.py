@@ -9,8 +9,8 @@ goes out, the answer is well-formed: forbidden characters and lone surrogates be
 carriage returns survive as references, and no double is NaN or infinite (they become 0.0), since
 a client's parser would fail on them and the caller would learn nothing.
 
-Reading is `xmlrpc.client`'s own unmarshaller behind defusedxml's parser; writing is done here
-because the standard marshaller neither checks characters nor writes 64-bit integers.
+Both are done here and not by `xmlrpc.client`. Its marshaller neither checks characters nor writes
+64-bit integers; its unmarshaller takes half as long again as this one, for the same values.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from itertools import repeat
 from types import NoneType
 from typing import Any
-from xml.parsers.expat import ExpatError
-from xmlrpc.client import Error, Unmarshaller
+from xml.parsers.expat import ExpatError, ParserCreate
 
-from defusedxml.common import DefusedXmlException
-from defusedxml.xmlrpc import DefusedExpatParser
 from msgspec import Struct
 
 from roost.core.records import Moment
@@ -86,25 +84,103 @@ def _second(seconds: int) -> str:
 
 def decode_call(body: bytes) -> Call:
     """Read a `methodCall` document. Raises `ProtocolError` with one sentence."""
-    unmarshaller = Unmarshaller(use_builtin_types=True)
-    parser = DefusedExpatParser(unmarshaller, forbid_dtd=True)
     try:
-        parser.feed(body)
-        parser.close()
-        params = unmarshaller.close()
-    except DefusedXmlException:
-        raise ProtocolError("The call holds a DOCTYPE, which is not allowed.") from None
+        method, params = _read(body)
     except ExpatError as error:
         raise ProtocolError(f"The call is not well-formed XML: {error}.") from None
-    except Error:  # a document without a result, or a fault
-        raise ProtocolError("The document is not an XML-RPC call.") from None
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-        # How the unmarshaller fails on tags in the wrong place and on text that is no number.
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        # Tags in the wrong place, and text that is no number.
         raise ProtocolError(f"The call holds a value that cannot be read: {error}.") from None
-    method = unmarshaller.getmethodname()
-    if not isinstance(method, str) or not method:
+    if method is None:
+        raise ProtocolError("The document is not an XML-RPC call.")
+    if not method:
         raise ProtocolError("The document names no method.")
-    return Call(method, tuple(params))
+    return Call(method, params)
+
+
+def _boolean(text: str) -> bool:
+    if (word := text.strip()) not in ("0", "1"):
+        raise ValueError(f"{word[:40]!r} is no boolean")
+    return word == "1"
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+_SCALARS: dict[str, Callable[[str], object]] = {
+    **dict.fromkeys(("string", "name"), str),
+    **dict.fromkeys(("int", "i1", "i2", "i4", "i8", "biginteger"), int),
+    **dict.fromkeys(("double", "float"), float),
+    "boolean": _boolean,
+    "nil": _nothing,
+    "base64": lambda text: base64.decodebytes(text.encode("ascii")),
+    "dateTime.iso8601": lambda text: datetime.strptime(text.strip(), "%Y%m%dT%H:%M:%S"),
+}
+"""How the text of an element becomes a value, or the name of one."""
+
+
+def _read(body: bytes) -> tuple[str | None, tuple[object, ...]]:
+    """The method, "" if there is none and None if this is no call; and its arguments.
+
+    Called by the parser at each tag, so it is as little as can be: values are put on a stack, where
+    a struct or an array takes what has come since it began. Tags that hold nothing by themselves
+    are passed over, and so is a prefix such as that of `ex:nil`.
+    """
+    stack: list[object] = []
+    begun: list[int] = []
+    """Where on the stack the structs and arrays begin that have not ended."""
+    text: list[str] = []
+    """Since the last tag that began."""
+    is_bare = False
+    """A value has begun and nothing in it: what comes is a string."""
+    method: str | None = None
+
+    def start(tag: str, _: object) -> None:
+        nonlocal is_bare
+        if is_bare and tag not in _WITHIN_VALUE and tag.rpartition(":")[2] not in _WITHIN_VALUE:
+            raise ValueError(f"there is no type {tag}")
+        is_bare = tag == "value"
+        if tag == "struct" or tag == "array":
+            begun.append(len(stack))
+        text.clear()
+
+    def end(tag: str) -> None:
+        nonlocal is_bare, method
+        if tag == "value":
+            if is_bare:
+                stack.append("".join(text))
+        elif read := _SCALARS.get(tag):
+            stack.append(read("".join(text)))
+        elif tag == "struct":
+            first = begun.pop()
+            members = stack[first:]
+            stack[first:] = [dict(zip(members[::2], members[1::2], strict=True))]
+        elif tag == "array":
+            first = begun.pop()
+            stack[first:] = [stack[first:]]
+        elif tag == "methodName":
+            method = "".join(text)
+        elif tag == "params":
+            method = method or ""
+        elif ":" in tag and (read := _SCALARS.get(tag.rpartition(":")[2])):
+            stack.append(read("".join(text)))
+        is_bare = False
+
+    def refuse(*_: object) -> None:
+        raise ProtocolError("The call holds a DOCTYPE, which is not allowed.")
+
+    parser = ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = text.append
+    parser.StartDoctypeDeclHandler = refuse
+    parser.Parse(body, True)
+    return method, tuple(stack)
+
+
+_WITHIN_VALUE = frozenset((*_SCALARS, "struct", "array"))
 
 
 def encode_answer(value: object) -> bytes:

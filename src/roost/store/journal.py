@@ -1,0 +1,79 @@
+"""What was submitted and has no rows yet.
+
+The rows of a job and their indexes are in a dozen places of the file. So a save that brings new
+jobs is first put down here, as text in one table, and is durable and can be answered then; its rows
+are written later, those of many jobs together. Nobody may look at the other tables, nor change
+them, before `expand` has been called: `store.database` sees to that, so that all others can do as
+if this did not exist.
+
+An entry is one save or several pieces of it, none longer than the interpreter may be held up for.
+Everything in the table is expanded at once, so pieces and entries are simply joined, in order. What
+another Roost has left here is read by the rules of JSON: a field is only added, with a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+from sqlalchemy import Connection, delete, insert, select
+
+from roost.core.messages import Changes
+from roost.core.records import JobSpec
+from roost.store import schema
+from roost.store.rows import Bulk, save_changes
+
+PIECE_JOBS = 1_000
+
+_LONG = ("submitted", "edges", "events")
+_SHORT = ("jobs", "specs", "attempts", "notices")
+_COUNTERS = ("next_job_id", "next_notice_id")
+_OTHERS = tuple(
+    name for name in Changes.__struct_fields__ if name not in (*_LONG, *_SHORT, *_COUNTERS)
+)
+_LEFT_OUT = JobSpec(name="")
+"""Of a known job, whose specification is in its row."""
+
+_INSERT = Bulk(("text",), lambda dialect: insert(schema.journal))
+_TEXTS = select(schema.journal.c.text).order_by(schema.journal.c.number)
+_EMPTY = delete(schema.journal)
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Changes).decode
+
+
+def takes(changes: Changes) -> bool:
+    """Whether this may be put down here: new jobs, and at most what comes with them."""
+    return bool(changes.submitted) and not any(getattr(changes, name) for name in _OTHERS)
+
+
+def append(connection: Connection, changes: Changes) -> None:
+    """Put down a save that is of this kind."""
+    assert takes(changes)
+    _INSERT.run(connection, [(_encode(piece).decode(),) for piece in _pieces(changes)])
+
+
+def _pieces(changes: Changes) -> Iterator[Changes]:
+    rest: dict[str, Any] = {name: getattr(changes, name) for name in (*_SHORT, *_COUNTERS)}
+    rest["jobs"] = [(replace(job, spec=_LEFT_OUT), rollup) for job, rollup in changes.jobs]
+    for start in range(0, max(len(getattr(changes, name)) for name in _LONG), PIECE_JOBS):
+        some = {name: getattr(changes, name)[start : start + PIECE_JOBS] for name in _LONG}
+        yield Changes(**some, **rest)
+        rest = {}
+
+
+def expand(connection: Connection) -> None:
+    """Write the rows of everything that is put down here, and forget it."""
+    whole = Changes()
+    for text in connection.scalars(_TEXTS):
+        piece = _decode(text)
+        for name in (*_LONG, *_SHORT):
+            getattr(whole, name).extend(getattr(piece, name))
+        for name in _COUNTERS:
+            if (value := getattr(piece, name)) is not None:
+                setattr(whole, name, value)
+    if whole:
+        save_changes(connection, whole)
+        connection.execute(_EMPTY)

@@ -1,0 +1,170 @@
+"""The journal: durable at once, rows before anybody looks, and the same rows as without it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, create_engine
+
+from roost.core.farm import Farm
+from roost.core.jobspec import parse
+from roost.core.messages import CancelJobs, Changes, Message, NodeJoined, Tick
+from roost.core.records import JobId, Moment, NodeFacts
+from roost.errors import StoreFailure
+from roost.store import archive, journal, queries, schema
+from roost.store import database as store
+from roost.store.database import Database
+from roost.store.rows import save_changes
+
+
+def rows_in(file: Path, table: str) -> list[Any]:
+    """As another program finds them now."""
+    with sqlite3.connect(file) as disk:
+        found = disk.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
+    disk.close()
+    return found
+
+
+@pytest.fixture
+def fresh(template: Path, tmp_path: Path) -> Iterator[Callable[[str], Connection]]:
+    """Connections to new databases."""
+    engines = []
+
+    def make(name: str) -> Connection:
+        engines.append(create_engine(f"sqlite:///{shutil.copy(template, tmp_path / name)}"))
+        connection = engines[-1].connect()
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+        return connection
+
+    yield make
+    for engine in engines:
+        engine.dispose()
+
+
+def everything(connection: Connection) -> dict[str, list[Any]]:
+    return {
+        name: [*connection.exec_driver_sql(f"SELECT * FROM {name} ORDER BY 1, 2")]
+        for name in schema.metadata.tables
+    }
+
+
+async def test_new_jobs_are_on_disk_before_they_have_rows(
+    database: Database, file: Path, make: Any
+) -> None:
+    await database.save(make.submitted(make.job(1), make.job(2)))
+    assert len(rows_in(file, "journal")) == 1 and rows_in(file, "jobs") == []
+    assert await database.read(queries.job_ids) == [1, 2]
+    assert rows_in(file, "journal") == [] and len(rows_in(file, "jobs")) == 2
+
+
+async def test_whatever_is_saved_next_finds_the_rows(database: Database, make: Any) -> None:
+    await database.save(make.submitted(make.job(1), make.job(2)))
+    await database.save(make.changed(make.job(1, "succeeded"), deleted=[JobId(2)]))
+    (view,) = await database.read(queries.job_views, [1, 2])
+    assert view.job.status == "succeeded"
+
+
+async def test_what_a_killed_server_left_in_the_journal_gets_rows_at_the_next_start(
+    database: Database, file: Path, make: Any
+) -> None:
+    await database.save(make.submitted(make.job(1)))
+    copy = Path(shutil.copytree(file.parent, file.parent.with_name("killed"))) / file.name
+    again = Database(f"sqlite:///{copy}")
+    await again.migrate()
+    assert await again.read(queries.job_ids) == [1]
+    await again.close()
+
+
+async def test_rows_are_written_after_a_moment_and_on_close(
+    database: Database, file: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "EXPAND_AFTER_S", 0)
+    await database.save(make.submitted(make.job(1)))
+    async with asyncio.timeout(10):
+        while not rows_in(file, "jobs"):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    monkeypatch.setattr(store, "EXPAND_AFTER_S", 3_600)
+    await database.save(make.submitted(make.job(2)))
+    await database.close()
+    assert len(rows_in(file, "jobs")) == 2 and rows_in(file, "journal") == []
+
+
+async def test_a_reader_is_refused_rather_than_told_that_a_new_job_is_unknown(
+    database: Database, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Connection) -> None:
+        raise sqlite3.OperationalError("disk is full")
+
+    await database.save(make.submitted(make.job(1)))
+    with monkeypatch.context() as patch, pytest.raises(StoreFailure, match="disk is full"):
+        patch.setattr(journal, "expand", broken)
+        await database.read(queries.job_ids)
+    assert await database.read(queries.job_ids) == [1]
+
+
+@pytest.mark.parametrize(
+    "rest", [{"deleted": [JobId(1)]}, {"edges_removed": [(JobId(1), JobId(2))]}]
+)
+def test_only_what_brings_jobs_and_takes_nothing_away_is_put_down(rest: Any, make: Any) -> None:
+    assert journal.takes(make.submitted(make.job(1), edges=[(JobId(1), JobId(2))]))
+    assert not journal.takes(make.submitted(make.job(1), **rest))
+    assert not journal.takes(make.changed(make.job(1)))
+
+
+FRAMES: list[object] = [{"name": f"frame {n}", "command": "true"} for n in range(2_500)]
+SUBMISSIONS: list[object] = [
+    {"name": "small", "children": [{"name": "é", "command": {"linux": "true"}}]},
+    {"name": "late", "command": "true", "parentIds": [1]},
+    [
+        {"name": "a", "stubId": "a", "childStubIds": ["c"], "command": "true"},
+        {"name": "b", "childStubIds": ["c"], "conditions": [], "maxTime": 5},
+        {"name": "c", "stubId": "c", "command": "true", "attributes": {"Shot": "x"}},
+    ],
+    {"name": "adopts", "childrenIds": [3], "tags": ["single"], "environment": {"A": "ö\n"}},
+    {"name": "large", "children": FRAMES},
+]
+
+
+def test_rows_are_the_same_as_without_the_journal(fresh: Callable[[str], Connection]) -> None:
+    direct, journaled = fresh("direct.db"), fresh("journaled.db")
+    farm = Farm()
+    joined = NodeJoined(NodeFacts("render1", cpus=2), connection=1)
+    submitted = [parse(one) for one in SUBMISSIONS]
+    messages: list[Message] = [*submitted[:2], joined, *submitted[2:], CancelJobs((JobId(1),))]
+    put_down: list[bool] = []
+    for at, message in enumerate(messages, 1):
+        farm.handle(message, Moment(at))
+        farm.handle(Tick(), Moment(at))
+        changes: Changes = farm.take_changes()
+        save_changes(direct, changes)
+        put_down.append(journal.takes(changes))
+        if put_down[-1]:
+            journal.append(journaled, changes)
+        else:
+            journal.expand(journaled)
+            save_changes(journaled, changes)
+    assert put_down == [True, True, False, True, True, True, False]
+    assert everything(journaled) == everything(direct)
+
+
+async def test_an_archive_holds_what_is_in_the_journal(
+    template: Path, tmp_path: Path, make: Any
+) -> None:
+    farm, moved = tmp_path / "farm", tmp_path / "moved"
+    farm.mkdir()
+    shutil.copy(template, farm / "roost.db")
+    database = Database(f"sqlite:///{farm / 'roost.db'}")
+    await database.save(make.submitted(make.job(1)))
+    archive.write(farm, None, tmp_path / "farm.tar.gz")
+    await database.close()
+    archive.read(tmp_path / "farm.tar.gz", moved)
+    database = Database(f"sqlite:///{moved / 'roost.db'}")
+    await database.migrate()
+    assert await database.read(queries.job_ids) == [1]
+    await database.close()
