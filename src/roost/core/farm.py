@@ -123,9 +123,12 @@ class Farm(State):
         known = {job.id: job for job in fresh}
         self.jobs.update(known)
         self.standing.update(job.status for job in fresh)
-        self.tree.plant(
-            {job: below for job, below in records.children.items() if job in known},
-            {job: above for job, above in records.parents.items() if job in known},
+        for parent, below in records.children.items():
+            if parent in known:
+                self.tree.link(parent, *below)
+        # They may have been linked in another order.
+        self.tree.parents.update(
+            (job, above) for job, above in records.parents.items() if job in known
         )
         for attribute in records.attributes:
             if attribute.job in known:

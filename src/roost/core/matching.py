@@ -10,7 +10,6 @@ Jobs with equal `Need` are interchangeable for placement and share one queue.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 
 from msgspec import Struct
 
@@ -64,8 +63,6 @@ def need_of(
 ) -> Need:
     """What a job with this spec needs, given what its tree has in force for it."""
     command = spec.command
-    if command.__class__ is str and not spec.tags and not spec.resources:
-        return _need_of_many(conditions, spec.cpus, spec.min_hosts, spec.max_hosts, blocked)
     return Need(
         conditions=conditions,
         cpus=spec.cpus,
@@ -94,18 +91,6 @@ def need_alike(one: JobSpec, other: JobSpec) -> bool:
             or (isinstance(command, str) and isinstance(other_command, str))
         )
     )
-
-
-@lru_cache(100)
-def _need_of_many(
-    conditions: tuple[Condition, ...],
-    cpus: int,
-    hosts_min: int,
-    hosts_max: int,
-    blocked: frozenset[NodeId],
-) -> Need:
-    """Most jobs need the same few things; each takes a tenth of the time it takes to make."""
-    return Need(conditions, cpus, False, frozenset(), None, hosts_min, hosts_max, (), blocked)
 
 
 class NodeUse:

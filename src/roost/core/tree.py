@@ -12,7 +12,6 @@ tells which roll-ups it touched through `touched`. It decides nothing.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -70,9 +69,6 @@ class Tally:
         self.counted += times * share.counted
         self.progress += times * share.progress
         self.open += times * share.open
-
-    def as_share(self) -> Share:
-        return Share(self.tasks, self.done, self.failed, self.counted, self.progress, self.open)
 
     def add_nodes(self, nodes: Iterable[NodeId], sign: int = 1) -> None:
         for node in nodes:
@@ -335,49 +331,6 @@ class Tree:
                     tally.add(share)
                     tally.add_nodes(nodes)
 
-    def plant(
-        self, children: Mapping[JobId, list[JobId]], several: Mapping[JobId, tuple[JobId, ...]]
-    ) -> None:
-        """Take in all links between jobs of which none is linked yet: the children of each in their
-        order, and the parents of those that have several. What `link` would come to edge by edge,
-        in a tenth of the time, but does not tell whose roll-up it made."""
-        self.children.update(children)
-        for parent, below in children.items():
-            self.parents.update(dict.fromkeys(below, (parent,)))
-            self.tallies[parent] = Tally()
-        self.parents.update(several)
-        # Above a job with several parents, a sum over children may count it twice.
-        mixed = {job for shared in several for job in self.ancestors(shared)}
-        apart = [job for job in children if job not in mixed]
-        order = [job for job in apart if mixed.issuperset(self.parents.get(job, ()))]
-        for job in order:
-            order.extend(child for child in children[job] if child in children)
-        for parent in reversed(order):
-            below = children[parent]
-            self._sum_up(parent, below)
-            for child in below:
-                if child in children:
-                    self.tallies[parent].add(self.tallies[child].as_share())
-        for parent in mixed:
-            self._sum_up(parent, self.descendants(parent))
-        for parent, below in children.items():
-            tally = self.tallies[parent]
-            for status, count in Counter([self.jobs[child].status for child in below]).items():
-                tally.children_open += count * (status not in FINAL)
-                tally.children_failed += count * (status in _SPOILING)
-
-    def _sum_up(self, parent: JobId, jobs: Iterable[JobId]) -> None:
-        """Add the shares of these jobs to its tally. Most are alike."""
-        alike: dict[object, tuple[Job, bool, int]] = {}
-        for job_id in jobs:
-            job, has_children = self.jobs[job_id], job_id in self.children
-            spec = job.spec
-            kind = (job.status, job.progress, spec.command == "", spec.tags, has_children)
-            count = alike[kind][2] + 1 if kind in alike else 1
-            alike[kind] = (job, has_children, count)
-        for job, has_children, count in alike.values():
-            self.tallies[parent].add(share_of(job, has_children), count)
-
     def remove(self, doomed: Iterable[JobId]) -> list[tuple[JobId, JobId]]:
         """Forget these jobs and every edge that touches them; returns those edges.
 
@@ -437,11 +390,8 @@ class Tree:
                 self.touched[ancestor] = None
 
 
-_SPOILING = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
-
-
 def _spoils_parent(status: JobStatus) -> bool:
-    return status in _SPOILING
+    return status is JobStatus.FAILED or status is JobStatus.CANCELLED
 
 
 def find_cycle(start: Iterable[int], children: Mapping[int, Iterable[int]]) -> list[int] | None:
