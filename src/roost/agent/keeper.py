@@ -53,8 +53,9 @@ LOCK = "keeper.lock"
 LEDGER = "ledger"
 START_TOLD_S = 0.02
 """A start is told after so long at the latest."""
-COLLECT_S = 0.02
-"""So is everything while there are runs that wait for a CPU: there is always something to do."""
+COLLECT_S = 0.05
+"""So is everything while there are runs that wait for a CPU: there is always something to do. Well
+below the work that a node is given ahead (`core.placement.BACKLOG_MS`)."""
 RECEIVE_BYTES = 64 * 1024
 """Small enough for the allocator to keep: beyond 128 KiB each buffer is mapped afresh."""
 _PR_SET_CHILD_SUBREAPER = 36
@@ -104,6 +105,7 @@ class Keeper:
         """When these must be told at the latest, by the monotonic clock."""
         self._selector = selectors.DefaultSelector()
         self._null = os.open(os.devnull, os.O_RDWR)
+        self._children = kin.Children()
         self._become_subreaper()
         self._watch_children()
         for run in list(self._runs.values()):
@@ -318,7 +320,7 @@ class Keeper:
             self._leaders[run.pid] = run
             self._living += 1
             self._ledger.started(run)
-            self._tell(("started", run.name, run.at), START_TOLD_S)
+            self._tell(("started", run.name, run.at), COLLECT_S if self._waiting else START_TOLD_S)
         finally:
             os.close(output)
             # Neither keep the job's folder busy nor look like one of its processes.
@@ -360,16 +362,15 @@ class Keeper:
 
     def _watch_children(self) -> None:
         """SIGCHLD tells of leaders and of adopted orphans alike, one descriptor for all."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        self._bell = theirs  # kept open
+        bell, clapper = os.pipe()
+        os.set_blocking(bell, False)
+        os.set_blocking(clapper, False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        self._selector.register(ours, selectors.EVENT_READ, self._reap)
+        signal.set_wakeup_fd(clapper, warn_on_full_buffer=False)
+        self._selector.register(bell, selectors.EVENT_READ, self._reap)
 
-    def _reap(self, bell: socket.socket, _events: int) -> None:
-        bell.recv(4096)
+    def _reap(self, bell: int, _events: int) -> None:
+        os.read(bell, 4096)
         while True:
             try:
                 # It stays a zombie, so that its id cannot be used again while its group is killed.
@@ -391,7 +392,7 @@ class Keeper:
 
     def _clear(self) -> None:
         """End the runs of which nobody is left; kill what is left of the others."""
-        left = kin.children()
+        left = self._children.read()
         orphans = None if left is None else [pid for pid in left if pid not in self._leaders]
         for run in list(self._clearing):
             if (orphans != [] or run in self._found) and self._kill_the_rest(run, orphans):
