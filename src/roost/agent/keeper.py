@@ -14,6 +14,7 @@ requests or of events:
 
     ["held", [run, …]]        first: everything it remembers (see `ledger.Run.as_record`)
     ["started", name, at]     ["ended", name, status, at, text]     ["signalled", name, number]
+    ["ran", name, started at, status, at]             instead of both, if it was over so soon
     ["withdrawn", name]
 
 A run that finds no CPU free waits here (see `admission`) and starts when another one ends, without
@@ -101,6 +102,8 @@ class Keeper:
         self._received = b""
         self._to_send = b""
         self._events: list[object] = []
+        self._starts: dict[str, int] = {}
+        """Starts that are to be told: moments by name."""
         self._tell_at: float | None = None
         """When these must be told at the latest, by the monotonic clock."""
         self._selector = selectors.DefaultSelector()
@@ -129,20 +132,25 @@ class Keeper:
         self._settle()
 
     def _tell(self, event: tuple[object, ...], within_s: float = 0) -> None:
+        self._events.append(event)
+        self._tell_within(within_s)
+
+    def _tell_within(self, seconds: float) -> None:
         """What can wait is told with what comes after it: many jobs end at once, and then their
         start and their end travel and are written together."""
-        self._events.append(event)
-        at = time.monotonic() + within_s
+        at = time.monotonic() + seconds
         self._tell_at = at if self._tell_at is None else min(self._tell_at, at)
 
     def _settle(self) -> None:
         """Save, then tell: in this order."""
         self._tell_at = None
         self._save()
-        if self._events and self._agent is not None:
-            self._to_send += json.dumps(self._events).encode() + b"\n"
+        events = [*(("started", name, at) for name, at in self._starts.items()), *self._events]
+        if events and self._agent is not None:
+            self._to_send += json.dumps(events).encode() + b"\n"
             self._send()
         self._events.clear()
+        self._starts.clear()
 
     def _save(self) -> OSError | None:
         try:
@@ -166,6 +174,7 @@ class Keeper:
         self._selector.register(agent, selectors.EVENT_READ, self._talk)
         # It is told everything at once; what was waiting to be told is part of it.
         self._events.clear()
+        self._starts.clear()
         runs = [*self._runs.values(), *(start.run for start in self._waiting.values())]
         self._tell(("held", [run.as_record() for run in runs]))
 
@@ -320,7 +329,8 @@ class Keeper:
             self._leaders[run.pid] = run
             self._living += 1
             self._ledger.started(run)
-            self._tell(("started", run.name, run.at), COLLECT_S if self._waiting else START_TOLD_S)
+            self._starts[run.name] = run.at
+            self._tell_within(COLLECT_S if self._waiting else START_TOLD_S)
         finally:
             os.close(output)
             # Neither keep the job's folder busy nor look like one of its processes.
@@ -429,7 +439,10 @@ class Keeper:
         if run.frees:
             self._admission.free(run.mark)
         waits = COLLECT_S if self._waiting else 0
-        self._tell(("ended", run.name, status, run.ended_at, run.text), waits)
+        if started := self._starts.pop(run.name, 0):
+            self._tell(("ran", run.name, started, status, run.ended_at), waits)
+        else:
+            self._tell(("ended", run.name, status, run.ended_at, run.text), waits)
 
     # --- runs of an earlier keeper ------------------------------------------------------------
 

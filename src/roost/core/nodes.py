@@ -292,7 +292,12 @@ def on_node_reported(farm: State, message: NodeReported) -> None:
             if report.cause is AttemptCause.EXITED:
                 _, need = farm.floor.uses[message.node].attempts[attempt.key]
                 farm.floor.note_run(need, report.ran_ms)
-            farm.conclude(attempt, report.cause, report.exit_code, report.text, report.progress)
+            started_at = None
+            if report.started and attempt.started_at is None:
+                started_at = Moment(max(attempt.assigned_at, farm.now - report.ran_ms))
+            farm.conclude(
+                attempt, report.cause, report.exit_code, report.text, report.progress, started_at
+            )
 
 
 def _attempt_started(farm: State, attempt: Attempt) -> None:

@@ -506,10 +506,18 @@ class State:
         cause: AttemptCause,
         exit_code: int | None = None,
         text: str = "",
+        started_at: Moment | None = None,
     ) -> Attempt:
-        """The attempt no longer occupies anything; what becomes of the job is the caller's."""
+        """The attempt no longer occupies anything; what becomes of the job is the caller's.
+        `started_at` is for one whose start was not reported."""
+        attempt = self.attempts.pop(key)
         attempt = replace(
-            self.attempts.pop(key), ended_at=self.now, cause=cause, exit_code=exit_code, text=text
+            attempt,
+            started_at=started_at or attempt.started_at,
+            ended_at=self.now,
+            cause=cause,
+            exit_code=exit_code,
+            text=text,
         )
         self._changed_attempts[key] = attempt
         self.entries.pop(key, None)
@@ -536,9 +544,11 @@ class State:
         exit_code: int | None = None,
         text: str = "",
         progress: int = 0,
+        started_at: Moment | None = None,
     ) -> None:
-        """An attempt is over: end it and move its job on (decisions 6, 9, 24, 30)."""
-        ended = self.end_attempt(attempt.key, cause, exit_code, text)
+        """An attempt is over: end it and move its job on (decisions 6, 9, 24, 30). `started_at` is
+        for one whose start was not reported."""
+        ended = self.end_attempt(attempt.key, cause, exit_code, text, started_at)
         job = self.jobs.get(attempt.job)
         if job is None or job.attempt != ended.number or job.status in FINAL:
             return
@@ -547,6 +557,7 @@ class State:
         if cause is C.EXITED and exit_code == 0 and attempt.purpose != CHILD_ERROR:
             self.move_on(
                 job,
+                command_started_at=started_at or job.command_started_at,
                 command_ended_at=self.now,
                 command_outcome="succeeded",
                 progress=PROGRESS_UNIT,
@@ -554,6 +565,7 @@ class State:
             return
         job = self.update_job(
             job,
+            command_started_at=started_at or job.command_started_at,
             command_ended_at=self.now if cause in (C.EXITED, C.TIME_LIMIT) else None,
             progress=max(job.progress, min(progress, PROGRESS_UNIT)),
         )
