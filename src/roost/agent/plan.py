@@ -372,7 +372,11 @@ class Plan(Struct):
 
     def next_deadline(self) -> Moment | None:
         """When to send `TimePassed` at the latest."""
-        moments = [self._deadline(course) for course in self.courses.values() if not course.over]
+        moments = [
+            self._deadline(course)
+            for key, course in self.courses.items()
+            if not (course.over or key in self.ahead)
+        ]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def held(self) -> tuple[HeldAttempt, ...]:

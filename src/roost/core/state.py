@@ -261,19 +261,20 @@ class State:
         """Have `_settle` look at a waiting job again before the message ends."""
         self._unsettled[job] = None
 
-    def next_status(self, job: Job) -> JobStatus:
-        """Where a job that is neither running nor paused belongs now (spec §4.4)."""
+    def next_status(self, job: Job, outcome: str) -> JobStatus:
+        """Where a job that is neither running nor paused belongs now (spec §4.4); `outcome` is that
+        of its own command, see `Job.command_outcome`."""
         if self.tree.has_open_children(job.id):
             return S.QUEUED
         if self.tree.has_failed_children(job.id):
             return S.RUNNABLE if job.spec.on_child_error else S.FAILED
-        if job.command_outcome:
-            return JobStatus(job.command_outcome)
+        if outcome:
+            return JobStatus(outcome)
         return S.RUNNABLE if job.spec.has_command else S.SUCCEEDED
 
     def move_on(self, job: Job, message: str = "", **fields: Any) -> Job:
         """Set the status that `next_status` finds for the job with these fields."""
-        status = self.next_status(replace(job, **fields))
+        status = self.next_status(job, fields.get("command_outcome", job.command_outcome))
         if status is S.FAILED and not message:
             message = self._children_failed_text(job) or "its command failed"
         return self.set_status(job, status, message, **fields)
@@ -289,7 +290,7 @@ class State:
             job = self.jobs.get(job_id)
             if job is None or job.status not in (S.QUEUED, S.RUNNABLE):
                 continue
-            if self.next_status(job) is not job.status:
+            if self.next_status(job, job.command_outcome) is not job.status:
                 self.move_on(job)
 
     def _children_failed_text(self, job: Job) -> str:
