@@ -20,6 +20,8 @@ from roost.core.lifecycle import FAILED, FINAL, ui_status
 from roost.core.records import PROGRESS_UNIT, Job, JobId, JobStatus, NodeId, Rollup
 
 EXCLUDE_PROGRESS_TAG = "excludeProgress"
+_TALLIED = FINAL | FAILED
+"""Between the other statuses a job moves without a difference to its ancestors."""
 
 
 class Share(Struct, frozen=True, gc=False):
@@ -231,8 +233,7 @@ class Tree:
     def job_changed(self, old: Job, new: Job) -> None:
         """The record was replaced: carry the difference to all ancestors."""
         self.touched[new.id] = None
-        was_open, is_open = old.status not in FINAL, new.status not in FINAL
-        is_same = old.status is new.status or (was_open and is_open)
+        is_same = old.status is new.status or not (old.status in _TALLIED or new.status in _TALLIED)
         if is_same and old.progress == new.progress and old.spec is new.spec:
             return
         has_children = new.id in self.children
@@ -243,6 +244,7 @@ class Tree:
             for ancestor in self.ancestors(new.id):
                 self.tallies[ancestor].add(difference)
                 self.touched[ancestor] = None
+        was_open, is_open = old.status not in FINAL, new.status not in FINAL
         was_bad, is_bad = _spoils_parent(old), _spoils_parent(new)
         if was_open != is_open or was_bad != is_bad:
             for parent in self.parents.get(new.id, ()):
