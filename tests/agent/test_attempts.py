@@ -13,7 +13,13 @@ async def test_true_exit_status_and_output_are_reported(server, agent):
     ended = await server.ended()
     assert (ended.cause, ended.exit_code) == (AttemptCause.EXITED, 3)
     assert server.text() == "out\nerr\n"
+
+
+async def test_a_start_is_reported_while_the_job_runs(server, agent, tmp_path):
+    await server.order(f"until [ -e {tmp_path}/go ]; do sleep 0.02; done")
     assert await server.said(AttemptStarted)
+    (tmp_path / "go").touch()
+    assert (await server.ended()).started
 
 
 async def test_death_by_signal_is_a_negative_status(server, agent):

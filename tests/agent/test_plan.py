@@ -110,6 +110,23 @@ def running(play: Play) -> Play:
     return play
 
 
+def test_what_is_over_at_once_is_reported_once(play):
+    play.order()
+    run = (1, 1, "command")
+    assert play.tell(RunEnded(run, play.now + 5, 3, started_at=play.now)) == [DrainOutput((1, 1))]
+    report = play.end_report()
+    assert report == AttemptEnded(1, 1, AttemptCause.EXITED, 3, "", 5, 500, started=True)
+    assert play.tell(ReportsSaved(1)) == [Forget((1, 1), (run,))]
+
+
+def test_what_was_to_be_taken_back_and_is_over_at_once_is_cancelled_with_its_scripts(play):
+    play.order(**SCRIPTS)
+    play.signal("cancel")
+    run = (1, 1, "command")
+    [start] = play.tell(RunEnded(run, play.now + 5, 0, started_at=play.now))
+    assert start.run[2] == "on_cancel"
+
+
 def test_an_attempt_from_order_to_oblivion(play):
     [start] = play.order()
     assert start.run == (1, 1, "command")
@@ -117,7 +134,7 @@ def test_an_attempt_from_order_to_oblivion(play):
     play.now += 70
     assert play.ended(3) == [DrainOutput((1, 1))]
     report = play.end_report()
-    assert report == AttemptEnded(1, 1, AttemptCause.EXITED, 3, "", 70, 500)
+    assert report == AttemptEnded(1, 1, AttemptCause.EXITED, 3, "", 70, 500, started=True)
     assert play.tell(ReportsSaved(1)) == []
     assert not play.plan.idle
     assert play.tell(ReportsSaved(2)) == [Forget((1, 1), ((1, 1, "command"),))]

@@ -30,3 +30,17 @@ def test_a_command_is_given_to_the_shell_of_the_order_or_of_the_platform(
     tmp_path: Path, platform: str, shell: str, expected: list[str]
 ) -> None:
     assert argv(tmp_path, platform, shell) == expected
+
+
+def test_a_shell_is_looked_for_again_when_it_is_gone(tmp_path: Path) -> None:
+    starter = Starter(server="http://farm:5000", platform="linux-x86_64", folder=tmp_path)
+    path = f"{tmp_path}/first:{tmp_path}/second"
+    order = AttemptOrder(1, 1, "job", "x", environment={"PATH": path}, shell="myshell")
+    assert starter.argv(order, "command")[0] == "myshell"
+    shells = [tmp_path / folder / "myshell" for folder in ("first", "second")]
+    for shell in shells:
+        shell.parent.mkdir()
+        shell.touch(0o755)
+    assert starter.argv(order, "command")[0] == str(shells[0])
+    shells[0].unlink()
+    assert starter.argv(order, "command")[0] == str(shells[1])

@@ -41,6 +41,16 @@ def test_short_jobs_are_given_ahead_up_to_a_bound() -> None:
     assert "0 CPUs free" in play.why(jobs[-1])
 
 
+def test_a_start_that_was_not_reported_is_told_by_the_end() -> None:
+    play = Play()
+    play.joins("n", cpus=1)
+    job = play.submit()
+    play.later(ms=500)
+    play.reports("n", m.AttemptEnded(job, 1, AttemptCause.EXITED, 1, ran_ms=200, started=True))
+    ended = play.job(job)
+    assert ended.command_ended_at - ended.command_started_at == 200
+
+
 def test_long_jobs_are_never_given_ahead() -> None:
     play = a_farm_that_knows_its_jobs_are_short(ran_ms=60_000)
     jobs = [play.submit() for _ in range(5)]

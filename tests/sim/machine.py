@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from roost.agent import plan
 from roost.agent.admission import Admission
 from roost.agent.plan import Limits, Plan, RunKey
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from sim.world import World
 
 LIMITS = Limits(interrupt_ms=2_000, terminate_ms=2_000, script_ms_max=8_000)
+START_TOLD_MS = 20
 OUTPUT_BYTES_MAX = 40
 """Per frame: small, so that output takes several."""
 LIFE_MS_MAX = 30_000
@@ -106,6 +109,7 @@ class Kept:
         self.cpus = start.cpus
         self.frees = start.frees
         self.started_at: Moment | None = None
+        self.start_told = False
         self.ended: plan.RunEnded | None = None
         self.process: Process | None = None
         self.is_found = False
@@ -257,6 +261,8 @@ class Machine:
                 kept.ended = plan.RunEnded(kept.run, self.clock())
         runs = [*self.ledger.values(), *self.waiting.values()]
         held = tuple(plan.KeptRun(k.run, k.note, k.started_at, k.ended) for k in runs)
+        for kept in runs:
+            kept.start_told = True
         self._tell(plan.KeeperJoined(held))
 
     def _tell(self, event: plan.Event) -> None:
@@ -323,9 +329,15 @@ class Machine:
             return
         self.note(f"#{run[0]}.{run[1]} {run[2]} starts")
         kept.started_at = self.clock()
-        self._tell(plan.RunStarted(run, kept.started_at))
         kept.process = Process(self, run)
+        self.world.after(START_TOLD_MS, self._tell_start, kept)
         self.world.oracle.process_started(self, run)
+
+    def _tell_start(self, kept: Kept) -> None:
+        """A while later: one that is over by then is told with its end."""
+        if not kept.start_told and kept.started_at is not None:
+            kept.start_told = True
+            self._tell(plan.RunStarted(kept.run, kept.started_at))
 
     def process_ended(self, process: Process) -> None:
         run, kept = process.run, self.ledger[process.run]
@@ -334,6 +346,9 @@ class Machine:
             self.world.oracle.process_ended(run, process.exit_code)
         code = None if kept.is_found else process.exit_code
         kept.ended = plan.RunEnded(run, self.clock(), code)
+        if not kept.start_told:
+            kept.start_told = True
+            kept.ended = replace(kept.ended, started_at=kept.started_at)
         self._ended(kept)
         self._go_on()
 

@@ -309,8 +309,14 @@ class Agent:
     def _on_keeper_events(self, events: list[list[object]]) -> None:
         for event in events:
             match event:
+                case ["ran", str(name), int(started_at), int() | None as status, int(at)]:
+                    run = _run_key(name)
+                    self._log_start(run)
+                    self._tell(RunEnded(run, Moment(at), status, started_at=Moment(started_at)))
                 case ["started", str(name), int(at)]:
-                    self._on_started(_run_key(name), Moment(at))
+                    run = _run_key(name)
+                    self._log_start(run)
+                    self._tell(plan.RunStarted(run, Moment(at)))
                 case ["ended", str(name), int() | None as status, int(at), str(text)]:
                     self._tell(RunEnded(_run_key(name), Moment(at), status, text))
                 case ["withdrawn", str(name)]:
@@ -323,10 +329,9 @@ class Agent:
                     log.warning("The keeper says what nobody understands: %r", event)
         self._settle()
 
-    def _on_started(self, run: RunKey, at: Moment) -> None:
+    def _log_start(self, run: RunKey) -> None:
         if run[2] in ("command", "on_child_error"):
             self._folder.log(f"Running job {run[0]} (attempt {run[1]})")
-        self._tell(plan.RunStarted(run, at))
 
     def _on_held(self, records: list[dict[str, object]]) -> None:
         joined = plan.KeeperJoined(tuple(map(_kept_run, records)))

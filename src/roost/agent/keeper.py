@@ -14,6 +14,7 @@ requests or of events:
 
     ["held", [run, …]]        first: everything it remembers (see `ledger.Run.as_record`)
     ["started", name, at]     ["ended", name, status, at, text]     ["signalled", name, number]
+    ["ran", name, started at, status, at]             instead of both, if it was over so soon
     ["withdrawn", name]
 
 A run that finds no CPU free waits here (see `admission`) and starts when another one ends, without
@@ -53,8 +54,9 @@ LOCK = "keeper.lock"
 LEDGER = "ledger"
 START_TOLD_S = 0.02
 """A start is told after so long at the latest."""
-COLLECT_S = 0.02
-"""So is everything while there are runs that wait for a CPU: there is always something to do."""
+COLLECT_S = 0.05
+"""So is everything while there are runs that wait for a CPU: there is always something to do. Well
+below the work that a node is given ahead (`core.placement.BACKLOG_MS`)."""
 RECEIVE_BYTES = 64 * 1024
 """Small enough for the allocator to keep: beyond 128 KiB each buffer is mapped afresh."""
 _PR_SET_CHILD_SUBREAPER = 36
@@ -100,10 +102,13 @@ class Keeper:
         self._received = b""
         self._to_send = b""
         self._events: list[object] = []
+        self._starts: dict[str, int] = {}
+        """Starts that are to be told: moments by name."""
         self._tell_at: float | None = None
         """When these must be told at the latest, by the monotonic clock."""
         self._selector = selectors.DefaultSelector()
         self._null = os.open(os.devnull, os.O_RDWR)
+        self._children = kin.Children()
         self._become_subreaper()
         self._watch_children()
         for run in list(self._runs.values()):
@@ -127,20 +132,25 @@ class Keeper:
         self._settle()
 
     def _tell(self, event: tuple[object, ...], within_s: float = 0) -> None:
+        self._events.append(event)
+        self._tell_within(within_s)
+
+    def _tell_within(self, seconds: float) -> None:
         """What can wait is told with what comes after it: many jobs end at once, and then their
         start and their end travel and are written together."""
-        self._events.append(event)
-        at = time.monotonic() + within_s
+        at = time.monotonic() + seconds
         self._tell_at = at if self._tell_at is None else min(self._tell_at, at)
 
     def _settle(self) -> None:
         """Save, then tell: in this order."""
         self._tell_at = None
         self._save()
-        if self._events and self._agent is not None:
-            self._to_send += json.dumps(self._events).encode() + b"\n"
+        events = [*(("started", name, at) for name, at in self._starts.items()), *self._events]
+        if events and self._agent is not None:
+            self._to_send += json.dumps(events).encode() + b"\n"
             self._send()
         self._events.clear()
+        self._starts.clear()
 
     def _save(self) -> OSError | None:
         try:
@@ -164,6 +174,7 @@ class Keeper:
         self._selector.register(agent, selectors.EVENT_READ, self._talk)
         # It is told everything at once; what was waiting to be told is part of it.
         self._events.clear()
+        self._starts.clear()
         runs = [*self._runs.values(), *(start.run for start in self._waiting.values())]
         self._tell(("held", [run.as_record() for run in runs]))
 
@@ -318,7 +329,8 @@ class Keeper:
             self._leaders[run.pid] = run
             self._living += 1
             self._ledger.started(run)
-            self._tell(("started", run.name, run.at), START_TOLD_S)
+            self._starts[run.name] = run.at
+            self._tell_within(COLLECT_S if self._waiting else START_TOLD_S)
         finally:
             os.close(output)
             # Neither keep the job's folder busy nor look like one of its processes.
@@ -360,16 +372,15 @@ class Keeper:
 
     def _watch_children(self) -> None:
         """SIGCHLD tells of leaders and of adopted orphans alike, one descriptor for all."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        self._bell = theirs  # kept open
+        bell, clapper = os.pipe()
+        os.set_blocking(bell, False)
+        os.set_blocking(clapper, False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        self._selector.register(ours, selectors.EVENT_READ, self._reap)
+        signal.set_wakeup_fd(clapper, warn_on_full_buffer=False)
+        self._selector.register(bell, selectors.EVENT_READ, self._reap)
 
-    def _reap(self, bell: socket.socket, _events: int) -> None:
-        bell.recv(4096)
+    def _reap(self, bell: int, _events: int) -> None:
+        os.read(bell, 4096)
         while True:
             try:
                 # It stays a zombie, so that its id cannot be used again while its group is killed.
@@ -391,7 +402,7 @@ class Keeper:
 
     def _clear(self) -> None:
         """End the runs of which nobody is left; kill what is left of the others."""
-        left = kin.children()
+        left = self._children.read()
         orphans = None if left is None else [pid for pid in left if pid not in self._leaders]
         for run in list(self._clearing):
             if (orphans != [] or run in self._found) and self._kill_the_rest(run, orphans):
@@ -428,7 +439,10 @@ class Keeper:
         if run.frees:
             self._admission.free(run.mark)
         waits = COLLECT_S if self._waiting else 0
-        self._tell(("ended", run.name, status, run.ended_at, run.text), waits)
+        if started := self._starts.pop(run.name, 0):
+            self._tell(("ran", run.name, started, status, run.ended_at), waits)
+        else:
+            self._tell(("ended", run.name, status, run.ended_at, run.text), waits)
 
     # --- runs of an earlier keeper ------------------------------------------------------------
 

@@ -25,6 +25,8 @@ OWNER = "ROOST_AGENT"
 """Environment variable beside it: the installation, as farms number their jobs alike."""
 
 _RLIMIT_LOCKS = 10
+_PIECE_BYTES = 4096
+_PID_BYTES_MAX = 16
 
 
 class Family(NamedTuple):
@@ -127,25 +129,31 @@ def members(leader: int, family: Family) -> list[Process]:
     return [process for process in living.values() if belongs(process)]
 
 
-def children() -> list[int] | None:
-    """Process ids of our own children, zombies included; None where Linux does not tell.
+class Children:
+    """The list of our own children as Linux keeps it, in a file that stays open: it is read after
+    every end of a job."""
 
-    Complete as long as only the caller reaps them: entries are added at the end of the list.
-    """
-    pid = os.getpid()
-    try:
-        file = os.open(f"/proc/self/task/{pid}/children", os.O_RDONLY)  # once per job: no layers
-    except OSError:
-        return None
-    try:
+    def __init__(self) -> None:
+        try:
+            self._file = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
+        except OSError:
+            self._file = -1
+
+    def read(self) -> list[int] | None:
+        """Their process ids, zombies included; None where Linux does not tell.
+
+        Complete as long as only the caller reaps them: entries are added at the end of the list.
+        """
         text = b""
-        while piece := os.read(file, 4096):
-            text += piece
-    except OSError:
-        return None
-    finally:
-        os.close(file)
-    return [int(child) for child in text.split()]
+        try:
+            while True:
+                piece = os.pread(self._file, _PIECE_BYTES, len(text))
+                text += piece
+                if len(piece) <= _PIECE_BYTES - _PID_BYTES_MAX:
+                    # There was room for another one.
+                    return [int(child) for child in text.split()]
+        except OSError:
+            return None
 
 
 def boot_id() -> str:

@@ -86,6 +86,8 @@ class RunEnded(Struct, frozen=True):
     at: Moment
     exit_code: int | None = None
     text: str = ""
+    started_at: Moment | None = None
+    """When it started, if it was over before that was told."""
 
 
 class RunWithdrawn(Struct, frozen=True):
@@ -370,7 +372,11 @@ class Plan(Struct):
 
     def next_deadline(self) -> Moment | None:
         """When to send `TimePassed` at the latest."""
-        moments = [self._deadline(course) for course in self.courses.values() if not course.over]
+        moments = [
+            self._deadline(course)
+            for key, course in self.courses.items()
+            if not (course.over or key in self.ahead)
+        ]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def held(self) -> tuple[HeldAttempt, ...]:
@@ -553,6 +559,9 @@ class Plan(Struct):
             return
         if course.is_ahead and course.stopping is None:
             course.stopping = _CAUSES.get(course.wish or "")
+        if event.started_at is not None and course.run_started_at is None:
+            course.run_started_at = event.started_at
+            course.started_at = course.started_at or event.started_at
         course.run_ended = True
         self.ahead.discard(course.key)
         if course.paused_since is not None:
@@ -680,6 +689,7 @@ class Plan(Struct):
                 course.text,
                 course.ran_ms(course.ended_at),
                 progress,
+                started=course.started_at is not None,
             )
         )
 

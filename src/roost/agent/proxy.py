@@ -178,11 +178,12 @@ class Proxy:
 
     def _write_contact(self, slot: int, scratch: str, cookie: str) -> None:
         """Whole before anybody reads it, and nobody else's."""
-        line = f"{HOST} {self._port} {cookie}\n".encode()
+        line = self._contact_line(cookie)
         file = f"{scratch}{os.sep}{CONTACT}"
         if slot in self._clean:
             self._clean.discard(slot)
-            _write_over(file, line)
+            # In place: to truncate it first makes some file systems write it to the disk at once.
+            _write(file, line, 0)
             return
         try:
             os.mkdir(scratch, 0o700)  # noqa: PTH102
@@ -193,6 +194,10 @@ class Proxy:
             os.rename(f"{file}.new", file)  # noqa: PTH104
         else:
             _write_new(file, line)
+
+    def _contact_line(self, cookie: str) -> bytes:
+        """What a contact file says; of the same length for every attempt."""
+        return f"{HOST} {self._port} {cookie}\n".encode()
 
     def sweep(self) -> None:
         """Remove what attempts of an earlier agent have left that are not admitted by now."""
@@ -210,7 +215,7 @@ class Proxy:
         del self._by_cookie[contact.digest]
         for connection in tuple(contact.connections):
             connection.reset()
-        if holds_only(contact.scratch, CONTACT):
+        if holds_only(contact.scratch, CONTACT, len(self._contact_line("?" * COOKIE_LETTERS))):
             self._clean.add(contact.slot)
         else:
             self._remove(contact.scratch)
@@ -647,13 +652,6 @@ def _delayed(contact: Contact, name: bytes) -> str | None:
 
 def _write_new(file: str, data: bytes) -> None:
     _write(file, data, os.O_CREAT | os.O_EXCL)
-
-
-def _write_over(file: str, data: bytes) -> None:
-    """In place: to truncate a file first makes some file systems write it to the disk at once."""
-    _write(file, data, 0)
-    if os.path.getsize(file) != len(data):  # noqa: PTH202
-        os.truncate(file, len(data))
 
 
 def _write(file: str, data: bytes, flags: int) -> None:

@@ -57,12 +57,13 @@ def clear_output(path: str) -> None:
         os.close(file)
 
 
-def holds_only(folder: str, name: str) -> bool:
-    """Whether all there is in a folder is one plain file of this name, with no other name."""
+def holds_only(folder: str, name: str, size: int) -> bool:
+    """Whether all there is in a folder is one plain file of this name and size, with no other
+    name."""
     try:
         if os.listdir(folder) != [name]:  # noqa: PTH208
             return False
         found = os.lstat(f"{folder}{os.sep}{name}")
     except OSError:
         return False
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size == size

@@ -19,6 +19,8 @@ from roost.core.messages import AttemptOrder
 
 DEFAULT_SHELL = "/bin/sh"
 DEFAULT_SHELL_OF_WINDOWS = "cmd"
+SHELLS_MAX = 100
+"""So many that were found are remembered."""
 
 
 class Starter:
@@ -37,6 +39,8 @@ class Starter:
 
         Makes the folder that jobs start in. Raises `OSError`.
         """
+        self._found: dict[tuple[str, str | None], str] = {}
+        """Shells by name and PATH."""
         is_windows = platform.startswith("windows")
         self._default_shell = DEFAULT_SHELL_OF_WINDOWS if is_windows else DEFAULT_SHELL
         work = folder / "work"
@@ -60,10 +64,22 @@ class Starter:
         """The shell of the order, found on the job's own PATH, with the text for this purpose."""
         shell = order.shell or self._default_shell
         if os.sep not in shell:
-            path = order.environment.get("PATH", self.common.get("PATH"))
-            shell = shutil.which(shell, path=path) or shell
-        option = "/c" if Path(shell).stem.lower() == "cmd" else "-c"
-        return [shell, option, SCRIPT_OF[purpose](order)]
+            shell = self._find(shell, order.environment.get("PATH", self.common.get("PATH")))
+        stem = os.path.splitext(os.path.basename(shell))[0]  # noqa: PTH119, PTH122  (once per job)
+        return [shell, "/c" if stem.lower() == "cmd" else "-c", SCRIPT_OF[purpose](order)]
+
+    def _find(self, shell: str, path: str | None) -> str:
+        """Where it was found the last time, if it still is there."""
+        found = self._found.get((shell, path))
+        if found is not None and os.access(found, os.X_OK):
+            return found
+        found = shutil.which(shell, path=path)
+        if found is None:
+            return shell
+        if len(self._found) >= SHELLS_MAX:
+            self._found.clear()
+        self._found[shell, path] = found
+        return found
 
     def cwd(self, order: AttemptOrder) -> str:
         return order.cwd or self._cwd

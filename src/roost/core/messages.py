@@ -347,6 +347,8 @@ class AttemptEnded(Struct, frozen=True, gc=False, tag=True):
     text: str = ""
     ran_ms: int = 0
     progress: int = 0
+    started: bool = False
+    """It has run. A start that was over so soon is not reported by itself."""
 
 
 class AttributesReported(Struct, frozen=True, tag=True):

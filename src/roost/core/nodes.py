@@ -283,7 +283,12 @@ def on_node_reported(farm: State, message: NodeReported) -> None:
             if report.cause is AttemptCause.EXITED:
                 need = farm.floor.need_of(attempt.key, message.node)
                 farm.floor.note_run(need, report.ran_ms)
-            farm.conclude(attempt, report.cause, report.exit_code, report.text, report.progress)
+            started_at = None
+            if report.started and attempt.started_at is None:
+                started_at = Moment(max(attempt.assigned_at, farm.now - report.ran_ms))
+            farm.conclude(
+                attempt, report.cause, report.exit_code, report.text, report.progress, started_at
+            )
 
 
 def _attempt_started(farm: State, attempt: Attempt) -> None:

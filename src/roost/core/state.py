@@ -280,19 +280,20 @@ class State:
         """Have `_settle` look at a waiting job again before the message ends."""
         self._unsettled[job] = None
 
-    def next_status(self, job: Job) -> JobStatus:
-        """Where a job that is neither running nor paused belongs now (spec §4.4)."""
+    def next_status(self, job: Job, outcome: str) -> JobStatus:
+        """Where a job that is neither running nor paused belongs now (spec §4.4); `outcome` is that
+        of its own command, see `Job.command_outcome`."""
         if self.tree.has_open_children(job.id):
             return S.QUEUED
         if self.tree.has_failed_children(job.id):
             return S.RUNNABLE if job.spec.on_child_error else S.FAILED
-        if job.command_outcome:
-            return JobStatus(job.command_outcome)
+        if outcome:
+            return JobStatus(outcome)
         return S.RUNNABLE if job.spec.has_command else S.SUCCEEDED
 
     def move_on(self, job: Job, message: str = "", **fields: Any) -> Job:
         """Set the status that `next_status` finds for the job with these fields."""
-        status = self.next_status(replace(job, **fields))
+        status = self.next_status(job, fields.get("command_outcome", job.command_outcome))
         if status is S.FAILED and not message:
             message = self._children_failed_text(job) or "its command failed"
         return self.set_status(job, status, message, **fields)
@@ -308,7 +309,7 @@ class State:
             job = self.jobs.get(job_id)
             if job is None or job.status not in (S.QUEUED, S.RUNNABLE):
                 continue
-            if self.next_status(job) is not job.status:
+            if self.next_status(job, job.command_outcome) is not job.status:
                 self.move_on(job)
 
     def _children_failed_text(self, job: Job) -> str:
@@ -540,10 +541,18 @@ class State:
         cause: AttemptCause,
         exit_code: int | None = None,
         text: str = "",
+        started_at: Moment | None = None,
     ) -> Attempt:
-        """The attempt no longer occupies anything; what becomes of the job is the caller's."""
+        """The attempt no longer occupies anything; what becomes of the job is the caller's.
+        `started_at` is for one whose start was not reported."""
+        attempt = self.attempts.pop(key)
         attempt = replace(
-            self.attempts.pop(key), ended_at=self.now, cause=cause, exit_code=exit_code, text=text
+            attempt,
+            started_at=started_at or attempt.started_at,
+            ended_at=self.now,
+            cause=cause,
+            exit_code=exit_code,
+            text=text,
         )
         self._changed_attempts[key] = attempt
         self.entries.pop(key, None)
@@ -566,9 +575,11 @@ class State:
         exit_code: int | None = None,
         text: str = "",
         progress: int = 0,
+        started_at: Moment | None = None,
     ) -> None:
-        """An attempt is over: end it and move its job on (decisions 6, 9, 24, 30)."""
-        ended = self.end_attempt(attempt.key, cause, exit_code, text)
+        """An attempt is over: end it and move its job on (decisions 6, 9, 24, 30). `started_at` is
+        for one whose start was not reported."""
+        ended = self.end_attempt(attempt.key, cause, exit_code, text, started_at)
         job = self.jobs.get(attempt.job)
         if job is None or job.attempt != ended.number or job.status in FINAL:
             return
@@ -577,6 +588,7 @@ class State:
         if cause is C.EXITED and exit_code == 0 and attempt.purpose != CHILD_ERROR:
             self.move_on(
                 job,
+                command_started_at=started_at or job.command_started_at,
                 command_ended_at=self.now,
                 command_outcome="succeeded",
                 progress=PROGRESS_UNIT,
@@ -584,6 +596,7 @@ class State:
             return
         job = self.update_job(
             job,
+            command_started_at=started_at or job.command_started_at,
             command_ended_at=self.now if cause in (C.EXITED, C.TIME_LIMIT) else None,
             progress=max(job.progress, min(progress, PROGRESS_UNIT)),
         )

@@ -13,15 +13,18 @@ tells which roll-ups it touched through `touched`. It decides nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from roost.core.lifecycle import FAILED, FINAL, ui_status
 from roost.core.records import PROGRESS_UNIT, Job, JobId, JobStatus, NodeId, Rollup
 
 EXCLUDE_PROGRESS_TAG = "excludeProgress"
+_TALLIED = FINAL | FAILED
+"""Between the other statuses a job moves without a difference to its ancestors."""
 
 
-class Share(NamedTuple):
+class Share(Struct, frozen=True, gc=False):
     """What one job adds to the tally of each of its ancestors."""
 
     tasks: int
@@ -31,6 +34,17 @@ class Share(NamedTuple):
     """1 when it takes part in the mean progress."""
     progress: int
     open: int
+
+    def since(self, before: Share) -> Share:
+        """What has to be added to a tally that has the earlier one in it."""
+        return Share(
+            self.tasks - before.tasks,
+            self.done - before.done,
+            self.failed - before.failed,
+            self.counted - before.counted,
+            self.progress - before.progress,
+            self.open - before.open,
+        )
 
 
 class Tally:
@@ -207,7 +221,8 @@ class Tree:
     def rollup(self, job: Job) -> Rollup:
         share = self.share(job)
         tally = self.tallies.get(job.id)
-        tasks, done, failed, counted, progress, _ = share
+        tasks, done, failed = share.tasks, share.done, share.failed
+        counted, progress = share.counted, share.progress
         clients = len(self.assigned.get(job.id, ()))
         if tally is not None:
             tasks += tally.tasks
@@ -243,13 +258,14 @@ class Tree:
         if touched is None:
             touched = self.touched
         touched[new.id] = None
-        if old.status is new.status and old.progress == new.progress and old.spec is new.spec:
+        is_same = old.status is new.status or not (old.status in _TALLIED or new.status in _TALLIED)
+        if is_same and old.progress == new.progress and old.spec is new.spec:
             return
         has_children = new.id in self.children
         before = share_of(old, has_children)
         after = share_of(new, has_children)
         if before != after:
-            difference = Share(*[b - a for a, b in zip(before, after, strict=True)])
+            difference = after.since(before)
             for ancestor in self.ancestors(new.id):
                 self.tallies[ancestor].add(difference)
                 touched[ancestor] = None
@@ -282,7 +298,7 @@ class Tree:
         if parent not in self.children:
             leaf, container = share_of(parent_job, False), share_of(parent_job, True)
             if leaf != container:
-                difference = Share(*[b - a for a, b in zip(leaf, container, strict=True)])
+                difference = container.since(leaf)
                 for ancestor in above[1:]:
                     self.tallies[ancestor].add(difference)
             self.children[parent] = []
@@ -384,7 +400,7 @@ class Tree:
         record = self.jobs[job]
         container, leaf = share_of(record, True), share_of(record, False)
         if leaf != container:
-            difference = Share(*[b - a for a, b in zip(container, leaf, strict=True)])
+            difference = leaf.since(container)
             for ancestor in self.ancestors(job):
                 self.tallies[ancestor].add(difference)
                 self.touched[ancestor] = None
