@@ -49,9 +49,16 @@ def test_last_line_counts_without_its_end():
     assert reader.progress == UNIT // 10
 
 
+class NoChannel:
+    may_send = False
+
+    def reset(self):
+        pass
+
+
 @pytest.fixture
 def tailer():
-    tailer = Tailer()
+    tailer = Tailer(NoChannel())
     yield tailer
     tailer.close()
 

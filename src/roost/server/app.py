@@ -1,5 +1,8 @@
 """The composition root of the server: puts the parts together, starts and stops them in order.
 
+HTTP is uvicorn's, but for connections that an agent asks to have as data channels: these leave
+it with their first request.
+
 Start: lock the folder, migrate and load the record, then listen. Stop: listen no more, drain and
 save the inbox, close the sessions, close the store; two seconds at the most, with open clients.
 """
@@ -24,6 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from roost import package, timezone
 from roost.api import routes as api
@@ -48,7 +52,7 @@ from roost.store.database import Database
 from roost.store.output import OutputStore
 from roost.web import pages
 from roost.web.site import Look
-from roost.wire import link
+from roost.wire import channel, link
 
 STOP_SECONDS_MAX = 1
 OUTPUT_FOLDER = "output"
@@ -142,7 +146,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         site = pages.routes(access, look)
         others = Starlette(routes=[*_routes(agents), *site, *api.routes(access)])
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
-        server = _Server(_configuration(app))
+        server = _Server(_configuration(app, agents))
         running = asyncio.ensure_future(engine.run())
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         running.add_done_callback(lambda _: server.stop())
@@ -180,9 +184,13 @@ def _routes(agents: Agents) -> list[BaseRoute]:
     ]
 
 
-def _configuration(app: ASGIApp) -> uvicorn.Config:
+def _configuration(app: ASGIApp, agents: Agents) -> uvicorn.Config:
+    class Protocol(_Protocol):
+        open_channel = staticmethod(agents.open_channel)
+
     return uvicorn.Config(
         app,
+        http=Protocol,
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -192,6 +200,26 @@ def _configuration(app: ASGIApp) -> uvicorn.Config:
         timeout_graceful_shutdown=STOP_SECONDS_MAX,
         server_header=False,
     )
+
+
+class _Protocol(HttpToolsProtocol):
+    open_channel: Callable[[bytes, Callable[[], socket.socket]], bytes]
+
+    def data_received(self, data: bytes) -> None:
+        if self.cycle is None and data.startswith(channel.REQUEST):
+            if refusal := self.open_channel(data, self._leave):
+                self.transport.write(refusal)
+                self.transport.close()
+        else:
+            super().data_received(data)
+
+    def _leave(self) -> socket.socket:
+        """The connection itself; as far as HTTP is concerned it has ended."""
+        self.transport.pause_reading()
+        peer = self.transport.get_extra_info("socket")
+        own = socket.socket(fileno=os.dup(peer.fileno()))
+        self.transport.abort()
+        return own
 
 
 class _Server(uvicorn.Server):

@@ -9,6 +9,7 @@ its root job's own, made when it is first used and removed with that job.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,10 +21,11 @@ from roost.core import blackboard
 from roost.core.messages import ChirpOrder, EnterPhase, LogEntry, SetAttribute
 from roost.core.records import JobId, NodeId
 from roost.errors import Forbidden, Invalid, Refused, TooLarge, Unavailable
+from roost.server.channel import Channel
 from roost.server.engine import Engine
 from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
-from roost.wire.chirp import COMMANDS, Code, Gate
-from roost.wire.link import ChirpAnswer, ChirpCall
+from roost.wire.chirp import COMMANDS, Code, Gate, code_of_errno
+from roost.wire.link import NO_CHANNEL, ChirpAnswer, ChirpCall
 
 OUTSIDE = "is not beneath any of the server's submit_roots"
 
@@ -84,9 +86,15 @@ class Desk:
         self._lanes.close()
 
     def take(
-        self, node: NodeId, session: int, call: ChirpCall, say: Callable[[ChirpAnswer], None]
+        self,
+        node: NodeId,
+        session: int,
+        call: ChirpCall,
+        say: Callable[[ChirpAnswer], None],
+        channel: Channel | None = None,
     ) -> None:
-        """`say` is called once, on this loop; for files in the order of the caller's calls."""
+        """`say` is called once, on this loop; for files in the order of the caller's calls.
+        `channel` is the one that the call names, if there is such a one."""
 
         def reply(answer: Answer) -> None:
             say(ChirpAnswer(call.call, answer.result, answer.data, answer.descriptor))
@@ -97,19 +105,66 @@ class Desk:
             reply(Answer(Code.NOT_AUTHORIZED))
         elif form is None or not _open(order, form.gate):
             reply(Answer(Code.INVALID_REQUEST))
+        elif form.gate is Gate.IO and call.channel != NO_CHANNEL:
+            self._take_beside(session, order, call, reply, channel)
         elif form.gate is Gate.IO:
-            loop = asyncio.get_running_loop()
-            self._lanes.run(
-                (session, call.caller),
-                lambda: self._folders.open(order),
+            self._run(
+                session,
+                order,
+                call.caller,
                 call.command,
                 call.words,
                 call.numbers,
                 call.data,
-                lambda answer: _on_loop(loop, reply, answer),
+                reply,
             )
         else:
             self._take_attribute(node, call, reply)
+
+    def _run(
+        self,
+        session: int,
+        order: ChirpOrder,
+        caller: int,
+        command: str,
+        words: Sequence[bytes],
+        numbers: Sequence[int],
+        data: bytes,
+        reply: Callable[[Answer], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._lanes.run(
+            (session, caller),
+            lambda: self._folders.open(order),
+            command,
+            words,
+            numbers,
+            data,
+            lambda answer: _on_loop(loop, reply, answer),
+        )
+
+    def _take_beside(
+        self,
+        session: int,
+        order: ChirpOrder,
+        call: ChirpCall,
+        reply: Callable[[Answer], None],
+        channel: Channel | None,
+    ) -> None:
+        """Bytes that pass over a data channel, between it and a descriptor that the files lend."""
+        loop = asyncio.get_running_loop()
+        match call.command, call.numbers:
+            case "pread" | "pwrite" as command, (number, length, offset) if channel is not None:
+                move = _send if command == "pread" else _receive
+            case _:
+                reply(Answer(Code.INVALID_REQUEST if channel is not None else Code.OFFLINE))
+                return
+
+        def begin(lent: Answer) -> None:
+            channel.add(lambda: _on_loop(loop, reply, move(channel, lent.result, offset, length)))
+
+        numbers = (number, length, offset, command == "pwrite")
+        self._run(session, order, call.caller, "lend", (), numbers, b"", begin)
 
     def gone(self, session: int, caller: int) -> None:
         self._lanes.close_lane((session, caller))
@@ -154,6 +209,33 @@ class Desk:
                 engine.tell(EnterPhase(node, call.job, call.number, phase), done)
             case _:  # `constrain`: a job's requirements are its conditions (decision 18)
                 reply(Answer(Code.INVALID_REQUEST))
+
+
+def _send(channel: Channel, file: int, offset: int, length: int) -> Answer:
+    """In the channel's thread. A `file` below 0 is why there is none."""
+    if file < 0:
+        channel.cut()
+        return Answer(file)
+    try:
+        sent = channel.send(file, offset, length)
+    finally:
+        os.close(file)
+    if sent < length:
+        channel.cut()
+    return Answer(sent)
+
+
+def _receive(channel: Channel, file: int, offset: int, length: int) -> Answer:
+    """Likewise. All that was announced is taken, whether it can be written or not."""
+    if file < 0:
+        channel.discard(length)
+        return Answer(file)
+    try:
+        return Answer(channel.receive(file, offset, length))
+    except OSError as error:
+        return Answer(code_of_errno(error.errno))
+    finally:
+        os.close(file)
 
 
 def _open(order: ChirpOrder, gate: Gate) -> bool:
