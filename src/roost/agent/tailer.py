@@ -61,7 +61,7 @@ _found = _memmem()
 
 
 def _has_word(text: bytes, end: int) -> bool:
-    """Before `end`. The C library finds it five times as fast as Python, in what is printed most."""
+    """Before `end`. The C library finds it five times as fast as Python does in ordinary lines."""
     if _found is None:
         return text.find(_WORD, 0, end) >= 0
     return _found(text, min(end, len(text)), _WORD, len(_WORD)) is not None
