@@ -119,7 +119,8 @@ class Channels:
             return channel
         if peer is not None:
             peer.close()
-        self._not_before = time.monotonic() + REFUSED_S
+        if ticket == self._ticket:
+            self._not_before = time.monotonic() + REFUSED_S
         return None
 
     def give_back(self, channel: Channel, *, clean: bool) -> None:
@@ -246,6 +247,8 @@ class OutputChannel:
         """The link is down: nothing will be answered."""
         self._unanswered = 0
         self._let_go(clean=False)
+        if self._opening is not None:
+            self._opening.cancel()
 
     async def _open(self) -> None:
         try:

@@ -568,7 +568,7 @@ class Connection:
         if channel is None:
             return 0, 0
         transport = self._writer.transport
-        taken = given = 0
+        taken = given = result = 0
         try:
             numbers = (descriptor, length, 0)
             written = self._begin("pwrite", numbers=numbers, channel=channel.number)
@@ -581,17 +581,15 @@ class Connection:
                 self._requests.payload_passed(more)
                 taken += more
                 given += passed
+            if given == length:
+                result = (await written).result
         finally:
-            self._proxy.channels.give_back(channel, clean=given == length)
+            self._proxy.channels.give_back(channel, clean=result == length)
             if not transport.is_closing():
                 transport.resume_reading()  # type: ignore[attr-defined]
-        if given == length:
-            answer = await written
-            failed = Code.UNKNOWN if answer.result >= 0 else answer.result
-            return taken, 0 if answer.result == length else failed
-        if given == taken:
+        if given == taken < length:
             raise _Gone  # the job has ended it
-        return taken, Code.OFFLINE
+        return taken, 0 if result == length else min(result, 0) or Code.OFFLINE
 
     # --- to the job ---------------------------------------------------------------------------
 

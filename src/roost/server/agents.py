@@ -324,14 +324,15 @@ class Session:
             size = self.agents.output.write(
                 message.job, message.number, message.offset, message.data
             )
-        self._stored(message, size)
+            self.agents.output_grew(message.job)
+        self.say(link.OutputSaved(message.job, message.number, size))
 
     def _store_ahead(self, engine: Engine, message: link.OutputAhead) -> None:
         """The same for bytes that pass beside the link."""
         job, number, end = message.job, message.number, message.offset + message.size
         channel, output = self.channels.get(message.channel), self.agents.output
         if channel is None:
-            self._stored(message, output.size(job, number))
+            self.say(link.OutputSaved(job, number, output.size(job, number), ahead=True))
             return
         wanted = self._wants(engine, message)
         file = output.open(job, number, create=message.offset == 0) if wanted else None
@@ -353,23 +354,20 @@ class Session:
             _on_loop(loop, lambda: done(size, failure))
 
         def done(size: int, failure: OSError | None) -> None:
-            if failure is None:
-                self._stored(message, size)
-            else:
+            if failure is not None:
+                # As for a `StoreFailure`: it comes back and goes on from what is stored.
                 log.error("cannot store output", node=self.node, reason=failure.strerror)
                 self.close()
+                return
+            if wanted:
+                self.agents.output_grew(job)
+            self.say(link.OutputSaved(job, number, size, ahead=True))
 
         channel.add(work)
 
     def _wants(self, engine: Engine, message: link.Output | link.OutputAhead) -> bool:
         attempt = engine.farm.attempts.get((message.job, message.number))
         return attempt is not None and attempt.nodes[0] == self.node
-
-    def _stored(self, message: link.Output | link.OutputAhead, size: int) -> None:
-        """`size` bytes of its output are there: followers look again, the agent goes on."""
-        self.agents.output_grew(message.job)
-        ahead = isinstance(message, link.OutputAhead)
-        self.say(link.OutputSaved(message.job, message.number, size, ahead))
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
