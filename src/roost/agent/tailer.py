@@ -78,7 +78,8 @@ class ProgressReader:
     def read(self, data: bytes, *, last: bool = False) -> None:
         """`last`: no more comes, so that the rest is a line too."""
         text = self._rest + data
-        end = len(text) if last else max(text.rfind(b"\n"), text.rfind(b"\r"))
+        feed = text.rfind(b"\n")
+        end = len(text) if last else max(feed, text.rfind(b"\r", feed + 1))
         # The end of a line belongs to both: it closes this one and opens the next.
         self._rest = text[max(0, end) :]
         if len(self._rest) > LINE_BYTES_MAX:
