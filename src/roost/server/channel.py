@@ -24,7 +24,6 @@ PIPE_BYTES = 1024 * 1024
 """As much as anybody may have; of a smaller pipe, the bytes take more rounds."""
 SEND_BYTES = 1024 * 1024 * 1024
 COPY_BYTES = 256 * 1024
-WAKE_BYTES = 512 * 1024
 _REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """What the kernel says where it cannot move bytes by itself."""
 
@@ -70,7 +69,6 @@ class Channel:
         """
         done = 0
         while done < size:
-            self._wake_at(size - done)
             try:
                 held = os.splice(self._peer.fileno(), self._in, min(size - done, PIPE_BYTES))
             except OSError:
@@ -87,11 +85,6 @@ class Channel:
                 raise
             done += held
         return done
-
-    def _wake_at(self, size: int) -> None:
-        """Sleep until much has come of these bytes: to be woken costs more than to move a few."""
-        with contextlib.suppress(OSError):
-            self._peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(size, WAKE_BYTES))
 
     def _empty_pipe(self, file: int, offset: int, held: int) -> None:
         while held:
