@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,7 +27,8 @@ PRINT = f"yes '{LINE.decode().strip()}' | head -c {FLOOD}"
 
 
 def log_of(farm: Farm, job: int) -> Path | None:
-    return next((farm.folder / "server" / "output").rglob(f"{job}.1.log"), None)
+    folder = (farm.folder / "server" / "output").resolve()
+    return next(folder.rglob(f"{job}.1.log"), None)
 
 
 def is_whole(log: Path | None) -> bool:
@@ -72,22 +74,51 @@ def test_others_are_heard_during_a_flood(chirp_farm: Farm) -> None:  # noqa: F81
     assert chirp_farm.wait(flood) == "cancelled"
 
 
-@pytest.mark.parametrize("who", ["server", "agent"])
-def test_a_flood_goes_on_where_it_was_when_either_side_was_killed(farm: Farm, who: str) -> None:
+@pytest.mark.parametrize("who", ["server", "server, politely", "agent"])
+def test_a_flood_goes_on_where_it_was_when_either_side_has_ended(farm: Farm, who: str) -> None:
     farm.start_server()
     farm.start_agent("a")
     job = farm.submit(PRINT)
     for size in (MIB, 40 * MIB):
         wait_for_output(farm, job, size)
-        if who == "server":
-            assert farm.server is not None
-            farm.server.kill()
-            farm.start_server()
-        else:
-            farm.agents["a"].kill()
-            farm.start_agent("a")
+        assert farm.server is not None
+        match who:
+            case "server":
+                farm.server.kill()
+                farm.start_server()
+            case "server, politely":
+                assert farm.server.stop() == 0
+                farm.start_server()
+            case "agent":
+                farm.agents["a"].kill()
+                farm.start_agent("a")
     assert farm.wait(job) == "succeeded"
     assert is_whole(log_of(farm, job))
+
+
+def test_a_flood_that_fills_the_disk_goes_on_when_there_is_room(farm: Farm, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = f"{FLOOD + 10 * MIB}"
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        (farm.folder / "server").mkdir()
+        (farm.folder / "server" / "output").symlink_to(disk)
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(FLOOD // 2))
+        farm.start_server()
+        farm.start_agent("a")
+        job = farm.submit(PRINT)
+        while "cannot store output" not in (farm.folder / "log").read_text():
+            assert farm.status(job) == "running"
+        ballast.unlink()
+        assert farm.wait(job) == "succeeded"
+        assert is_whole(log_of(farm, job))
+    finally:
+        farm.close()
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_stranger_gets_no_channel(chirp_farm: Farm) -> None:  # noqa: F811

@@ -59,6 +59,7 @@ class Channels:
         self._ticket = ""
         self._numbers = itertools.count(1)
         self._open: dict[int, Channel] = {}
+        self._opening = 0
         self._idle: list[Channel] = []
         self._closed: list[ChannelClosed] = []
         self._not_before = 0.0
@@ -91,7 +92,7 @@ class Channels:
         return (
             self._plain
             and bool(self._ticket)
-            and len(self._open) < CHANNELS_MAX
+            and len(self._open) + self._opening < CHANNELS_MAX
             and time.monotonic() >= self._not_before
         )
 
@@ -102,26 +103,22 @@ class Channels:
         if not self.may_open:
             return None
         ticket, number = self._ticket, next(self._numbers)
-        peer: socket.socket | None = None
+        self._opening += 1
         try:
             async with asyncio.timeout(OPEN_S_MAX):
-                peer = await self._connect()
-                opened = await self._ask(peer, number)
+                peer = await self._ask_for(number)
         except (OSError, TimeoutError) as error:
             log.info("No data channel to the server: %s", error)
-            opened = False
-        except BaseException:
-            if peer is not None:
-                peer.close()
-            raise
-        if peer is not None and opened and ticket == self._ticket:
-            channel = self._open[number] = Channel(number, peer)
-            return channel
-        if peer is not None:
+            if ticket == self._ticket:
+                self._not_before = time.monotonic() + REFUSED_S
+            return None
+        finally:
+            self._opening -= 1
+        if ticket != self._ticket:
             peer.close()
-        if ticket == self._ticket:
-            self._not_before = time.monotonic() + REFUSED_S
-        return None
+            return None
+        channel = self._open[number] = Channel(number, peer)
+        return channel
 
     def give_back(self, channel: Channel, *, clean: bool) -> None:
         """`clean`: nothing is under way on it, so that it can be used again."""
@@ -155,6 +152,26 @@ class Channels:
             self._closed.append(ChannelClosed(channel.number))
             self._wake()
 
+    async def _ask_for(self, number: int) -> socket.socket:
+        """Raises `OSError`."""
+        peer = await self._connect()
+        try:
+            loop = asyncio.get_running_loop()
+            request = wire.request(self._host, self._base, self._ticket, number)
+            await loop.sock_sendall(peer, request)
+            answer = b""
+            while not answer.endswith(b"\r\n\r\n") and len(answer) < wire.REQUEST_BYTES_MAX:
+                more = await loop.sock_recv(peer, wire.REQUEST_BYTES_MAX)
+                if not more:
+                    break
+                answer += more
+            if not wire.accepted(answer):
+                raise ConnectionRefusedError(answer.partition(b"\r\n")[0].decode("latin-1"))
+        except BaseException:
+            peer.close()
+            raise
+        return peer
+
     async def _connect(self) -> socket.socket:
         loop = asyncio.get_running_loop()
         host, port = self._address
@@ -174,18 +191,6 @@ class Channels:
             else:
                 return peer
         raise failure
-
-    async def _ask(self, peer: socket.socket, number: int) -> bool:
-        loop = asyncio.get_running_loop()
-        request = wire.request(self._host, self._base, self._ticket, number)
-        await loop.sock_sendall(peer, request)
-        answer = b""
-        while not answer.endswith(b"\r\n\r\n") and len(answer) < wire.REQUEST_BYTES_MAX:
-            more = await loop.sock_recv(peer, wire.REQUEST_BYTES_MAX)
-            if not more:
-                break
-            answer += more
-        return wire.accepted(answer)
 
 
 # --- output -----------------------------------------------------------------------------------

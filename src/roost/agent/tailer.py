@@ -253,7 +253,7 @@ class Tailer:
 
     def _is_flood(self, tail: _Tail) -> bool:
         """Is there enough to send of it, and a way beside the link?"""
-        return _size(tail.path) - tail.sent >= STRETCH_BYTES_MIN and self._channel.may_send
+        return self._channel.may_send and _size(tail.path) - tail.sent >= STRETCH_BYTES_MIN
 
     def _announce(self, tail: _Tail) -> Iterator[OutputAhead]:
         """Its next stretch, if there is room for one; every answer to one has us look again."""
