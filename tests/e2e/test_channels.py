@@ -150,8 +150,28 @@ def test_large_files_go_up_and_come_back_the_same(chirp_farm: Farm, module: str)
         "    assert chirp.stat('large')['size'] == len(data)\n"
     )
     command = f'cd $_CONDOR_SCRATCH_DIR; {sys.executable} -c "{program}"'
-    job = chirp_farm.submit(command, attributes=OPEN, shell="/bin/sh")
+    job = chirp_farm.submit(command, attributes=OPEN)
     assert chirp_farm.wait(job) == "succeeded", chirp_farm.final_output(job)
+
+
+def test_our_client_sends_and_gets_large_files_whole(chirp_farm: Farm) -> None:  # noqa: F811
+    program = (
+        "import os, sys; from roost.htchirp import HTChirp\n"
+        "class Told(HTChirp):\n"
+        "    def _line(self, command, *words):\n"
+        "        print(command)\n"
+        "        return super()._line(command, *words)\n"
+        f"open('a', 'wb').truncate({LARGE})\n"
+        "with Told() as chirp:\n"
+        "    chirp.put('a', 'large')\n"
+        "    chirp.fetch('large', os.devnull)\n"
+    )
+    command = f'cd $_CONDOR_SCRATCH_DIR; {sys.executable} -c "{program}"'
+    job = chirp_farm.submit(command, attributes=OPEN)
+    assert chirp_farm.wait(job) == "succeeded", chirp_farm.final_output(job)
+    said = chirp_farm.final_output(job).split()
+    assert said.count("putfile") == said.count("getfile") == 1
+    assert not {"read", "write"} & set(said)
 
 
 @pytest.fixture

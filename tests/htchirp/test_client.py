@@ -19,6 +19,7 @@ import pytest
 
 import htchirp
 from roost.htchirp import Expression, HTChirp, condor_chirp, quote
+from roost.htchirp.client import WHOLE_BYTES_MAX
 
 PAGE = [
     "connect", "is_connected", "disconnect", "fetch", "put", "remove", "get_job_attr",
@@ -307,6 +308,15 @@ def test_putfile_is_never_sent_because_a_refused_one_severs_the_job(
     assert not starter.severed
     assert not [line for line in starter.lines if line.startswith(b"putfile")]
     chirp.mkdir("still-there")
+
+
+def test_large_files_pass_a_starter_in_pieces(chirp: HTChirp, starter: Any, tmp_path: Path) -> None:
+    local = tmp_path / "local"
+    with local.open("wb") as file:
+        file.truncate(WHOLE_BYTES_MAX + 1)
+    assert chirp.put(local, "remote") == chirp.fetch("remote", os.devnull) == WHOLE_BYTES_MAX + 1
+    said = {line.split()[0] for line in starter.lines}
+    assert said == {b"open", b"lseek", b"write", b"close", b"stat", b"read"}
 
 
 def test_a_file_beyond_the_starters_limit_is_fetched_in_pieces(

@@ -133,3 +133,13 @@ def test_a_channel_that_is_cut_wakes_who_waits_for_its_bytes(ends: Ends, file: i
     waiting.start()
     assert ends.do(lambda: ends.channel.receive(file, 0, SIZE)) == 0
     waiting.join()
+
+
+def test_what_is_added_after_the_end_is_called_and_finds_nothing(ends: Ends, file: int) -> None:
+    ends.channel.close()
+    assert ends.do(lambda: ends.channel.send(file, 0, 1)) == 0
+    for thread in threading.enumerate():
+        if thread.name == "channel":
+            thread.join(PATIENCE_S)
+    assert ends.do(lambda: ends.channel.receive(file, 0, 1)) == 0
+    assert ends.do(lambda: ends.channel.discard(1)) is None

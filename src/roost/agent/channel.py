@@ -77,6 +77,7 @@ class Channels:
         for channel in self._open.values():
             with contextlib.suppress(OSError):
                 channel.socket.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
 
     def pull(self) -> list[ChannelClosed]:
         """What the server is to be told."""
@@ -122,7 +123,7 @@ class Channels:
 
     def give_back(self, channel: Channel, *, clean: bool) -> None:
         """`clean`: nothing is under way on it, so that it can be used again."""
-        if clean and self._ticket:
+        if clean and channel.number in self._open:
             self._idle.append(channel)
             if self._timer is not None:
                 self._timer.cancel()
@@ -132,10 +133,8 @@ class Channels:
             self._close(channel)
 
     def close(self) -> None:
-        self._ticket = ""
-        for channel in tuple(self._open.values()):
-            self._close(channel)
-        self._close_idle()
+        """Whoever has a channel gives it back as after `link_down`."""
+        self.link_down()
 
     def _close_idle(self) -> None:
         if self._timer is not None:
@@ -146,9 +145,8 @@ class Channels:
         self._idle.clear()
 
     def _close(self, channel: Channel) -> None:
-        self._open.pop(channel.number, None)
         channel.socket.close()
-        if self._ticket:
+        if self._open.pop(channel.number, None) is not None:
             self._closed.append(ChannelClosed(channel.number))
             self._wake()
 

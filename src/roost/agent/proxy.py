@@ -581,14 +581,16 @@ class Connection:
                 self._requests.payload_passed(more)
                 taken += more
                 given += passed
-            if given == length:
-                result = (await written).result
+            if given < taken:
+                with contextlib.suppress(OSError):
+                    channel.socket.shutdown(socket.SHUT_RDWR)  # so that the server answers
+            elif taken < length:
+                raise _Gone  # the job has ended it
+            result = (await written).result
         finally:
             self._proxy.channels.give_back(channel, clean=result == length)
             if not transport.is_closing():
                 transport.resume_reading()  # type: ignore[attr-defined]
-        if given == taken < length:
-            raise _Gone  # the job has ended it
         return taken, 0 if result == length else min(result, 0) or Code.OFFLINE
 
     # --- to the job ---------------------------------------------------------------------------

@@ -35,13 +35,19 @@ class Channel:
         peer.sendall(wire.ACCEPTED)
         self._peer = peer
         self._works: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._ending = threading.Lock()
+        self._over = False
         self._out, self._in = _pipe()
         threading.Thread(target=self._run, name="channel", daemon=True).start()
 
     def add(self, work: Callable[[], None]) -> None:
-        """`work` is called in the thread, after what was added before; it calls the methods below
-        and raises nothing."""
-        self._works.put(work)
+        """`work` is called, in the thread and after what was added before; it calls the methods
+        below and raises nothing."""
+        with self._ending:
+            if not self._over:
+                self._works.put(work)
+                return
+        work()  # finds nothing to move, and lets go of what it has
 
     def cut(self) -> None:
         """Nothing more will come or go; what was added finds the channel at its end."""
@@ -49,16 +55,21 @@ class Channel:
             self._peer.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Once, and nothing is added any more."""
+        """Once."""
         self.cut()
         self._works.put(None)
 
     def _run(self) -> None:
         while (work := self._works.get()) is not None:
             work()
-        self._peer.close()
-        os.close(self._out)
-        os.close(self._in)
+        with self._ending:
+            while not self._works.empty():
+                if (work := self._works.get()) is not None:
+                    work()
+            self._over = True
+            self._peer.close()
+            os.close(self._out)
+            os.close(self._in)
 
     # --- in the thread ------------------------------------------------------------------------
 

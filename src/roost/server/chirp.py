@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
 from roost.beneath import Beneath
 from roost.core import blackboard
@@ -99,72 +100,65 @@ class Desk:
         def reply(answer: Answer) -> None:
             say(ChirpAnswer(call.call, answer.result, answer.data, answer.descriptor))
 
+        def refuse(code: Code) -> None:
+            if channel is not None:
+                channel.cut()  # as nobody takes from it or gives to it what was announced
+            reply(Answer(code))
+
         order = self._order(node, call)
         form = COMMANDS.get(call.command)
         if order is None:
-            reply(Answer(Code.NOT_AUTHORIZED))
+            refuse(Code.NOT_AUTHORIZED)
         elif form is None or not _open(order, form.gate):
-            reply(Answer(Code.INVALID_REQUEST))
-        elif form.gate is Gate.IO and call.channel != NO_CHANNEL:
-            self._take_beside(session, order, call, reply, channel)
-        elif form.gate is Gate.IO:
-            self._run(
-                session,
-                order,
-                call.caller,
-                call.command,
-                call.words,
-                call.numbers,
-                call.data,
-                reply,
-            )
-        else:
+            refuse(Code.INVALID_REQUEST)
+        elif form.gate is Gate.IO and call.channel == NO_CHANNEL:
+            self._run(session, order, call, reply)
+        elif form.gate is not Gate.IO:
             self._take_attribute(node, call, reply)
+        elif channel is None:
+            refuse(Code.OFFLINE)
+        elif call.command not in ("pread", "pwrite") or len(call.numbers) != len(form.numbers):
+            refuse(Code.INVALID_REQUEST)
+        else:
+            self._run_beside(session, order, call, reply, channel)
 
     def _run(
         self,
         session: int,
         order: ChirpOrder,
-        caller: int,
-        command: str,
-        words: Sequence[bytes],
-        numbers: Sequence[int],
-        data: bytes,
+        call: ChirpCall,
         reply: Callable[[Answer], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self._lanes.run(
-            (session, caller),
+            (session, call.caller),
             lambda: self._folders.open(order),
-            command,
-            words,
-            numbers,
-            data,
+            call.command,
+            call.words,
+            call.numbers,
+            call.data,
             lambda answer: _on_loop(loop, reply, answer),
         )
 
-    def _take_beside(
+    def _run_beside(
         self,
         session: int,
         order: ChirpOrder,
         call: ChirpCall,
         reply: Callable[[Answer], None],
-        channel: Channel | None,
+        channel: Channel,
     ) -> None:
-        """Bytes that pass over a data channel, between it and a descriptor that the files lend."""
+        """The files lend a descriptor, and the bytes pass between it and the channel."""
         loop = asyncio.get_running_loop()
-        match call.command, call.numbers:
-            case "pread" | "pwrite" as command, (number, length, offset) if channel is not None:
-                move = _send if command == "pread" else _receive
-            case _:
-                reply(Answer(Code.INVALID_REQUEST if channel is not None else Code.OFFLINE))
-                return
+        writes = call.command == "pwrite"
+        move = _receive if writes else _send
+        _, length, offset = call.numbers
 
         def begin(lent: Answer) -> None:
             channel.add(lambda: _on_loop(loop, reply, move(channel, lent.result, offset, length)))
 
-        numbers = (number, length, offset, command == "pwrite")
-        self._run(session, order, call.caller, "lend", (), numbers, b"", begin)
+        lend = replace(call, command="lend", numbers=(*call.numbers, writes))
+        self._run(session, order, lend, begin)
 
     def gone(self, session: int, caller: int) -> None:
         self._lanes.close_lane((session, caller))
