@@ -210,6 +210,18 @@ class JobFiles:
         self._space.take(self._folder, length - os.fstat(descriptor).st_size)
         os.ftruncate(descriptor, length)
 
+    def _do_lend(self, number: int, length: int, offset: int, writing: int) -> Answer:
+        """A descriptor for whoever moves these bytes without us, who closes it. There is room for
+        all that is to be written. Not a command of Chirp."""
+        descriptor = self._descriptor(number)
+        if length < 0 or offset < 0:
+            return Answer(Code.INVALID_REQUEST)
+        if writing:
+            if self._rules.read_only:
+                return Answer(Code.NOT_AUTHORIZED)
+            self._take_space(descriptor, offset, length)
+        return Answer(os.dup(descriptor))
+
     # --- reading ------------------------------------------------------------------------------
 
     def _do_read(self, number: int, length: int) -> Answer:

@@ -1,10 +1,13 @@
 """Progress lines, and which bytes leave when."""
 
+import os
+
 import pytest
 
+from roost.agent.channel import STRETCH_BYTES_MAX
 from roost.agent.tailer import LINE_BYTES_MAX, ProgressReader, Tailer
 from roost.core.records import PROGRESS_UNIT
-from roost.wire.link import OUTPUT_WINDOW_BYTES, Output
+from roost.wire.link import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_WINDOW_BYTES, Output, OutputAhead
 
 UNIT = PROGRESS_UNIT
 
@@ -49,9 +52,38 @@ def test_last_line_counts_without_its_end():
     assert reader.progress == UNIT // 10
 
 
+class FakeChannel:
+    """Takes what it is given and sends nothing."""
+
+    def __init__(self, room=0):
+        self.room = room
+        self.taken = []
+
+    @property
+    def may_send(self):
+        return self.room > 0
+
+    def send(self, file, offset, size, learn):
+        self.room -= 1
+        self.taken.append((offset, os.pread(file, size, offset)))
+        learn(*self.taken[-1])
+        return 7
+
+    def answered(self):
+        self.room += 1
+
+    def reset(self):
+        self.taken.clear()
+
+
 @pytest.fixture
-def tailer():
-    tailer = Tailer()
+def channel():
+    return FakeChannel()
+
+
+@pytest.fixture
+def tailer(channel):
+    tailer = Tailer(channel)
     yield tailer
     tailer.close()
 
@@ -118,3 +150,108 @@ def test_rewind_goes_on_from_what_the_server_has(tailer, tmp_path):
     tailer.rewind({(1, 1): 10_000})
     tailer.drain((1, 1))
     assert tailer.pull(100) == ([], [((1, 1), UNIT // 2)])
+
+
+# --- beside the link --------------------------------------------------------------------------
+
+KEY = (1, 1)
+CHUNK = OUTPUT_CHUNK_BYTES_MAX
+FLOOD = CHUNK + STRETCH_BYTES_MAX + 1_000_000
+
+
+@pytest.fixture
+def flood(tailer, channel, tmp_path):
+    """An attempt that has printed much, of which the link took the first piece."""
+    file = tmp_path / "1.1"
+    file.write_bytes(os.urandom(FLOOD - 15) + b"\nPROGRESS: 1/2\n")
+    tailer.follow(KEY, str(file))
+    tailer.look()
+    channel.room = 2
+    [first] = tailer.pull(1 << 30)[0]
+    assert first == Output(1, 1, 0, file.read_bytes()[:CHUNK]), "one piece tells of no flood"
+    return file
+
+
+def everything(tailer):
+    pulled = []
+    while outputs := tailer.pull(1 << 30)[0]:
+        pulled += outputs
+    return pulled
+
+
+def test_a_flood_leaves_beside_the_link_in_stretches(tailer, channel, flood):
+    assert everything(tailer) == [
+        OutputAhead(7, 1, 1, CHUNK, STRETCH_BYTES_MAX),
+        OutputAhead(7, 1, 1, CHUNK + STRETCH_BYTES_MAX, 1_000_000),
+    ]
+    assert b"".join(data for _, data in channel.taken) == flood.read_bytes()[CHUNK:]
+    assert tailer.progressed() == [(KEY, UNIT // 2)]
+
+
+def test_without_a_channel_a_flood_takes_the_link(tailer, channel, flood):
+    channel.room = 0
+    assert {type(output) for output in everything(tailer)} == {Output}
+
+
+def test_little_takes_the_link_though_there_is_a_channel(tailer, channel, tmp_path):
+    channel.room = 2
+    (tmp_path / "1.1").write_bytes(b"x" * CHUNK + b"and little more")
+    tailer.follow(KEY, str(tmp_path / "1.1"))
+    tailer.look()
+    assert [type(output) for output in everything(tailer)] == [Output, Output]
+    assert channel.taken == []
+
+
+def test_nothing_overtakes_a_stretch_on_the_link(tailer, channel, flood):
+    channel.room = 1
+    assert len(everything(tailer)) == 1
+    tailer.look()
+    assert everything(tailer) == [], "there is no room, and the link would be faster"
+    tailer.answer(KEY, CHUNK + STRETCH_BYTES_MAX)
+    assert everything(tailer) == [OutputAhead(7, 1, 1, CHUNK + STRETCH_BYTES_MAX, 1_000_000)]
+    with flood.open("ab") as more:
+        more.write(b"the end")
+    tailer.written(["1.1"])
+    tailer.answer(KEY, FLOOD)
+    assert everything(tailer) == [Output(1, 1, FLOOD, b"the end")]
+
+
+def test_the_end_waits_for_the_answers_to_all_stretches(tailer, flood):
+    tailer.drain(KEY)
+    assert len(everything(tailer)) == 2
+    tailer.answer(KEY, CHUNK + STRETCH_BYTES_MAX)
+    assert tailer.pull(100) == ([], [])
+    tailer.answer(KEY, FLOOD)
+    assert tailer.pull(100) == ([], [(KEY, UNIT // 2)])
+
+
+def test_after_a_channel_that_ended_early_it_goes_on_from_what_is_stored(tailer, channel, flood):
+    everything(tailer)
+    stored = CHUNK + 12_345
+    tailer.answer(KEY, stored)
+    assert everything(tailer) == [], "the second is not answered yet"
+    tailer.answer(KEY, stored)
+    [again, *_] = everything(tailer)
+    assert again == OutputAhead(7, 1, 1, stored, STRETCH_BYTES_MAX)
+    assert tailer.progressed() == [(KEY, UNIT // 2)]
+
+
+def test_a_new_link_knows_nothing_of_stretches_of_the_old_one(tailer, channel, flood):
+    everything(tailer)
+    tailer.link_down()
+    channel.room = 0
+    tailer.rewind({KEY: FLOOD - 5})
+    tailer.drain(KEY)
+    assert tailer.pull(100) == ([Output(1, 1, FLOOD - 5, b" 1/2\n")], [(KEY, UNIT // 2)])
+
+
+def test_acknowledgements_of_the_link_and_answers_are_counted_apart(tailer, channel, flood):
+    everything(tailer)
+    tailer.acknowledge(KEY, FLOOD)  # a server that has more than was sent on this link
+    tailer.answer(KEY, CHUNK + STRETCH_BYTES_MAX)
+    tailer.answer(KEY, FLOOD)
+    channel.room = 0
+    with flood.open("ab") as more:
+        more.write(bytes(OUTPUT_WINDOW_BYTES + 10))
+    tailer.look()
+    assert sum(len(output.data) for output in everything(tailer)) == OUTPUT_WINDOW_BYTES

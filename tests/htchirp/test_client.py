@@ -19,6 +19,7 @@ import pytest
 
 import htchirp
 from roost.htchirp import Expression, HTChirp, condor_chirp, quote
+from roost.htchirp.client import WHOLE_BYTES_MAX
 
 PAGE = [
     "connect", "is_connected", "disconnect", "fetch", "put", "remove", "get_job_attr",
@@ -309,6 +310,15 @@ def test_putfile_is_never_sent_because_a_refused_one_severs_the_job(
     chirp.mkdir("still-there")
 
 
+def test_large_files_pass_a_starter_in_pieces(chirp: HTChirp, starter: Any, tmp_path: Path) -> None:
+    local = tmp_path / "local"
+    with local.open("wb") as file:
+        file.truncate(WHOLE_BYTES_MAX + 1)
+    assert chirp.put(local, "remote") == chirp.fetch("remote", os.devnull) == WHOLE_BYTES_MAX + 1
+    said = {line.split()[0] for line in starter.lines}
+    assert said == {b"open", b"lseek", b"write", b"close", b"stat", b"read"}
+
+
 def test_a_file_beyond_the_starters_limit_is_fetched_in_pieces(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -354,7 +364,8 @@ def test_a_file_of_more_than_4_gib_is_asked_for_in_pieces(chirp: HTChirp, starte
 
     with pytest.raises(Enough):
         chirp._download("sparse", lambda _: contextlib.nullcontext(write))
-    assert {line.split()[0] for line in starter.lines} == {b"stat", b"open", b"read", b"close"}
+    said = {line.split()[0] for line in starter.lines}
+    assert said == {b"stat", b"open", b"lseek", b"read", b"close"}
 
 
 def test_an_empty_write_opens_and_syncs_and_sends_no_write(chirp: HTChirp, starter: Any) -> None:

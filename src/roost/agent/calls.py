@@ -24,7 +24,7 @@ from roost.core.messages import ChirpOrder
 from roost.core.records import AttemptKey
 from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
 from roost.wire.chirp import COMMANDS, Code, Gate
-from roost.wire.link import ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent
+from roost.wire.link import NO_CHANNEL, ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent
 
 LINK_S_MAX = 5.0
 """A call waits so long for a link that is down; clients give up after 10 seconds."""
@@ -72,8 +72,10 @@ class Calls:
         words: tuple[bytes, ...],
         numbers: tuple[int, ...],
         data: bytes = b"",
+        channel: int = NO_CHANNEL,
     ) -> asyncio.Future[Answer]:
-        """Calls of one caller are done in the order in which they were begun."""
+        """Calls of one caller are done in the order in which they were begun. A data channel is
+        for those that are not done here."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         root = self._shared_root(order) if COMMANDS[command].gate is Gate.IO else None
@@ -90,7 +92,7 @@ class Calls:
             )
             return future
         number = next(self._numbers)
-        call = ChirpCall(number, *key, caller, command, words, numbers, data)
+        call = ChirpCall(number, *key, caller, command, words, numbers, data, channel)
         self._there.add(caller)
         patience = loop.call_later(LINK_S_MAX, _give_up, future)
         self._waiting.append(_Waiting(call, len(data), future, patience))

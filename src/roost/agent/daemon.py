@@ -28,6 +28,7 @@ from msgspec import Struct
 from roost import package
 from roost.agent import hqnode, plan, probe
 from roost.agent.calls import Calls
+from roost.agent.channel import Channels, OutputChannel
 from roost.agent.idleness import Idleness
 from roost.agent.link import Link, Waits
 from roost.agent.plan import Action, Event, Limits, Plan, RunEnded, RunKey, SignalName
@@ -131,7 +132,8 @@ class Agent:
         )
         self._slots = Slots(folder.path)
         self._plan = Plan(limits=options.limits)
-        self._tailer = Tailer()
+        self._channels = Channels(options.server, lambda: self._link.wake())
+        self._tailer = Tailer(OutputChannel(self._channels, lambda: self._link.wake()))
         self._reports: deque[plan.SendReport] = deque()
         self._idleness = Idleness()
         self._beat_due = False
@@ -154,7 +156,7 @@ class Agent:
         )
         self._tether.lost = self._on_keeper_lost
         self._calls = Calls(options.shared_roots, lambda: self._link.wake())
-        self._proxy = Proxy(folder.path, self._slots, self._calls)
+        self._proxy = Proxy(folder.path, self._slots, self._calls, self._channels)
         self._link = Link(
             options.server,
             hello=self._hello,
@@ -196,6 +198,7 @@ class Agent:
             self._calls.close()
             self._tether.close()
             self._tailer.close()
+            self._channels.close()
         for result in [self._failure, *results]:
             if isinstance(result, Exception):
                 raise result
@@ -380,6 +383,8 @@ class Agent:
                     self._tell(plan.ReportsSaved(through))
                 case ChirpAnswer():
                     self._calls.answered(message)
+                case OutputSaved(job, number, size, ahead=True):
+                    self._tailer.answer((job, number), size)
                 case OutputSaved(job, number, size):
                     self._tailer.acknowledge((job, number), size)
                 case Welcome():
@@ -402,6 +407,7 @@ class Agent:
         self._beat()
         self._farewell_due = self._plan.leaving
         self._reports.clear()
+        self._channels.welcomed(welcome.ticket)
         stored = {(job, number): size for job, number, size in welcome.outputs}
         self._tailer.rewind(stored)
         self._tell(plan.Welcomed(frozenset(stored)))
@@ -409,6 +415,8 @@ class Agent:
     def _on_link_down(self) -> None:
         self._folder.log("The connection to the server has ended")
         self._calls.link_down()
+        self._tailer.link_down()
+        self._channels.link_down()
         self._settle()
 
     def _fill(self) -> list[FromAgent]:
@@ -423,6 +431,7 @@ class Agent:
             for key in self._proxy.delaying():
                 self._send_delayed(key)
         messages.extend(self._calls.pull(FRAME_BYTES_SOFT))
+        messages.extend(self._channels.pull())
         outputs, drained = self._tailer.pull(FRAME_BYTES_SOFT)
         messages.extend(outputs)
         for key, progress in drained:

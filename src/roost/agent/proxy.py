@@ -8,7 +8,8 @@ A request is answered once and in order. What the agent cannot answer itself goe
 to the server over the agent link, or, for files in a folder that this machine sees as well, to
 threads here. Requests that a client sends ahead are begun ahead, if each is one call and needs no
 answer of an earlier one. Bulk data passes in pieces, a few under way at a time, so memory stays
-flat whatever the sizes are. What always holds (Chirp spec §9): no request is made of half a line;
+flat whatever the sizes are; whole files that are large pass from socket to socket, if there is a
+data channel to be had. What always holds (Chirp spec §9): no request is made of half a line;
 a payload is taken in full before it is answered; a connection with a request outstanding is reset,
 never ended quietly, since clients take an end for silence and wait for ever.
 """
@@ -34,6 +35,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from roost.agent.calls import Calls
+from roost.agent.channel import Channel, Channels, forward
 from roost.agent.slots import Slots, holds_only
 from roost.core import attributes
 from roost.core.classad import canonical, is_name
@@ -59,6 +61,7 @@ from roost.wire.chirp import (
 from roost.wire.chirp import (
     Invalid as Misspelled,
 )
+from roost.wire.link import NO_CHANNEL
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +79,8 @@ PAYLOAD_S_MAX = 300.0
 """So long the next bytes of an announced payload may take."""
 WINDOW = 4
 """Pieces under way at a time in one transfer, and requests begun ahead of their answers."""
+CHANNEL_BYTES_MIN = 4 * 1024 * 1024
+"""Less than this of a file is not worth the way to a data channel."""
 RECEIVE_BYTES = 256 * 1024
 DRAIN_BYTES_MAX = 1024 * 1024
 """Read of an over-long line before the connection is reset, so that its answer arrives."""
@@ -115,7 +120,7 @@ class Contact(Struct):
 
 
 class Proxy:
-    def __init__(self, folder: Path, slots: Slots, calls: Calls) -> None:
+    def __init__(self, folder: Path, slots: Slots, calls: Calls, channels: Channels) -> None:
         """`folder` is the agent's own. Raises `OSError`."""
         self._slots = slots
         self._clean: set[int] = set()
@@ -126,6 +131,7 @@ class Proxy:
         self._state = folder / "chirp"
         self._secret, self._wanted_port = _restore(self._state)
         self._calls = calls
+        self.channels = channels
         self._contacts: dict[AttemptKey, Contact] = {}
         self._by_cookie: dict[bytes, Contact] = {}
         self._strangers: set[Connection] = set()
@@ -296,6 +302,8 @@ class Connection:
         """What was begun and is to be said, in this order."""
         self._said = asyncio.Event()
         """One of these was said since somebody began to wait."""
+        self._forwarding: asyncio.Task[object] | None = None
+        """Ours, while it moves bytes past the writer, which then notices nothing."""
 
     def reset(self) -> None:
         """End it so that the client notices at once."""
@@ -304,6 +312,8 @@ class Connection:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
+        if self._forwarding is not None:
+            self._forwarding.cancel()
 
     async def serve(self) -> None:
         if not await self._authenticate():
@@ -486,11 +496,107 @@ class Connection:
         words: tuple[bytes, ...] = (),
         numbers: tuple[int, ...] = (),
         data: bytes = b"",
+        channel: int = NO_CHANNEL,
     ) -> asyncio.Future[Answer]:
         assert self.contact is not None
-        return self._calls.begin(
-            self.contact.order, self.contact.key, self.caller, command, words, numbers, data
-        )
+        order, key = self.contact.order, self.contact.key
+        return self._calls.begin(order, key, self.caller, command, words, numbers, data, channel)
+
+    # --- past this program --------------------------------------------------------------------
+
+    async def _channel_for(self, size: int) -> Channel | None:
+        """To move so many bytes to or from the server."""
+        assert self.contact is not None
+        if size < CHANNEL_BYTES_MIN or self._calls.is_here(self.contact.order):
+            return None
+        return await self._proxy.channels.take()
+
+    @contextlib.contextmanager
+    def _bare(self) -> Iterator[socket.socket]:
+        """The job's end of the connection itself. Resetting us meanwhile cancels the task."""
+        peer = socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno()))
+        self._forwarding = asyncio.current_task()
+        try:
+            yield peer
+        finally:
+            self._forwarding = None
+            peer.close()
+
+    async def _send_all(self) -> None:
+        """Return when all that was said has left."""
+        transport = self._writer.transport
+        transport.set_write_buffer_limits(0)
+        while transport.get_write_buffer_size() and not transport.is_closing():
+            await self._writer.drain()
+            await asyncio.sleep(0)
+        transport.set_write_buffer_limits()
+
+    async def _received(self) -> bytes:
+        """The next of a payload, if some has been received already. The rest stays with the system
+        until the transport's reading is resumed."""
+        while (event := self._requests.next_event()) is None:
+            self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+            try:
+                async with asyncio.timeout(0):
+                    self._requests.receive(await self._reader.read(RECEIVE_BYTES))
+            except TimeoutError:
+                return b""
+        if not isinstance(event, Payload):
+            raise _Gone
+        return event.chunk
+
+    async def _pour(self, descriptor: int, done: int, total: int) -> int:
+        """Give the job what follows the first `done` bytes of a file; gives how much it was, which
+        is nothing when there is no channel to be had."""
+        channel = await self._channel_for(total - done)
+        if channel is None:
+            return 0
+        size, given = total - done, 0
+        try:
+            numbers = (descriptor, size, done)
+            sent = self._begin("pread", numbers=numbers, channel=channel.number)
+            await self._send_all()
+            with self._bare() as job:
+                _, given = await forward(channel.socket, job, size)
+            if given == size:
+                await sent
+        finally:
+            self._proxy.channels.give_back(channel, clean=given == size)
+        if given < size:
+            raise _Gone
+        return given
+
+    async def _draw(self, descriptor: int, length: int) -> tuple[int, int]:
+        """Take a file from the job for the server; gives how much of it was taken, which is nothing
+        when there is no channel to be had, and a code if it is not written."""
+        channel = await self._channel_for(length)
+        if channel is None:
+            return 0, 0
+        transport = self._writer.transport
+        taken = given = result = 0
+        try:
+            numbers = (descriptor, length, 0)
+            written = self._begin("pwrite", numbers=numbers, channel=channel.number)
+            with contextlib.suppress(OSError), self._bare() as job:
+                while taken < length and (chunk := await self._received()):
+                    taken += len(chunk)
+                    await asyncio.get_running_loop().sock_sendall(channel.socket, chunk)
+                    given += len(chunk)
+                more, passed = await forward(job, channel.socket, length - taken, PAYLOAD_S_MAX)
+                self._requests.payload_passed(more)
+                taken += more
+                given += passed
+            if given < taken:
+                with contextlib.suppress(OSError):
+                    channel.socket.shutdown(socket.SHUT_RDWR)  # so that the server answers
+            elif taken < length:
+                raise _Gone  # the job has ended it
+            result = (await written).result
+        finally:
+            self._proxy.channels.give_back(channel, clean=result == length)
+            if not transport.is_closing():
+                transport.resume_reading()  # type: ignore[attr-defined]
+        return taken, 0 if result == length else min(result, 0) or Code.OFFLINE
 
     # --- to the job ---------------------------------------------------------------------------
 
@@ -499,6 +605,8 @@ class Connection:
         first = await self._begin(request.command, request.words, request.numbers)
         total, done = first.result, len(first.data)
         self._say(format_code(total), first.data)
+        if first.descriptor >= 0:
+            done += await self._pour(first.descriptor, done, total)
         asked: deque[asyncio.Future[Answer]] = deque()
         ahead = done
         while done < total:
@@ -560,7 +668,7 @@ class Connection:
         self._say(format_code(0))
         await self._writer.drain()
         under_way: deque[asyncio.Future[Answer]] = deque()
-        done = failed = 0
+        done, failed = await self._draw(opened.result, length)
         while done < length or under_way:
             if done < length and len(under_way) < WINDOW:
                 data = await self._payload(min(length - done, PIECE_BYTES))

@@ -7,6 +7,11 @@ without gaps; never more than the window is under way unacknowledged, over all a
 so memory stays flat and other messages get through; after a break everything goes on from
 what the server says it has.
 
+Of an attempt that prints much, whole stretches of the file leave beside the link if there is a
+data channel to be had. What leaves on the link and what leaves beside it never overtake each
+other: while stretches are unanswered, nothing of that attempt takes the link, and its end waits
+for their answers.
+
 Progress (`PROGRESS: n/m` at the start of a line, `ALF_PROGRESS n%` anywhere) is read in passing
 from the bytes that are sent, each of them once.
 """
@@ -18,20 +23,48 @@ import ctypes
 import os
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import cast
 
+from roost.agent.channel import STRETCH_BYTES_MAX, OutputChannel
 from roost.agent.slots import clear_output
 from roost.core.records import PROGRESS_UNIT, AttemptKey
-from roost.wire.link import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_WINDOW_BYTES, Output
+from roost.wire.link import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_WINDOW_BYTES, Output, OutputAhead
 
 LINE_BYTES_MAX = 4096
 """A line longer than this is not looked at for progress."""
+STRETCH_BYTES_MIN = 256 * 1024
+"""With less than this to send, a data channel is not worth its two messages."""
 
+_WORD = b"PROGRESS"
+"""What every line about progress has."""
 _PROGRESS = re.compile(
     rb"[\r\n]PROGRESS:[ \t]*(\d{1,18})[ \t]*/[ \t]*(\d{1,18})"
     rb"|ALF_PROGRESS[ \t]+(\d{1,9})[ \t]*%"
 )
+
+
+def _memmem() -> Callable[[bytes, int, bytes, int], int | None] | None:
+    try:
+        function = ctypes.CDLL(None).memmem
+    except (OSError, AttributeError, TypeError):
+        return None
+    function.restype = ctypes.c_void_p
+    function.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+    return cast("Callable[[bytes, int, bytes, int], int | None]", function)
+
+
+_found = _memmem()
+
+
+def _has_word(text: bytes, end: int) -> bool:
+    """Before `end`. The C library finds it five times as fast as Python does in ordinary lines."""
+    if _found is None:
+        return text.find(_WORD, 0, end) >= 0
+    return _found(text, min(end, len(text)), _WORD, len(_WORD)) is not None
 
 
 class ProgressReader:
@@ -45,14 +78,15 @@ class ProgressReader:
     def read(self, data: bytes, *, last: bool = False) -> None:
         """`last`: no more comes, so that the rest is a line too."""
         text = self._rest + data
-        end = len(text) if last else max(text.rfind(b"\n"), text.rfind(b"\r"))
+        feed = text.rfind(b"\n")
+        end = len(text) if last else max(feed, text.rfind(b"\r", feed + 1))
         # The end of a line belongs to both: it closes this one and opens the next.
-        lines, self._rest = text[: end + 1], text[max(0, end) :]
+        self._rest = text[max(0, end) :]
         if len(self._rest) > LINE_BYTES_MAX:
             self._rest = b""
-        if b"PROGRESS" not in lines:
+        if not _has_word(text, end + 1):
             return
-        for found in _PROGRESS.finditer(lines):
+        for found in _PROGRESS.finditer(text, 0, end + 1):
             done, total, percent = found.groups()
             part, whole = (int(done), int(total)) if percent is None else (int(percent), 100)
             if whole:
@@ -62,7 +96,8 @@ class ProgressReader:
 
 class _Tail:
     __slots__ = (
-        "acknowledged", "draining", "file", "key", "name", "path", "progress", "read_to", "sent",
+        "acknowledged", "cut_short", "draining", "file", "flooding", "key", "linked", "name",
+        "path", "progress", "read_to", "sent", "stretches",
     )  # fmt: skip
 
     def __init__(self, key: AttemptKey, path: str) -> None:
@@ -71,14 +106,24 @@ class _Tail:
         self.name = path.rpartition(os.sep)[2]
         self.file = -1
         self.sent = 0
+        self.linked = 0
+        """Where the last bytes end that took the link."""
         self.acknowledged = 0
+        """Of those."""
         self.read_to = 0
         self.draining = False
+        self.flooding = False
+        """More was there than the link takes at a time."""
+        self.stretches: deque[int] = deque()
+        """Where those end that were announced and are not answered yet."""
+        self.cut_short = False
+        """One of them was not stored whole: when all are answered, go on from what is stored."""
         self.progress = ProgressReader()
 
 
 class Tailer:
-    def __init__(self) -> None:
+    def __init__(self, channel: OutputChannel) -> None:
+        self._channel = channel
         self._tails: dict[AttemptKey, _Tail] = {}
         self._names: dict[str, _Tail] = {}
         self._dirty: dict[AttemptKey, _Tail] = {}
@@ -109,28 +154,52 @@ class Tailer:
         tail.draining = True
         self._dirty[key] = tail
 
+    def link_down(self) -> None:
+        """What is under way beside the link will not be answered."""
+        self._channel.reset()
+
     def rewind(self, stored: dict[AttemptKey, int]) -> None:
         """A new link: go on from what the server has, in bytes per attempt."""
         self._under_way = 0
         for key, tail in self._tails.items():
-            tail.sent = tail.acknowledged = stored.get(key, 0)
+            tail.stretches.clear()
+            tail.cut_short = False
+            tail.sent = tail.linked = tail.acknowledged = stored.get(key, 0)
             self._dirty[key] = tail
 
     def acknowledge(self, key: AttemptKey, size: int) -> None:
         tail = self._tails.get(key)
         if tail is not None and size > tail.acknowledged:
-            self._under_way -= min(size, tail.sent) - tail.acknowledged
-            tail.acknowledged = min(size, tail.sent)
+            self._under_way -= min(size, tail.linked) - tail.acknowledged
+            tail.acknowledged = min(size, tail.linked)
 
-    def pull(self, size: int) -> tuple[list[Output], list[tuple[AttemptKey, int]]]:
-        """About `size` bytes to send, and who has been drained with them: (key, progress).
+    def answer(self, key: AttemptKey, size: int) -> None:
+        """Of the attempt's first unanswered stretch: `size` bytes of the output are stored."""
+        self._channel.answered()
+        tail = self._tails.get(key)
+        if tail is None or not tail.stretches:
+            return
+        tail.cut_short |= size < tail.stretches.popleft()
+        if not tail.stretches:
+            if tail.cut_short:
+                tail.cut_short = False
+                tail.sent = size
+            tail.linked = tail.acknowledged = tail.sent
+        self._dirty[key] = tail
+
+    def pull(self, size: int) -> tuple[list[Output | OutputAhead], list[tuple[AttemptKey, int]]]:
+        """What to send, with about `size` bytes in it, and who has been drained with it: (key,
+        progress).
 
         Empty lists: nothing to send, or the window is full.
         """
-        outputs: list[Output] = []
+        outputs: list[Output | OutputAhead] = []
         drained: list[tuple[AttemptKey, int]] = []
         waiting = list(self._dirty.values())
         for tail in waiting:
+            if tail.stretches or (tail.flooding and self._is_flood(tail)):
+                outputs += self._announce(tail)
+                continue
             room = min(OUTPUT_WINDOW_BYTES - self._under_way, OUTPUT_CHUNK_BYTES_MAX, size)
             finished = tail.draining and _size(tail.path) <= tail.sent
             if room <= 0 and not finished:
@@ -142,8 +211,10 @@ class Tailer:
                 outputs.append(Output(*tail.key, tail.sent, data))
                 size -= len(data)
                 tail.sent += len(data)
+                tail.linked = tail.sent
                 self._under_way += len(data)
                 self._learn(tail, data)
+                tail.flooding = len(data) == OUTPUT_CHUNK_BYTES_MAX
             if not finished and len(data) == room:
                 self._dirty[tail.key] = tail
             elif tail.draining:
@@ -171,13 +242,30 @@ class Tailer:
         self._names.pop(tail.name, None)
         self._dirty.pop(key, None)
         self._progressed.pop(key, None)
-        self._under_way -= tail.sent - tail.acknowledged
+        self._under_way -= tail.linked - tail.acknowledged
         with contextlib.suppress(OSError):
             clear_output(tail.path)
 
     def close(self) -> None:
+        self._channel.reset()
         for tail in self._tails.values():
             self._close(tail)
+
+    def _is_flood(self, tail: _Tail) -> bool:
+        """Is there enough to send of it, and a way beside the link?"""
+        return self._channel.may_send and _size(tail.path) - tail.sent >= STRETCH_BYTES_MIN
+
+    def _announce(self, tail: _Tail) -> Iterator[OutputAhead]:
+        """Its next stretch, if there is room for one; every answer to one has us look again."""
+        del self._dirty[tail.key]
+        size = min(STRETCH_BYTES_MAX, _size(tail.path) - tail.sent)
+        if size > 0 and not tail.cut_short and self._channel.may_send:
+            offset = tail.sent
+            tail.sent += size
+            tail.stretches.append(tail.sent)
+            channel = self._channel.send(tail.file, offset, size, partial(self._learn_at, tail))
+            yield OutputAhead(channel, *tail.key, offset, size)
+            self._dirty[tail.key] = tail
 
     def _read(self, tail: _Tail, room: int) -> bytes:
         try:
@@ -188,8 +276,13 @@ class Tailer:
             return b""
 
     def _learn(self, tail: _Tail, data: bytes) -> None:
-        fresh = data[max(0, tail.read_to - (tail.sent - len(data))) :]
-        tail.read_to = max(tail.read_to, tail.sent)
+        """From what was sent last."""
+        self._learn_at(tail, tail.sent - len(data), data)
+
+    def _learn_at(self, tail: _Tail, offset: int, data: bytes) -> None:
+        end = offset + len(data)
+        fresh = data[tail.read_to - offset :] if tail.read_to > offset else data
+        tail.read_to = max(tail.read_to, end)
         if fresh or (tail.draining and not data):
             before = tail.progress.progress
             tail.progress.read(fresh, last=not data)

@@ -50,8 +50,9 @@ PIECE_BYTES = 1024 * 1024
 AHEAD_BYTES = 4 * PIECE_BYTES
 AHEAD_REQUESTS = 32
 """So much is asked for, or sent, before the first answer to it is read."""
-GETFILE_BYTES_MAX = 16 * PIECE_BYTES
-"""Larger files are read in pieces: starter and shadow keep the answer to a `getfile` in memory."""
+WHOLE_BYTES_MAX = 16 * PIECE_BYTES
+"""Larger files pass in pieces, unless the server counts with more than 32 bits: such a one is no
+starter, and does not keep the whole of a `getfile` in memory or sever itself over a `putfile`."""
 APPEND_BYTES = 4 * PIECE_BYTES
 TRANSFER_BYTES_MAX = 256 * 1024 * 1024
 """What starters since 25.11 take in one request."""
@@ -447,7 +448,40 @@ class HTChirp:
         self, local_file: LocalPath, remote_file: RemotePath, letters: str, mode: int | None
     ) -> tuple[int, int]:
         with io.FileIO(os.fspath(local_file), "rb") as file:
+            about = os.fstat(file.fileno())
+            if set(letters) == set("wct") and modes.S_ISREG(about.st_mode):
+                if about.st_size > WHOLE_BYTES_MAX:
+                    return self._put_large(file, about.st_size, remote_file, letters, mode)
             return self._upload_file(read_from(file), remote_file, letters, mode)
+
+    def _put_large(
+        self, file: io.FileIO, size: int, remote: RemotePath, letters: str, mode: int | None
+    ) -> tuple[int, int]:
+        fd, _ = self._open_file(remote, letters, mode)
+        try:
+            if not self._counts_far(fd):
+                return self._write_all(fd, read_from(file), PIECE_BYTES, False, None, None)
+        except BaseException:
+            if fd in self.fds:
+                self._settle(fd, counted=False)
+            raise
+        self._close(fd)
+        connection = self._connected()
+        request = ("putfile", remote, self.DEFAULT_MODE if mode is None else int(mode), size)
+        connection.send(self._line(*request))
+        if (answer := connection.code()) < 0:
+            raise self._error(answer, *request)
+        connection.answers += 1
+        source, left = read_from(file), size
+        while chunk := source(min(left, PIECE_BYTES)):
+            connection.send(b"", chunk, answers=0)
+            left -= len(chunk)
+        if left:
+            connection.close("A file became shorter while it was sent.")
+            return size, size - left
+        if (answer := connection.code()) < 0:
+            raise self._error(answer, *request)
+        return size, answer
 
     def _upload_file(
         self, source: Source, remote: RemotePath, letters: str, mode: int | None
@@ -460,22 +494,15 @@ class HTChirp:
     def _download(self, remote: RemotePath, opened: Opened) -> int:
         """Give a whole file to what `opened` opens. Returns its size."""
         about = self.stat(remote)
-        connection = self._connected()
-        if modes.S_ISREG(about["mode"]) and 0 < about["size"] <= GETFILE_BYTES_MAX:
-            connection.send(self._line("getfile", remote))
-            answer = connection.counted()
-            if answer < 0 and answer != Code.TOO_BIG:
-                raise self._error(answer, "getfile", remote)
-            if answer > 0:
-                try:
-                    with opened(answer) as write:
-                        connection.pour(write)
-                finally:
-                    if connection.open:
-                        self._skip(connection)
-                return answer
+        size = about["size"] if modes.S_ISREG(about["mode"]) else 0
+        if 0 < size <= WHOLE_BYTES_MAX and (got := self._get_whole(remote, opened)):
+            return got
         fd, _ = self._open_file(remote, "r")
         try:
+            if size > WHOLE_BYTES_MAX and self._counts_far(fd):
+                if got := self._get_whole(remote, opened):
+                    self._close(fd)
+                    return got
             with opened(about["size"] or None) as write:
                 size = self._read_on(fd, None, write)
         except BaseException:
@@ -483,6 +510,23 @@ class HTChirp:
             raise
         self._close(fd)
         return size
+
+    def _get_whole(self, remote: RemotePath, opened: Opened) -> int:
+        """Its size, when the server gives it in one answer."""
+        connection = self._connected()
+        connection.send(self._line("getfile", remote))
+        answer = connection.counted()
+        if answer < 0 and answer != Code.TOO_BIG:
+            raise self._error(answer, "getfile", remote)
+        if answer <= 0:
+            return 0
+        try:
+            with opened(answer) as write:
+                connection.pour(write)
+        finally:
+            if connection.open:
+                self._skip(connection)
+        return answer
 
     # --- files, in part -----------------------------------------------------------------------
 

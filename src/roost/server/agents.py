@@ -1,9 +1,9 @@
 """The server's end of the agent link: one session per connected agent.
 
 Takes frames apart and hands their messages to the engine; collects what is to be said to an agent
-and sends it as one frame when the loop comes to rest. Output goes straight to its file: it is
-acknowledged when the bytes are there, in the order of the link, so an attempt's output is stored
-before its end is decided. Decides nothing; who may join is the core's answer.
+and sends it as one frame when the loop comes to rest. Output goes straight to its file, from the
+link or from a data channel: it is acknowledged when the bytes are there, so an attempt's output is
+stored before its end is decided. Decides nothing; who may join is the core's answer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import secrets
+import socket
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -30,12 +33,16 @@ from roost.core.messages import (
 )
 from roost.core.records import JobId, NodeId
 from roost.errors import Conflict, ProtocolError, Refused, StoreFailure
+from roost.server.channel import Channel
 from roost.server.chirp import Desk
 from roost.server.engine import Engine
 from roost.store.output import OutputStore
+from roost.wire import channel as wire
 from roost.wire import link
 
 HELLO_SECONDS_MAX = 10.0
+CHANNELS_MAX = 64
+"""Data channels of all agents together, each with a thread; beyond them, bulk takes the links."""
 
 log = structlog.get_logger(__name__)
 _numbers = itertools.count(1)
@@ -60,7 +67,10 @@ class Agents:
         self.desk = desk
         self.delete_output = delete_output
         self.sessions: dict[NodeId, Session] = {}
+        self.channels = 0
+        """How many are open."""
         self._open: set[Session] = set()
+        self._tickets: dict[str, Session] = {}
 
     async def serve(self, websocket: WebSocket) -> None:
         """The WebSocket endpoint at `link.PATH`."""
@@ -71,9 +81,27 @@ class Agents:
             await session.run()
         finally:
             self._open.discard(session)
+            self._tickets.pop(session.ticket, None)
+            session.close_channels()
             session.ended = True
             if session.node is not None:
                 self.part(session, session.node)
+
+    def give_ticket(self, session: Session) -> None:
+        session.ticket = secrets.token_hex(16)
+        self._tickets[session.ticket] = session
+
+    def open_channel(self, request: bytes, take: Callable[[], socket.socket]) -> bytes:
+        """What to answer to a request for a data channel, if anything: `take` gives the connection
+        from then on to whom the ticket belongs."""
+        asked = wire.parse(request)
+        session = None if asked is None else self._tickets.get(asked.ticket)
+        if asked is None or session is None or asked.number in session.channels:
+            return wire.STRANGER
+        if self.channels >= CHANNELS_MAX:
+            return wire.REFUSED
+        session.add_channel(asked.number, take())
+        return b""
 
     def part(self, session: Session, node: NodeId) -> None:
         """This connection of the node has ended; another one may have taken its place."""
@@ -126,6 +154,8 @@ class Session:
         self._refused = False
         self.callers: set[int] = set()
         """Connections of jobs that may have descriptors open."""
+        self.ticket = ""
+        self.channels: dict[int, Channel] = {}
 
     def say(self, message: link.FromServer) -> None:
         self._outbox.append(message)
@@ -133,6 +163,24 @@ class Session:
 
     def close(self) -> None:
         self._closed.set()
+
+    def add_channel(self, number: int, peer: socket.socket) -> None:
+        try:
+            self.channels[number] = Channel(peer)
+        except OSError as error:
+            peer.close()
+            log.info("a data channel did not open", node=self.node, reason=str(error))
+        else:
+            self.agents.channels += 1
+
+    def close_channel(self, number: int) -> None:
+        if (channel := self.channels.pop(number, None)) is not None:
+            self.agents.channels -= 1
+            channel.close()
+
+    def close_channels(self) -> None:
+        for number in tuple(self.channels):
+            self.close_channel(number)
 
     async def run(self) -> None:
         """Until either side ends the connection."""
@@ -228,7 +276,8 @@ class Session:
             if (held.job, held.number) in farm.attempts
         )
         log.info("node joined", node=hello.facts.label, id=node, attempts=len(hello.attempts))
-        self.say(link.Welcome(node, agents.beat_ms, stored))
+        agents.give_ticket(self)
+        self.say(link.Welcome(node, agents.beat_ms, stored, self.ticket))
 
     def _take(self, message: link.FromAgent) -> None:
         engine, node = self.agents.engine(), self.node
@@ -248,13 +297,18 @@ class Session:
                     engine.tell(NodeReported(node, message.reports[-1]), saved)
             case link.Output():
                 self._store(engine, message)
+            case link.OutputAhead():
+                self._store_ahead(engine, message)
+            case link.ChannelClosed():
+                self.close_channel(message.channel)
             case link.Beat():
                 engine.tell(
                     NodeBeat(node, message.load, message.idle_minutes, tuple(message.progress))
                 )
             case link.ChirpCall():
                 self.callers.add(message.caller)
-                self.agents.desk.take(node, self.number, message, self.say)
+                channel = self.channels.get(message.channel)
+                self.agents.desk.take(node, self.number, message, self.say, channel)
             case link.ChirpCallerGone():
                 self.callers.discard(message.caller)
                 self.agents.desk.gone(self.number, message.caller)
@@ -265,12 +319,57 @@ class Session:
 
     def _store(self, engine: Engine, message: link.Output) -> None:
         """Output of an attempt nobody counts on any more is acknowledged and dropped."""
-        key = (message.job, message.number)
         size = message.offset + len(message.data)
-        attempt = engine.farm.attempts.get(key)
-        if attempt is not None and attempt.nodes[0] == self.node:
+        if self._wants(engine, message):
             size = self.agents.output.write(
                 message.job, message.number, message.offset, message.data
             )
             self.agents.output_grew(message.job)
         self.say(link.OutputSaved(message.job, message.number, size))
+
+    def _store_ahead(self, engine: Engine, message: link.OutputAhead) -> None:
+        """The same for bytes that pass beside the link."""
+        job, number, end = message.job, message.number, message.offset + message.size
+        channel, output = self.channels.get(message.channel), self.agents.output
+        if channel is None:
+            self.say(link.OutputSaved(job, number, output.size(job, number), ahead=True))
+            return
+        wanted = self._wants(engine, message)
+        file = output.open(job, number, create=message.offset == 0) if wanted else None
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            size, failure = end if not wanted else 0, None
+            try:
+                if file is None or (size := os.fstat(file).st_size) < message.offset:
+                    channel.discard(message.size)
+                else:
+                    came = channel.receive(file, message.offset, message.size)
+                    size = max(size, message.offset + came)
+            except OSError as error:
+                failure = error
+            finally:
+                if file is not None:
+                    os.close(file)
+            _on_loop(loop, lambda: done(size, failure))
+
+        def done(size: int, failure: OSError | None) -> None:
+            if failure is not None:
+                # As for a `StoreFailure`: it comes back and goes on from what is stored.
+                log.error("cannot store output", node=self.node, reason=failure.strerror)
+                self.close()
+                return
+            if wanted:
+                self.agents.output_grew(job)
+            self.say(link.OutputSaved(job, number, size, ahead=True))
+
+        channel.add(work)
+
+    def _wants(self, engine: Engine, message: link.Output | link.OutputAhead) -> bool:
+        attempt = engine.farm.attempts.get((message.job, message.number))
+        return attempt is not None and attempt.nodes[0] == self.node
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call)

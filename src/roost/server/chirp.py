@@ -9,21 +9,24 @@ its root job's own, made when it is first used and removed with that job.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
 from roost.beneath import Beneath
 from roost.core import blackboard
 from roost.core.messages import ChirpOrder, EnterPhase, LogEntry, SetAttribute
 from roost.core.records import JobId, NodeId
 from roost.errors import Forbidden, Invalid, Refused, TooLarge, Unavailable
+from roost.server.channel import Channel
 from roost.server.engine import Engine
 from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
-from roost.wire.chirp import COMMANDS, Code, Gate
-from roost.wire.link import ChirpAnswer, ChirpCall
+from roost.wire.chirp import COMMANDS, Code, Gate, code_of_errno
+from roost.wire.link import NO_CHANNEL, ChirpAnswer, ChirpCall
 
 OUTSIDE = "is not beneath any of the server's submit_roots"
 
@@ -84,32 +87,78 @@ class Desk:
         self._lanes.close()
 
     def take(
-        self, node: NodeId, session: int, call: ChirpCall, say: Callable[[ChirpAnswer], None]
+        self,
+        node: NodeId,
+        session: int,
+        call: ChirpCall,
+        say: Callable[[ChirpAnswer], None],
+        channel: Channel | None = None,
     ) -> None:
-        """`say` is called once, on this loop; for files in the order of the caller's calls."""
+        """`say` is called once, on this loop; for files in the order of the caller's calls.
+        `channel` is the one that the call names, if there is such a one."""
 
         def reply(answer: Answer) -> None:
             say(ChirpAnswer(call.call, answer.result, answer.data, answer.descriptor))
 
+        def refuse(code: Code) -> None:
+            if channel is not None:
+                channel.cut()  # as nobody takes from it or gives to it what was announced
+            reply(Answer(code))
+
         order = self._order(node, call)
         form = COMMANDS.get(call.command)
         if order is None:
-            reply(Answer(Code.NOT_AUTHORIZED))
+            refuse(Code.NOT_AUTHORIZED)
         elif form is None or not _open(order, form.gate):
-            reply(Answer(Code.INVALID_REQUEST))
-        elif form.gate is Gate.IO:
-            loop = asyncio.get_running_loop()
-            self._lanes.run(
-                (session, call.caller),
-                lambda: self._folders.open(order),
-                call.command,
-                call.words,
-                call.numbers,
-                call.data,
-                lambda answer: _on_loop(loop, reply, answer),
-            )
-        else:
+            refuse(Code.INVALID_REQUEST)
+        elif form.gate is Gate.IO and call.channel == NO_CHANNEL:
+            self._run(session, order, call, reply)
+        elif form.gate is not Gate.IO:
             self._take_attribute(node, call, reply)
+        elif channel is None:
+            refuse(Code.OFFLINE)
+        elif call.command not in ("pread", "pwrite") or len(call.numbers) != len(form.numbers):
+            refuse(Code.INVALID_REQUEST)
+        else:
+            self._run_beside(session, order, call, reply, channel)
+
+    def _run(
+        self,
+        session: int,
+        order: ChirpOrder,
+        call: ChirpCall,
+        reply: Callable[[Answer], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._lanes.run(
+            (session, call.caller),
+            lambda: self._folders.open(order),
+            call.command,
+            call.words,
+            call.numbers,
+            call.data,
+            lambda answer: _on_loop(loop, reply, answer),
+        )
+
+    def _run_beside(
+        self,
+        session: int,
+        order: ChirpOrder,
+        call: ChirpCall,
+        reply: Callable[[Answer], None],
+        channel: Channel,
+    ) -> None:
+        """The files lend a descriptor, and the bytes pass between it and the channel."""
+        loop = asyncio.get_running_loop()
+        writes = call.command == "pwrite"
+        move = _receive if writes else _send
+        _, length, offset = call.numbers
+
+        def begin(lent: Answer) -> None:
+            channel.add(lambda: _on_loop(loop, reply, move(channel, lent.result, offset, length)))
+
+        lend = replace(call, command="lend", numbers=(*call.numbers, writes))
+        self._run(session, order, lend, begin)
 
     def gone(self, session: int, caller: int) -> None:
         self._lanes.close_lane((session, caller))
@@ -154,6 +203,33 @@ class Desk:
                 engine.tell(EnterPhase(node, call.job, call.number, phase), done)
             case _:  # `constrain`: a job's requirements are its conditions (decision 18)
                 reply(Answer(Code.INVALID_REQUEST))
+
+
+def _send(channel: Channel, file: int, offset: int, length: int) -> Answer:
+    """In the channel's thread. A `file` below 0 is why there is none."""
+    if file < 0:
+        channel.cut()
+        return Answer(file)
+    try:
+        sent = channel.send(file, offset, length)
+    finally:
+        os.close(file)
+    if sent < length:
+        channel.cut()
+    return Answer(sent)
+
+
+def _receive(channel: Channel, file: int, offset: int, length: int) -> Answer:
+    """Likewise. All that was announced is taken, whether it can be written or not."""
+    if file < 0:
+        channel.discard(length)
+        return Answer(file)
+    try:
+        return Answer(channel.receive(file, offset, length))
+    except OSError as error:
+        return Answer(code_of_errno(error.errno))
+    finally:
+        os.close(file)
 
 
 def _open(order: ChirpOrder, gate: Gate) -> bool:

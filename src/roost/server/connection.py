@@ -1,5 +1,7 @@
 """uvicorn's connections, on which an answer leaves in one piece.
 
+One that an agent asks to have as a data channel leaves uvicorn with its first request.
+
 uvicorn writes the head of an answer and then its body, and the loop sends either at once. For the
 small answers that nearly all calls have, that is twice the system calls, and the caller is woken,
 and takes the CPU, for a head without a body.
@@ -8,10 +10,14 @@ and takes the CPU, for a head without a body.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from roost.wire import channel
 
 LARGE_BYTES = 64 * 1024
 """A piece as large as this is not kept back: the loop must know how much is waiting."""
@@ -56,17 +62,48 @@ class JoiningTransport(asyncio.Transport):
         self.below.resume_reading()
 
 
+OpenChannel = Callable[[bytes, Callable[[], socket.socket]], bytes]
+"""What to answer to a request for a data channel, if anything: see `Agents.open_channel`."""
+
+
 class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
     """See the module's text."""
 
     transport: Any
+    open_channel: OpenChannel
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         below = cast(asyncio.Transport, transport)
         super().connection_made(JoiningTransport(below, self.loop.call_soon))
+
+    def data_received(self, data: bytes) -> None:
+        if self.cycle is None and data.startswith(channel.REQUEST):
+            if refusal := self.open_channel(data, self._leave):
+                self.transport.write(refusal)
+                self.transport.close()
+        else:
+            super().data_received(data)
+
+    def _leave(self) -> socket.socket:
+        """The connection itself; as far as HTTP is concerned it has ended."""
+        self.transport.pause_reading()
+        peer = self.transport.get_extra_info("socket")
+        own = socket.socket(fileno=os.dup(peer.fileno()))
+        self.transport.below.abort()
+        return own
 
     def handle_websocket_upgrade(self, *arguments: Any) -> None:
         """What takes over has its own way of writing."""
         self.transport.flush()
         self.transport = self.transport.below
         super().handle_websocket_upgrade(*arguments)
+
+
+def connection_class(open_channel: OpenChannel) -> type[Connection]:
+    """For uvicorn, which makes one for each connection."""
+
+    class OfThisServer(Connection):
+        pass
+
+    OfThisServer.open_channel = staticmethod(open_channel)
+    return OfThisServer

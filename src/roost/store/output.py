@@ -68,9 +68,19 @@ class OutputStore:
                     rest = rest[written:]
                 return max(size, offset)
         except OSError as error:
-            raise StoreFailure(
-                f"The output file {path} could not be written: {error.strerror}."
-            ) from error
+            raise _failure(path, error) from error
+
+    def open(self, job: JobId, number: int, *, create: bool) -> int | None:
+        """A descriptor of the attempt's file for bytes that do not pass through here: whoever has
+        it makes no gap, and closes it. None when there is no file and none is to be made. Raises
+        `StoreFailure`."""
+        path = self._path(job, number)
+        try:
+            with self._lock:
+                descriptor = self._descriptor(job, number, path, create=create)
+                return None if descriptor is None else os.dup(descriptor)
+        except OSError as error:
+            raise _failure(path, error) from error
 
     def size(self, job: JobId, number: int) -> int:
         """Bytes stored of one attempt."""
@@ -176,6 +186,10 @@ class OutputStore:
             os.close(self._open.popitem(last=False)[1])
         self._open[key] = descriptor
         return descriptor
+
+
+def _failure(path: Path, error: OSError) -> StoreFailure:
+    return StoreFailure(f"The output file {path} could not be written: {error.strerror}.")
 
 
 def _total(pieces: Sequence[Piece]) -> int:

@@ -332,6 +332,11 @@ class RequestReader:
         assert not self._owed and length >= 0
         self._owed = length
 
+    def payload_passed(self, length: int) -> None:
+        """So much of a payload has been taken past us; there was no event left in what we had."""
+        assert self._at == len(self._buffer) and length <= self._owed
+        self._owed -= length
+
     def next_event(self) -> Event | None:
         """None: nothing more until more is received. After `TooLong` or `Ended`, always None."""
         if self._over:

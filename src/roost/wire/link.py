@@ -9,6 +9,9 @@ reached `FRAME_BYTES_SOFT`. The link is ordered; it may break at any moment and 
 * **Output** is addressed by attempt and byte offset and may be sent again. `Welcome` tells how
   much of each held attempt's output the server already has.
 * An attempt's `AttemptEnded` is sent after the last byte of its output, on the same link.
+* **Bulk** may pass beside the link, over a data channel (`wire.channel`): the link says what the
+  next bytes there are, and answers for them. Output that went there is acknowledged before its
+  attempt's end is told.
 
 Pure: bytes in, messages out.
 """
@@ -32,7 +35,9 @@ FRAME_BYTES_SOFT = 256 * 1024
 MESSAGES_PER_FRAME_MAX = 256
 OUTPUT_CHUNK_BYTES_MAX = 256 * 1024
 OUTPUT_WINDOW_BYTES = 4 * 1024 * 1024
-"""An agent has at most this many unacknowledged bytes of output under way."""
+"""An agent has at most this many unacknowledged bytes of output under way on the link."""
+
+NO_CHANNEL = -1
 
 # --- agent to server --------------------------------------------------------------------------
 
@@ -65,6 +70,23 @@ class Output(Struct, frozen=True, tag="output"):
     data: bytes
 
 
+class OutputAhead(Struct, frozen=True, tag="output ahead"):
+    """The next `size` bytes of this data channel are output. Answered once by `OutputSaved` with
+    `ahead`, whatever becomes of them; less than all of them stored says that the channel ended."""
+
+    channel: int
+    job: JobId
+    number: int
+    offset: int
+    size: int
+
+
+class ChannelClosed(Struct, frozen=True, tag="channel closed"):
+    """Nothing more comes over this data channel."""
+
+    channel: int
+
+
 class ChirpCall(Struct, frozen=True, tag="chirp"):
     """A request that a running job made of its Chirp proxy; answered once, never sent again."""
 
@@ -78,6 +100,9 @@ class ChirpCall(Struct, frozen=True, tag="chirp"):
     words: tuple[bytes, ...] = ()
     numbers: tuple[int, ...] = ()
     data: bytes = b""
+    channel: int = NO_CHANNEL
+    """Where what is read or written passes, with `pread` and `pwrite`. If less can be read than was
+    asked for, the server closes it; what is to be written is taken in full, whatever happens."""
 
 
 class ChirpCallerGone(Struct, frozen=True, tag="chirp gone"):
@@ -100,6 +125,8 @@ class Welcome(Struct, frozen=True, tag="welcome"):
     beat_ms: int
     outputs: tuple[tuple[JobId, int, int], ...] = ()
     """(job, attempt number, bytes stored) for each held attempt that is still wanted."""
+    ticket: str = ""
+    """For data channels, as long as this connection lasts; empty: there are none."""
 
 
 class Refusal(Struct, frozen=True, tag="refusal"):
@@ -131,6 +158,8 @@ class OutputSaved(Struct, frozen=True, tag="output saved"):
     job: JobId
     number: int
     size: int
+    ahead: bool = False
+    """The answer to an `OutputAhead`."""
 
 
 class ChirpAnswer(Struct, frozen=True, tag="chirp answer"):
@@ -142,7 +171,17 @@ class ChirpAnswer(Struct, frozen=True, tag="chirp answer"):
     descriptor: int = -1
 
 
-FromAgent = Hello | Beat | Reports | Output | ChirpCall | ChirpCallerGone | Farewell
+FromAgent = (
+    Hello
+    | Beat
+    | Reports
+    | Output
+    | OutputAhead
+    | ChannelClosed
+    | ChirpCall
+    | ChirpCallerGone
+    | Farewell
+)
 FromServer = Welcome | Refusal | Start | Signal | ReportsSaved | OutputSaved | ChirpAnswer
 
 Sent = TypeVar("Sent")

@@ -1,0 +1,153 @@
+"""A data channel of an agent, as the server has it: bytes between a socket and files.
+
+What is to be moved was said over the agent link, and is moved in that order, in a thread of the
+channel's own, so that neither a slow disk nor a slow peer holds up anybody else. The kernel
+moves it (`splice`, `sendfile`); only where it refuses, the bytes pass through here. The thread
+waits as long as the peer makes it wait: an agent that is gone is noticed by its link, which
+closes its channels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from roost.wire import channel as wire
+
+PIPE_BYTES = 1024 * 1024
+"""As much as anybody may have; of a smaller pipe, the bytes take more rounds."""
+SEND_BYTES = 1024 * 1024 * 1024
+COPY_BYTES = 256 * 1024
+_REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What the kernel says where it cannot move bytes by itself."""
+
+
+class Channel:
+    def __init__(self, peer: socket.socket) -> None:
+        """Takes the socket over and says that the channel is open. Raises `OSError`."""
+        peer.setblocking(True)
+        peer.sendall(wire.ACCEPTED)
+        self._peer = peer
+        self._works: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._ending = threading.Lock()
+        self._over = False
+        self._out, self._in = _pipe()
+        threading.Thread(target=self._run, name="channel", daemon=True).start()
+
+    def add(self, work: Callable[[], None]) -> None:
+        """`work` is called, in the thread and after what was added before; it calls the methods
+        below and raises nothing."""
+        with self._ending:
+            if not self._over:
+                self._works.put(work)
+                return
+        work()  # finds nothing to move, and lets go of what it has
+
+    def cut(self) -> None:
+        """Nothing more will come or go; what was added finds the channel at its end."""
+        with contextlib.suppress(OSError):
+            self._peer.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Once."""
+        self.cut()
+        self._works.put(None)
+
+    def _run(self) -> None:
+        while (work := self._works.get()) is not None:
+            work()
+        with self._ending:
+            while not self._works.empty():
+                if (work := self._works.get()) is not None:
+                    work()
+            self._over = True
+            self._peer.close()
+            os.close(self._out)
+            os.close(self._in)
+
+    # --- in the thread ------------------------------------------------------------------------
+
+    def receive(self, file: int, offset: int, size: int) -> int:
+        """Put the next `size` bytes into a file; gives how many came before the channel ended.
+
+        Raises `OSError` for what the disk does, when all of them have been taken from the channel.
+        """
+        done = 0
+        while done < size:
+            try:
+                held = os.splice(self._peer.fileno(), self._in, min(size - done, PIPE_BYTES))
+            except OSError:
+                break
+            if not held:
+                break
+            try:
+                self._empty_pipe(file, offset + done, held)
+            except OSError:
+                os.close(self._out)
+                os.close(self._in)
+                self._out, self._in = _pipe()
+                self.discard(size - done - held)
+                raise
+            done += held
+        return done
+
+    def _empty_pipe(self, file: int, offset: int, held: int) -> None:
+        while held:
+            try:
+                moved = os.splice(self._out, file, held, offset_dst=offset)
+            except OSError as error:
+                if error.errno not in _REFUSALS:
+                    raise
+                moved = _write(file, os.read(self._out, held), offset)
+            offset += moved
+            held -= moved
+
+    def discard(self, size: int) -> None:
+        """Take the next `size` bytes and forget them."""
+        buffer = bytearray(min(size, COPY_BYTES))
+        with contextlib.suppress(OSError):
+            while size and (got := self._peer.recv_into(buffer, min(size, COPY_BYTES))):
+                size -= got
+
+    def send(self, file: int, offset: int, size: int) -> int:
+        """Gives how many bytes went out before either the file or the channel ended."""
+        done = 0
+        with contextlib.suppress(OSError):
+            while done < size:
+                moved = self._send_some(file, offset + done, size - done)
+                if not moved:
+                    break
+                done += moved
+        return done
+
+    def _send_some(self, file: int, offset: int, size: int) -> int:
+        try:
+            return os.sendfile(self._peer.fileno(), file, offset, min(size, SEND_BYTES))
+        except OSError as error:
+            if error.errno not in _REFUSALS:
+                raise
+        data = os.pread(file, min(size, COPY_BYTES), offset)
+        self._peer.sendall(data)
+        return len(data)
+
+
+def _pipe() -> tuple[int, int]:
+    out, into = os.pipe()
+    with contextlib.suppress(OSError):  # an account has only so much of them
+        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return out, into
+
+
+def _write(file: int, data: bytes, offset: int) -> int:
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file, rest, offset)
+        offset += written
+        rest = rest[written:]
+    return len(data)

@@ -1,0 +1,56 @@
+"""How a data channel is opened: a connection beside the agent link, for bytes in bulk.
+
+The link says what goes over a channel, in which order and how much of it (`wire.link`); the channel
+itself is nothing but those bytes, so that they need not pass through either program. An agent opens
+it on the server's own port with an HTTP/1.1 upgrade that shows the ticket of its link and gives
+the channel a number. Whoever has no ticket, or asks a server that has channels enough, stays with
+the link, which can carry everything.
+
+Pure: bytes in, words out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+PATH = "/api/v1/agent/channel/"
+REQUEST = b"GET " + PATH.encode()
+"""What every request for a channel begins with."""
+REQUEST_BYTES_MAX = 4096
+ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: roost-channel\r\n\r\n"
+)
+REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+STRANGER = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+_NUMBER = re.compile(re.escape(REQUEST) + rb"(\d{1,9}) HTTP/1\.1\r\n")
+_TICKET = re.compile(rb"\r\nauthorization: bearer ([0-9a-f]{32})\r\n", re.IGNORECASE)
+_UPGRADE = re.compile(rb"\r\nupgrade: roost-channel\r\n", re.IGNORECASE)
+
+
+class Asked(NamedTuple):
+    ticket: str
+    number: int
+
+
+def request(host: str, base: str, ticket: str, number: int) -> bytes:
+    """`base` is the path that the server's own paths begin with, mostly empty."""
+    return (
+        f"GET {base}{PATH}{number} HTTP/1.1\r\nHost: {host}\r\n"
+        f"Connection: Upgrade\r\nUpgrade: roost-channel\r\nAuthorization: Bearer {ticket}\r\n\r\n"
+    ).encode()
+
+
+def parse(data: bytes) -> Asked | None:
+    """None for anything but a whole request and nothing more."""
+    number, ticket = _NUMBER.match(data), _TICKET.search(data)
+    if not data.endswith(b"\r\n\r\n") or len(data) > REQUEST_BYTES_MAX:
+        return None
+    if number is None or ticket is None or _UPGRADE.search(data) is None:
+        return None
+    return Asked(ticket[1].decode(), int(number[1]))
+
+
+def accepted(answer: bytes) -> bool:
+    return answer.startswith(b"HTTP/1.1 101 ") and answer.endswith(b"\r\n\r\n")

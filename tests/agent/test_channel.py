@@ -1,0 +1,281 @@
+"""Data channels of an agent, with a server that lets them in, or does not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from roost.agent.channel import IDLE_S_MAX, STRETCHES_MAX, Channels, OutputChannel, forward
+from roost.wire import channel as wire
+from roost.wire.link import ChannelClosed
+
+TICKET = "0123456789abcdef" * 2
+PATIENCE_S = 60
+SIZE = 3_000_000
+DATA = os.urandom(SIZE)
+
+
+class ServerEnd:
+    def __init__(self) -> None:
+        self.answer = wire.ACCEPTED
+        self.asked: list[wire.Asked | None] = []
+        self.received = bytearray()
+        self.url = ""
+        self._changed = asyncio.Condition()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        self.asked.append(wire.parse(await reader.readuntil(b"\r\n\r\n")))
+        writer.write(self.answer)
+        while data := await reader.read(1_000_000):
+            async with self._changed:
+                self.received += data
+                self._changed.notify_all()
+        writer.close()
+
+    async def has(self, size: int) -> bytes:
+        async with asyncio.timeout(PATIENCE_S), self._changed:
+            await self._changed.wait_for(lambda: len(self.received) >= size)
+        return bytes(self.received)
+
+    def drop(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ServerEnd]:
+    end = ServerEnd()
+    listening = await asyncio.start_server(end.serve, "127.0.0.1", 0)
+    end.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    yield end
+    listening.close()
+    end.drop()
+
+
+@pytest.fixture
+async def channels(server: ServerEnd) -> AsyncIterator[Channels]:
+    channels = Channels(server.url, lambda: None)
+    channels.welcomed(TICKET)
+    yield channels
+    channels.close()
+
+
+async def test_a_channel_shows_the_ticket_and_is_used_again(
+    channels: Channels, server: ServerEnd
+) -> None:
+    channel = await channels.take()
+    assert channel is not None
+    assert server.asked == [(TICKET, channel.number)]
+    channels.give_back(channel, clean=True)
+    assert await channels.take() == channel
+    channels.give_back(channel, clean=False)
+    assert channels.pull() == [ChannelClosed(channel.number)]
+    other = await channels.take()
+    assert other is not None and other.number != channel.number
+    channels.give_back(other, clean=False)
+
+
+async def test_an_idle_channel_is_closed(
+    channels: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = asyncio.Event()
+    monkeypatch.setattr(channels, "_wake", closed.set)
+    monkeypatch.setattr("roost.agent.channel.IDLE_S_MAX", IDLE_S_MAX / 1000)
+    channel = await channels.take()
+    assert channel is not None
+    channels.give_back(channel, clean=True)
+    async with asyncio.timeout(PATIENCE_S):
+        await closed.wait()
+    assert channels.pull() == [ChannelClosed(channel.number)]
+    assert channels.take_idle() is None
+
+
+@pytest.mark.parametrize("answer", [wire.REFUSED, wire.STRANGER, b"HTTP/1.1 200 OK\r\n\r\n"])
+async def test_after_a_refusal_none_is_asked_for_until_the_next_welcome(
+    channels: Channels, server: ServerEnd, answer: bytes
+) -> None:
+    server.answer = answer
+    assert await channels.take() is None
+    assert not channels.may_open
+    assert await channels.take() is None
+    assert len(server.asked) == 1
+    channels.welcomed(TICKET)
+    server.answer = wire.ACCEPTED
+    assert await channels.take() is not None
+
+
+async def test_without_a_ticket_or_over_https_there_are_no_channels(server: ServerEnd) -> None:
+    assert await Channels(server.url, lambda: None).take() is None
+    safe = Channels(server.url.replace("http:", "https:"), lambda: None)
+    safe.welcomed(TICKET)
+    assert await safe.take() is None
+    assert server.asked == []
+
+
+async def test_channels_end_with_the_link(channels: Channels) -> None:
+    channel, idle = await channels.take(), await channels.take()
+    assert channel is not None and idle is not None
+    channels.give_back(idle, clean=True)
+    channels.link_down()
+    assert channels.take_idle() is None
+    assert channel.socket.recv(1) == b""
+    channels.give_back(channel, clean=True)
+    channels.welcomed(TICKET)
+    assert channels.take_idle() is None
+    assert channels.pull() == [], "the next link never heard of it"
+
+
+# --- output -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "file").write_bytes(DATA)
+    descriptor = os.open(tmp_path / "file", os.O_RDWR)
+    yield descriptor
+    os.close(descriptor)
+
+
+class Output(OutputChannel):
+    def __init__(self, channels: Channels) -> None:
+        self.opened = asyncio.Event()
+        super().__init__(channels, self.opened.set)
+        self.learned = bytearray(SIZE)
+
+    async def open(self) -> None:
+        assert not self.may_send, "asking is what opens it"
+        async with asyncio.timeout(PATIENCE_S):
+            await self.opened.wait()
+        assert self.may_send
+
+    def learn(self, offset: int, data: bytes) -> None:
+        self.learned[offset : offset + len(data)] = data
+
+
+@pytest.fixture
+async def output(channels: Channels) -> AsyncIterator[Output]:
+    output = Output(channels)
+    await output.open()
+    yield output
+    output.reset()
+
+
+async def test_stretches_leave_one_after_the_other_and_are_learned_from(
+    output: Output, server: ServerEnd, file: int
+) -> None:
+    output.send(file, 1_000_000, 2_000_000, output.learn)
+    output.send(file, 0, 1_000_000, output.learn)
+    assert await server.has(SIZE) == DATA[1_000_000:] + DATA[:1_000_000]
+    assert output.learned == DATA
+
+
+async def test_only_so_many_stretches_are_unanswered(output: Output, file: int) -> None:
+    for offset in range(STRETCHES_MAX):
+        assert output.may_send
+        output.send(file, offset, 1, output.learn)
+    assert not output.may_send
+    output.answered()
+    assert output.may_send
+
+
+async def test_a_channel_is_given_back_when_all_is_answered(
+    output: Output, channels: Channels, server: ServerEnd, file: int
+) -> None:
+    number = output.send(file, 0, 10, output.learn)
+    await server.has(10)
+    output.answered()
+    idle = channels.take_idle()
+    assert idle is not None and idle.number == number
+    channels.give_back(idle, clean=True)
+
+
+@pytest.mark.parametrize("why", ["the file is cut", "the server is gone"])
+async def test_a_stretch_that_cannot_be_sent_ends_the_channel(
+    output: Output, channels: Channels, server: ServerEnd, file: int, why: str
+) -> None:
+    told = asyncio.Event()
+    channels._wake = told.set
+    if why == "the file is cut":
+        os.ftruncate(file, 1000)
+    else:
+        server.drop()
+    number = output.send(file, 0, SIZE, output.learn)
+    async with asyncio.timeout(PATIENCE_S):
+        await told.wait()
+    assert channels.pull() == [ChannelClosed(number)]
+
+
+# --- between two sockets ----------------------------------------------------------------------
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Callable[[], Pair]]:
+    made: list[socket.socket] = []
+
+    def make() -> Pair:
+        made.extend(socket.socketpair())
+        made[-2].setblocking(False)
+        made[-1].setblocking(False)
+        return made[-2], made[-1]
+
+    yield make
+    for end in made:
+        end.close()
+
+
+async def received(end: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (
+        more := await asyncio.get_running_loop().sock_recv(end, size - len(data))
+    ):
+        data += more
+    return data
+
+
+async def test_so_many_bytes_pass_and_no_more(pair: Callable[[], Pair]) -> None:
+    (giver, source), (target, taker) = pair(), pair()
+    loop = asyncio.get_running_loop()
+    sending = asyncio.create_task(loop.sock_sendall(giver, DATA + b"a next request"))
+    receiving = asyncio.create_task(received(taker, SIZE))
+    async with asyncio.timeout(PATIENCE_S):
+        assert await forward(source, target, SIZE) == (SIZE, SIZE)
+        assert await receiving == DATA
+        await sending
+    assert source.recv(100) == b"a next request"
+
+
+async def test_a_source_that_ends_is_told_from_a_target_that_does(
+    pair: Callable[[], Pair],
+) -> None:
+    (giver, source), (target, taker) = pair(), pair()
+    giver.send(b"so much")
+    giver.close()
+    assert await forward(source, target, 100) == (7, 7)
+    (giver, source), (target, taker) = pair(), pair()
+    giver.send(b"so much")
+    taker.close()
+    assert await forward(source, target, 100) == (7, 0)
+
+
+async def test_a_source_that_is_silent_for_too_long_has_ended(pair: Callable[[], Pair]) -> None:
+    (_, source), (target, _) = pair(), pair()
+    assert await forward(source, target, 100, patience=0) == (0, 0)
+
+
+async def test_forwarding_can_be_cancelled_while_it_waits(pair: Callable[[], Pair]) -> None:
+    (giver, source), (target, _) = pair(), pair()
+    waiting = asyncio.create_task(forward(source, target, SIZE))
+    giver.send(b"x")
+    await asyncio.get_running_loop().sock_recv(_, 1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

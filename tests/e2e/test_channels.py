@@ -1,0 +1,266 @@
+"""Bulk beside the agent link: floods of output and large Chirp files, whole whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from tests.e2e.conftest import Farm
+from tests.e2e.test_chirp_transcripts import Waiting, Wire, chirp_farm, wires  # noqa: F401
+
+from roost.wire import channel
+
+pytestmark = pytest.mark.slow
+
+OPEN = {"WantIOProxy": True}
+MIB = 1024 * 1024
+LARGE = 24 * MIB + 17
+FLOOD = 150 * MIB
+LINE = b"a line of what a renderer tells\n"
+PRINT = f"yes '{LINE.decode().strip()}' | head -c {FLOOD}"
+
+
+def log_of(farm: Farm, job: int) -> Path | None:
+    folder = (farm.folder / "server" / "output").resolve()
+    return next(folder.rglob(f"{job}.1.log"), None)
+
+
+def is_whole(log: Path | None) -> bool:
+    assert log is not None
+    expected = (LINE * (FLOOD // len(LINE) + 1))[:FLOOD]
+    return hashlib.sha256(log.read_bytes()).digest() == hashlib.sha256(expected).digest()
+
+
+def wait_for_output(farm: Farm, job: int, size: int) -> None:
+    def printed() -> bool:
+        log = log_of(farm, job)
+        return log is not None and log.stat().st_size >= size
+
+    farm.wait_until(job, printed)
+
+
+def connections_to_server(farm: Farm, agent: str) -> int:
+    port = urlsplit(farm.url).port
+    process = psutil.Process(farm.agents[agent].popen.pid)
+    return sum(bool(c.raddr) and c.raddr.port == port for c in process.net_connections("tcp"))
+
+
+# --- output -----------------------------------------------------------------------------------
+
+
+def test_a_flood_is_stored_whole_before_the_end_is_told(chirp_farm: Farm) -> None:  # noqa: F811
+    job = chirp_farm.submit(f"{PRINT}; echo; echo 'PROGRESS: 1/2'; exit 3")
+    assert chirp_farm.wait(job) == "failed"
+    log = log_of(chirp_farm, job)
+    assert log is not None
+    assert log.stat().st_size == FLOOD + len("\nPROGRESS: 1/2\n")
+    assert chirp_farm.job(job, "progress")["progress"] == pytest.approx(0.5)
+
+
+def test_others_are_heard_during_a_flood(chirp_farm: Farm) -> None:  # noqa: F811
+    flood = chirp_farm.submit("yes flood")
+    wait_for_output(chirp_farm, flood, 8 * MIB)
+    quiet = chirp_farm.submit("echo heard")
+    assert chirp_farm.wait(quiet) == "succeeded"
+    assert chirp_farm.output(quiet) == "heard\n"
+    with chirp_farm.rpc as rpc:
+        rpc.cancelJobs([flood])
+    assert chirp_farm.wait(flood) == "cancelled"
+
+
+@pytest.mark.parametrize("who", ["server", "server, politely", "agent"])
+def test_a_flood_goes_on_where_it_was_when_either_side_has_ended(farm: Farm, who: str) -> None:
+    farm.start_server()
+    farm.start_agent("a")
+    job = farm.submit(PRINT)
+    for size in (MIB, 40 * MIB):
+        wait_for_output(farm, job, size)
+        assert farm.server is not None
+        match who:
+            case "server":
+                farm.server.kill()
+                farm.start_server()
+            case "server, politely":
+                assert farm.server.stop() == 0
+                farm.start_server()
+            case "agent":
+                farm.agents["a"].kill()
+                farm.start_agent("a")
+    assert farm.wait(job) == "succeeded"
+    assert is_whole(log_of(farm, job))
+
+
+def test_a_flood_that_fills_the_disk_goes_on_when_there_is_room(farm: Farm, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = f"{FLOOD + 10 * MIB}"
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        (farm.folder / "server").mkdir()
+        (farm.folder / "server" / "output").symlink_to(disk)
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(FLOOD // 2))
+        farm.start_server()
+        farm.start_agent("a")
+        job = farm.submit(PRINT)
+        while "cannot store output" not in (farm.folder / "log").read_text():
+            assert farm.status(job) == "running"
+        ballast.unlink()
+        assert farm.wait(job) == "succeeded"
+        assert is_whole(log_of(farm, job))
+    finally:
+        farm.close()
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_stranger_gets_no_channel(chirp_farm: Farm) -> None:  # noqa: F811
+    address = urlsplit(chirp_farm.url)
+    for asked in (
+        channel.request("x", "", "0" * 32, 1),
+        channel.REQUEST + b"1 HTTP/1.1\r\n\r\n",
+        channel.REQUEST,
+    ):
+        with socket.create_connection((address.hostname, address.port), 60) as stranger:
+            stranger.sendall(asked)
+            assert stranger.recv(1000) == channel.STRANGER
+            assert stranger.recv(1) == b""
+
+
+# --- Chirp ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["htchirp", "roost.htchirp"])
+def test_large_files_go_up_and_come_back_the_same(chirp_farm: Farm, module: str) -> None:  # noqa: F811
+    program = (
+        f"import os; from {module} import HTChirp\n"
+        f"data = os.urandom({LARGE}); open('a', 'wb').write(data)\n"
+        "with HTChirp() as chirp:\n"
+        "    for _ in range(2):\n"
+        "        assert chirp.put('a', 'large') == len(data)\n"
+        "        assert chirp.fetch('large', 'b') == len(data)\n"
+        "        assert open('b', 'rb').read() == data\n"
+        "    assert chirp.stat('large')['size'] == len(data)\n"
+    )
+    command = f'cd $_CONDOR_SCRATCH_DIR; {sys.executable} -c "{program}"'
+    job = chirp_farm.submit(command, attributes=OPEN)
+    assert chirp_farm.wait(job) == "succeeded", chirp_farm.final_output(job)
+
+
+def test_our_client_sends_and_gets_large_files_whole(chirp_farm: Farm) -> None:  # noqa: F811
+    program = (
+        "import os, sys; from roost.htchirp import HTChirp\n"
+        "class Told(HTChirp):\n"
+        "    def _line(self, command, *words):\n"
+        "        print(command)\n"
+        "        return super()._line(command, *words)\n"
+        f"open('a', 'wb').truncate({LARGE})\n"
+        "with Told() as chirp:\n"
+        "    chirp.put('a', 'large')\n"
+        "    chirp.fetch('large', os.devnull)\n"
+    )
+    command = f'cd $_CONDOR_SCRATCH_DIR; {sys.executable} -c "{program}"'
+    job = chirp_farm.submit(command, attributes=OPEN)
+    assert chirp_farm.wait(job) == "succeeded", chirp_farm.final_output(job)
+    said = chirp_farm.final_output(job).split()
+    assert said.count("putfile") == said.count("getfile") == 1
+    assert not {"read", "write"} & set(said)
+
+
+@pytest.fixture
+def job(chirp_farm: Farm, tmp_path: Path):  # type: ignore[no-untyped-def]  # noqa: F811
+    waiting = Waiting(chirp_farm, tmp_path, attributes=OPEN)
+    yield waiting
+    assert waiting.end() == "succeeded"
+
+
+def folder_of(job: Waiting) -> Path:
+    return job.farm.folder / "server" / "jobs" / str(job.id)
+
+
+def sparse(job: Waiting, size: int) -> Path:
+    wire = job.wire()
+    assert wire.say("open sparse wc 420") == b"0\n"
+    wire.line()
+    assert wire.say(f"ftruncate 0 {size}") == b"0\n"
+    wire.close()
+    return folder_of(job) / "sparse"
+
+
+def start_fetching(job: Waiting, size: int) -> Wire:
+    """And stop reading in the middle, so that all that lies between is full."""
+    wire = job.wire()
+    assert wire.say("getfile sparse") == b"%d\n" % size
+    assert wire.receive(8 * MIB) == bytes(8 * MIB)
+    return wire
+
+
+def test_a_large_file_has_a_connection_of_its_own_until_its_client_goes(job: Waiting) -> None:
+    sparse(job, 1000 * MIB)
+    wire = start_fetching(job, 1000 * MIB)
+    assert connections_to_server(job.farm, "a") > 1
+    other = job.wire()
+    assert other.say("stat sparse") == b"0\n"  # nobody waits for it
+    other.line()
+    wire.close()
+    assert other.say("version") == b"2\n"
+
+
+def test_a_file_that_becomes_shorter_cannot_be_sent_and_is_not_ended_quietly(job: Waiting) -> None:
+    file = sparse(job, 1000 * MIB)
+    wire = start_fetching(job, 1000 * MIB)
+    with file.open("r+b") as cut:
+        cut.truncate(9 * MIB)
+    with pytest.raises(ConnectionResetError):
+        while wire.receive(MIB):
+            pass
+    assert job.wire().say("version") == b"2\n"
+
+
+def test_requests_sent_ahead_of_large_files_find_their_place(job: Waiting) -> None:
+    wire = job.wire()
+    assert wire.say(f"putfile up 420 {LARGE}") == b"0\n"
+    wire.send(b"x" * LARGE + b"getfile up\nversion\n")
+    assert wire.line() == b"%d\n" % LARGE
+    assert wire.line() == b"%d\n" % LARGE
+    assert wire.receive(LARGE) == b"x" * LARGE
+    assert wire.line() == b"2\n"
+    wire.send(b"putfile up 420 %d\n" % LARGE + b"y" * LARGE + b"version\n")
+    assert [wire.line() for _ in range(3)] == [b"0\n", b"%d\n" % LARGE, b"2\n"]
+    assert (folder_of(job) / "up").read_bytes() == b"y" * LARGE
+
+
+def test_what_a_folder_may_not_hold_is_taken_and_refused(farm: Farm, tmp_path: Path) -> None:
+    farm.start_server(environment={"ROOST_CHIRP_FOLDER_BYTES_MAX": str(LARGE - 1)})
+    farm.start_agent("a")
+    job = Waiting(farm, tmp_path, attributes=OPEN)
+    wire = job.wire()
+    for _ in range(2):
+        assert wire.say(f"putfile large 420 {LARGE}") == b"0\n"
+        wire.send(b"x" * LARGE)
+        assert wire.line() == b"-6\n"
+    assert wire.say(f"putfile fits 420 {LARGE - 1}") == b"0\n"
+    wire.send(b"x" * (LARGE - 1))
+    assert wire.line() == b"%d\n" % (LARGE - 1)
+    assert job.end() == "succeeded"
+
+
+def test_a_transfer_under_way_ends_with_the_attempt(chirp_farm: Farm, tmp_path: Path) -> None:  # noqa: F811
+    job = Waiting(chirp_farm, tmp_path, attributes=OPEN)
+    sparse(job, 1000 * MIB)
+    wire = start_fetching(job, 1000 * MIB)
+    up = job.wire()
+    assert up.say(f"putfile up 420 {LARGE}") == b"0\n"
+    up.send(b"x" * MIB)
+    assert job.end() == "succeeded"
+    for ending in (wire, up):
+        with pytest.raises(ConnectionResetError):
+            while ending.receive(MIB):
+                pass

@@ -1,0 +1,145 @@
+"""The server's end of a data channel: bytes from a peer into files, and back."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roost.server.channel import Channel
+from roost.wire import channel as wire
+
+SIZE = 3_000_000
+DATA = os.urandom(SIZE)
+PATIENCE_S = 60
+
+
+class Ends:
+    def __init__(self) -> None:
+        self.peer, own = socket.socketpair()
+        self.peer.settimeout(PATIENCE_S)
+        self.channel = Channel(own)
+        assert self.peer.recv(len(wire.ACCEPTED)) == wire.ACCEPTED
+
+    def do(self, work: Callable[[], object]) -> Any:
+        """In the channel's thread; raises what it raises."""
+        done = threading.Event()
+        results: list[object] = []
+
+        def run() -> None:
+            try:
+                results.append(work())
+            except OSError as error:
+                results.append(error)
+            done.set()
+
+        self.channel.add(run)
+        assert done.wait(PATIENCE_S)
+        if isinstance(results[0], OSError):
+            raise results[0]
+        return results[0]
+
+    def send(self, data: bytes, *, end: bool = False) -> None:
+        def run() -> None:
+            self.peer.sendall(data)
+            if end:
+                self.peer.shutdown(socket.SHUT_WR)
+
+        threading.Thread(target=run, daemon=True).start()
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    ends = Ends()
+    yield ends
+    ends.channel.close()
+    ends.peer.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_what_comes_goes_into_the_file_at_its_place(ends: Ends, file: int) -> None:
+    ends.send(DATA)
+    assert ends.do(lambda: ends.channel.receive(file, 100, SIZE)) == SIZE
+    assert os.pread(file, SIZE + 1, 100) == DATA
+
+
+def test_a_file_that_the_kernel_does_not_move_into_is_written(ends: Ends, tmp_path: Path) -> None:
+    appending = os.open(tmp_path / "appended", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    ends.send(DATA)
+    assert ends.do(lambda: ends.channel.receive(appending, 0, SIZE)) == SIZE
+    os.close(appending)
+    assert (tmp_path / "appended").read_bytes() == DATA
+
+
+def test_what_comes_before_the_end_is_kept_and_counted(ends: Ends, file: int) -> None:
+    ends.send(DATA[:1_500_000], end=True)
+    assert ends.do(lambda: ends.channel.receive(file, 0, SIZE)) == 1_500_000
+    assert os.pread(file, SIZE, 0) == DATA[:1_500_000]
+    assert ends.do(lambda: ends.channel.receive(file, 1_500_000, 10)) == 0
+
+
+def test_a_full_disk_leaves_the_channel_where_the_next_bytes_begin(ends: Ends, file: int) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    ends.send(DATA + b"next")
+    with pytest.raises(OSError, match="No space left"):
+        ends.do(lambda: ends.channel.receive(full, 0, SIZE))
+    os.close(full)
+    assert ends.do(lambda: ends.channel.receive(file, 0, 4)) == 4
+    assert os.pread(file, 5, 0) == b"next"
+
+
+def test_discarded_bytes_are_gone_and_no_others(ends: Ends, file: int) -> None:
+    ends.send(DATA)
+    ends.do(lambda: ends.channel.discard(SIZE - 4))
+    assert ends.do(lambda: ends.channel.receive(file, 0, 4)) == 4
+    assert os.pread(file, 5, 0) == DATA[-4:]
+
+
+def test_a_file_is_sent_from_its_place_and_no_further_than_it_goes(ends: Ends, file: int) -> None:
+    os.write(file, DATA)
+    received: list[bytes] = []
+
+    def receive() -> None:
+        while data := ends.peer.recv(1_000_000):
+            received.append(data)
+
+    reading = threading.Thread(target=receive)
+    reading.start()
+    assert ends.do(lambda: ends.channel.send(file, 1_000_000, SIZE)) == SIZE - 1_000_000
+    ends.channel.cut()
+    reading.join(PATIENCE_S)
+    assert b"".join(received) == DATA[1_000_000:]
+
+
+def test_sending_ends_when_the_peer_is_gone(ends: Ends, file: int) -> None:
+    os.ftruncate(file, 1_000_000_000)
+    ends.peer.close()
+    assert ends.do(lambda: ends.channel.send(file, 0, 1_000_000_000)) < 1_000_000_000
+
+
+def test_a_channel_that_is_cut_wakes_who_waits_for_its_bytes(ends: Ends, file: int) -> None:
+    waiting = threading.Timer(0, ends.channel.cut)
+    waiting.start()
+    assert ends.do(lambda: ends.channel.receive(file, 0, SIZE)) == 0
+    waiting.join()
+
+
+def test_what_is_added_after_the_end_is_called_and_finds_nothing(ends: Ends, file: int) -> None:
+    ends.channel.close()
+    assert ends.do(lambda: ends.channel.send(file, 0, 1)) == 0
+    for thread in threading.enumerate():
+        if thread.name == "channel":
+            thread.join(PATIENCE_S)
+    assert ends.do(lambda: ends.channel.receive(file, 0, 1)) == 0
+    assert ends.do(lambda: ends.channel.discard(1)) is None

@@ -1,0 +1,50 @@
+"""How a data channel is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from roost.wire import channel
+from roost.wire.channel import Asked
+
+TICKET = "0123456789abcdef" * 2
+
+
+def test_what_is_asked_is_understood() -> None:
+    asked = channel.request("farm:5000", "", TICKET, 7)
+    assert asked.startswith(channel.REQUEST)
+    assert channel.parse(asked) == Asked(TICKET, 7)
+    assert channel.request("farm", "/behind/a/proxy", TICKET, 7).startswith(b"GET /behind/a/proxy/")
+
+
+def test_names_of_headers_are_of_any_case() -> None:
+    asked = channel.request("farm:5000", "", TICKET, 7)
+    lowered = asked.replace(b"Authorization", b"authorization").replace(b"Upgrade:", b"UPGRADE:")
+    assert channel.parse(lowered) == Asked(TICKET, 7)
+
+
+@pytest.mark.parametrize(
+    ("part", "instead"),
+    [
+        (b"/7 ", b"/ "),
+        (b"/7 ", b"/x "),
+        (b"/7 ", b"/1234567890 "),
+        (TICKET.encode(), b"guess"),
+        (b"Bearer", b"Basic"),
+        (b"Upgrade: roost-channel\r\n", b""),
+        (b"\r\n\r\n", b"\r\n\r\nand more"),
+        (b"\r\n\r\n", b"\r\n"),
+        (b"Host:", b"X: " + b"x" * channel.REQUEST_BYTES_MAX + b"\r\nHost:"),
+    ],
+)
+def test_anything_else_is_not(part: bytes, instead: bytes) -> None:
+    asked = channel.request("farm:5000", "", TICKET, 7)
+    assert part in asked
+    assert channel.parse(asked.replace(part, instead)) is None
+
+
+def test_only_an_upgrade_is_a_yes() -> None:
+    assert channel.accepted(channel.ACCEPTED)
+    assert not channel.accepted(channel.REFUSED)
+    assert not channel.accepted(channel.STRANGER)
+    assert not channel.accepted(b"HTTP/1.1 101 Switching")
