@@ -25,6 +25,7 @@ from roost.core.records import (
     Condition,
     Event,
     Group,
+    GroupId,
     Job,
     JobId,
     JobStatus,
@@ -112,6 +113,53 @@ class NodeView(Struct, frozen=True):
     """It runs another Roost than the server."""
     latest_note: Note | None = None
     """The newest of its thread; None when there is no thread."""
+
+    @property
+    def state(self) -> str:
+        """One of `NODE_STATES`."""
+        if not self.node.active or not self.connected:
+            return "offline"
+        if self.node.disabled:
+            return "draining" if self.running else "disabled"
+        if self.off_duty:
+            return "outside its hours"
+        return "running" if self.running else "available"
+
+    def allows(self, action: str, group: GroupId | None = None) -> bool:
+        """Whether one of `actions.NODE_ACTIONS` would change it."""
+        match action:
+            case "drain":
+                return not self.node.disabled
+            case "enable":
+                return self.node.disabled
+            case "upgrade":
+                return self.needs_upgrade
+            case "add_to_group":
+                return group not in self.groups
+            case "take_out_of_group":
+                return group in self.groups
+        return True
+
+
+NODE_STATES = ("available", "running", "draining", "disabled", "outside its hours", "offline")
+
+
+class NodeFilter(Struct, frozen=True):
+    """Which nodes are meant. Empty fields do not filter."""
+
+    states: tuple[str, ...] = ()
+    """Of `NODE_STATES`."""
+    words: str = ""
+    """In the label or the description, without regard to case."""
+    group: GroupId | None = None
+
+    def passes(self, view: NodeView) -> bool:
+        text = f"{view.node.facts.label} {view.node.description}"
+        return (
+            (not self.states or view.state in self.states)
+            and self.words.casefold() in text.casefold()
+            and (self.group is None or self.group in view.groups)
+        )
 
 
 class ResourceView(Struct, frozen=True):
@@ -229,6 +277,29 @@ class Acted(Struct, frozen=True):
     applied: tuple[JobId, ...]
     left_out: tuple[JobId, ...]
     """Unknown, or in a state that does not allow it; newest first."""
+    undo: str = ""
+    """What `Gateway.undo` takes; empty when it cannot be undone."""
+
+
+class NodesActed(Struct, frozen=True):
+    """What became of a wish that several nodes should be treated in the same way."""
+
+    applied: tuple[NodeId, ...]
+    left_out: tuple[NodeId, ...]
+    """Those that were so already."""
+    jobs: tuple[JobId, ...] = ()
+    """That were submitted to do it."""
+    undo: str = ""
+    """What `Gateway.undo` takes; empty when it cannot be undone."""
+
+
+class Undone(Struct, frozen=True):
+    """What was taken back."""
+
+    jobs: tuple[JobId, ...] = ()
+    nodes: tuple[NodeId, ...] = ()
+    undo: str = ""
+    """To do it again after all."""
 
 
 class FarmChange(Struct, frozen=True):
@@ -332,6 +403,23 @@ class Gateway(Protocol):
     ) -> Acted:
         """Do what `core.actions` names to all jobs that pass a filter, up to its limit, or to
         these: as one command, all of it or nothing."""
+        ...
+
+    async def act_on_nodes(
+        self,
+        action: str,
+        which: NodeFilter | None = None,
+        ids: Sequence[NodeId] = (),
+        group: GroupId | None = None,
+    ) -> NodesActed:
+        """Do one of `actions.NODE_ACTIONS` to all nodes that pass a filter, or to these: as one
+        command, all of it or nothing. Raises `NotFound` for an unknown one, and what
+        `upgrade_nodes` raises."""
+        ...
+
+    async def undo(self, token: str) -> Undone:
+        """Take back what was done, for exactly those jobs or nodes that it changed, and as they
+        were before. Each token is good once; raises `NotFound` for one that is not (any more)."""
         ...
 
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:

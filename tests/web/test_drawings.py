@@ -194,7 +194,7 @@ async def test_nodes_come_by_label_with_state_and_groups(world: World) -> None:
         await world.node(name)
     group = await world.ask(m.CreateGroup("big"))
     await world.ask(m.AddToGroup(group, (NodeId(1),)))
-    await world.ask(m.SetNodeDisabled(NodeId(3), True))
+    await world.ask(m.SetNodesDisabled((NodeId(3),), True))
     [job] = await world.submit({"name": "comp", "command": "true"})
     found = await world.get("/nodes")
     busy = world.engine.farm.jobs[job].nodes[-1]

@@ -18,7 +18,7 @@ from roost.core.messages import (
     Message,
     PauseJobs,
     RemoveFromGroup,
-    RemoveNode,
+    RemoveNodes,
     RemoveNotes,
     RemoveResource,
     RemoveThreads,
@@ -28,8 +28,11 @@ from roost.core.messages import (
     SetAvailability,
     SetBlockedWarning,
     SetConditions,
+    SetGroupNodes,
     SetNodeDescription,
-    SetNodeDisabled,
+    SetNodeGroups,
+    SetNodesDisabled,
+    SetPriorities,
     SetPriority,
     SetResource,
 )
@@ -55,6 +58,9 @@ def told(message: Message, by: str, at: Moment) -> Activity | None:
             return _of_jobs(message.ids, by, at, _BY_COMMAND[type(message)])
         case SetPriority(ids=ids, priority=priority):
             return _of_jobs(ids, by, at, "set priority", f"to {priority}")
+        case SetPriorities(priorities=priorities):
+            ids = tuple(job for job, _ in priorities)
+            return _of_jobs(ids, by, at, "set priority", "each to what it was before")
         case SetConditions(id=id, conditions=conditions):
             text = "; ".join(f"{one.name} {one.op} {one.value}" for one in conditions)
             return _of_jobs((id,), by, at, "set conditions", text or "none")
@@ -63,14 +69,14 @@ def told(message: Message, by: str, at: Moment) -> Activity | None:
         case SetAttributes(id=id, attributes=attributes):
             # Values may be secrets; the names tell what was changed.
             return _of_jobs((id,), by, at, "set attributes", ", ".join(attributes))
-        case SetNodeDisabled(id=node, disabled=disabled):
-            return Activity(at, by, "drain" if disabled else "enable", node=node)
+        case SetNodesDisabled(ids=nodes, disabled=disabled):
+            return _of_nodes(nodes, by, at, "drain" if disabled else "enable")
         case SetAvailability(id=node):
             return Activity(at, by, "set hours", node=node)
         case SetNodeDescription(id=node, description=text):
             return Activity(at, by, "describe", text, node=node)
-        case RemoveNode(id=node):
-            return Activity(at, by, "remove client", node=node)
+        case RemoveNodes(ids=nodes):
+            return _of_nodes(nodes, by, at, "remove client")
         case AddNote(job=job, node=node, text=text):
             jobs = () if job is None or node is not None else (job,)
             return Activity(at, by, "add note", text[:200], jobs, len(jobs), node)
@@ -88,9 +94,14 @@ def _of_tables(message: Message, by: str, at: Moment) -> Activity | None:
         case DeleteGroup(id=group):
             return Activity(at, by, "delete group", f"group {group}")
         case AddToGroup(id=group, nodes=nodes):
-            return Activity(at, by, "add to group", f"group {group}", node=_only(nodes))
+            return _of_nodes(nodes, by, at, "add to group", f"group {group}")
         case RemoveFromGroup(id=group, nodes=nodes):
-            return Activity(at, by, "take out of group", f"group {group}", node=_only(nodes))
+            return _of_nodes(nodes, by, at, "take out of group", f"group {group}")
+        case SetGroupNodes(id=group, nodes=nodes):
+            return Activity(at, by, "set group", f"group {group}: {_counted(nodes)}")
+        case SetNodeGroups(id=node, groups=groups):
+            text = ", ".join(f"group {one}" for one in groups) or "none"
+            return Activity(at, by, "set groups", text, node=node)
         case SetResource(name=name, max=most):
             limit = "no limit" if most is None else str(most)
             return Activity(at, by, "set resource", f"{name}: {limit}")
@@ -105,5 +116,16 @@ def _of_jobs(
     return Activity(at, by, action, text, ids[:JOBS_KEPT], len(ids)) if ids else None
 
 
-def _only(nodes: tuple[NodeId, ...]) -> NodeId | None:
-    return nodes[0] if len(nodes) == 1 else None
+def _of_nodes(
+    ids: tuple[NodeId, ...], by: str, at: Moment, action: str, text: str = ""
+) -> Activity | None:
+    if len(ids) > 1:
+        text = f"{text}: {_counted(ids)}" if text else _counted(ids)
+    return Activity(at, by, action, text, node=ids[0] if len(ids) == 1 else None) if ids else None
+
+
+def _counted(nodes: tuple[NodeId, ...]) -> str:
+    """`3 clients: 4, 7, 12`, the first of them by their ids."""
+    many = "1 client" if len(nodes) == 1 else f"{len(nodes)} clients"
+    shown = ", ".join(map(str, nodes[:JOBS_KEPT]))
+    return f"{many}: {shown}" if nodes else "no clients"

@@ -12,13 +12,12 @@ from starlette.routing import Route
 
 from roost.core.messages import (
     AddNote,
-    AddToGroup,
     CreateGroup,
     DeleteGroup,
-    RemoveFromGroup,
     RemoveNotes,
     RemoveResource,
     RemoveThreads,
+    SetGroupNodes,
     SetResource,
 )
 from roost.core.records import (
@@ -40,6 +39,7 @@ from roost.gateway import (
     ServerError,
     ThreadView,
 )
+from roost.web.presenters import counted
 from roost.web.site import Form, Site
 
 HOME_JOBS = 12
@@ -179,13 +179,9 @@ async def change_group(site: Site, request: Request, form: Form) -> Response:
     if form.text("action") == "delete":
         await site.gateway.ask(DeleteGroup(group))
         return site.back(form, "/groups", "The group is deleted.")
-    wanted = {NodeId(number) for number in form.numbers("nodes")}
-    before = {n for one in await site.gateway.groups() if one.id == group for n in one.nodes}
-    if new := wanted - before:
-        await site.gateway.ask(AddToGroup(group, tuple(sorted(new))))
-    if gone := before - wanted:
-        await site.gateway.ask(RemoveFromGroup(group, tuple(sorted(gone))))
-    return site.back(form, "/groups", f"{len(new)} clients added, {len(gone)} taken out.")
+    nodes = tuple(map(NodeId, form.numbers("nodes")))
+    await site.gateway.ask(SetGroupNodes(group, nodes))
+    return site.back(form, "/groups", f"The group has {counted(len(nodes), 'client')} now.")
 
 
 # --- resources -----------------------------------------------------------------------------------
