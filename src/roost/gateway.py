@@ -222,6 +222,9 @@ class OutputLines(Struct, frozen=True):
     """Bytes stored so far."""
     complete: bool = False
     """True when nothing more can come."""
+    times: list[int] = []
+    """When each line began to arrive at the server, in seconds since 1970, 0 where that is not
+    known; empty when it was not asked for."""
 
 
 class OutputMatches(Struct, frozen=True):
@@ -517,10 +520,11 @@ class Gateway(Protocol):
         ...
 
     async def output_lines(
-        self, job: JobId, first: int, count: int, attempt: int | None = None
+        self, job: JobId, first: int, count: int, attempt: int | None = None, *, timed: bool = False
     ) -> OutputLines:
         """At most `count` lines of the log, or of one attempt, from number `first` on; or the last
-        `-first` when that is negative. Raises `NotFound` for an unknown job or attempt."""
+        `-first` when that is negative; with their times, if they are wanted. Raises `NotFound` for
+        an unknown job or attempt."""
         ...
 
     async def search_output(

@@ -50,6 +50,13 @@ async def test_an_attempt_can_be_read_alone(world: World) -> None:
     assert message == f"Job {job} has no attempt 3; it has had 2 so far."
 
 
+async def test_lines_say_when_they_came_if_that_is_asked(world: World) -> None:
+    job = await printed(world, "one\ntwo\n")
+    assert (await world.get(f"/jobs/{job}/output"))["times"] == []
+    times = (await world.get(f"/jobs/{job}/output", times="1"))["times"]
+    assert len(times) == 2 and abs(times[0] * 1000 - world.access.now()) < 600_000
+
+
 async def test_lines_that_match_are_found_on_the_server(world: World) -> None:
     job = await printed(world, "fine\nWarning: a\n", "warning: b\n")
     path = f"/jobs/{job}/output/search"

@@ -140,5 +140,5 @@ def test_the_keys_that_are_told_are_the_keys_that_work() -> None:
     handled = set(re.findall(r'case "([^"]+)":', script))
     single = {key for keys in told for key in re.split(r"[ ,]+", keys) if len(key) == 1}
     arrows = {"↓", "↑", "+"}
-    elsewhere = {"h", "n", "f", "N", "g", "j"} | arrows  # after g, or in an output
+    elsewhere = {"h", "n", "f", "N", "g", "j", "m", "M", "i"} | arrows  # after g, or in an output
     assert single - handled - elsewhere == set()

@@ -396,13 +396,14 @@ class Access:
         return OutputPart(offset, data, total, is_over and offset + len(data) >= total)
 
     async def output_lines(
-        self, job: JobId, first: int, count: int, attempt: int | None = None
+        self, job: JobId, first: int, count: int, attempt: int | None = None, *, timed: bool = False
     ) -> OutputLines:
         record = await self._record(job)
         is_over = self._is_over(record) or (attempt or record.attempt) < record.attempt
 
         def read() -> OutputLines:
-            return self._lines.read(self._pieces(record, attempt), first, count)
+            arrived_at = self._output.arrived_at if timed else None
+            return self._lines.read(self._pieces(record, attempt), first, count, arrived_at)
 
         return replace(await asyncio.to_thread(read), complete=is_over)
 

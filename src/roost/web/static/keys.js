@@ -20,6 +20,7 @@ const HELP = [
   ["Shift + C, R, D", "cancel, reschedule, delete or remove: asks first"],
   ["u", "undo what was just done"],
   ["f, n, N", "in an output: follow, next, previous match"],
+  ["m, M, i", "in an output: next, previous error; when lines came"],
   ["r", "refresh"],
   [".", "pause live updates"],
   ["t", "light, dark, as the system"],
