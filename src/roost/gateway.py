@@ -56,9 +56,16 @@ class Part(Enum):
     HOLDS = "holds"
     NOTES = "notes"
     ATTRIBUTES = "attributes"
+    SIGNS = "signs"
 
 
 ALL_PARTS = frozenset(Part)
+
+
+SILENT_MS = 3_600_000
+"""A run that gives no sign for so long is worth a look, if nothing else tells what is usual."""
+SILENT_MS_MIN = 60_000
+"""Below, silence is not worth a word, however short such runs usually are."""
 
 
 class JobView(Struct, frozen=True):
@@ -80,6 +87,17 @@ class JobView(Struct, frozen=True):
     """The newest of its thread; None when there is no thread."""
     attributes: tuple[Attribute, ...] = ()
     """All of its own: those it was submitted with, and what was set since."""
+    sign_at: Moment | None = None
+    """When it last printed something or made progress, or began; None unless it runs."""
+    usual_ms: int | None = None
+    """What its siblings that have succeeded took, in the median; None when there are none."""
+
+    def is_silent(self, now: Moment) -> bool:
+        """It runs, and has given no sign for longer than such a run takes altogether."""
+        if self.sign_at is None:
+            return False
+        usual_ms = SILENT_MS if self.usual_ms is None else max(self.usual_ms, SILENT_MS_MIN)
+        return now - self.sign_at > usual_ms
 
     @property
     def waiting_for(self) -> str:

@@ -189,7 +189,7 @@ def _standing(view: JobView) -> dict[str, Any]:
     }
 
 
-def _row(view: JobView) -> dict[str, Any]:
+def _row(view: JobView, now: Moment) -> dict[str, Any]:
     job = view.job
     return {
         **_standing(view),
@@ -200,13 +200,19 @@ def _row(view: JobView) -> dict[str, Any]:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
         "nodes": list(job.nodes),
+        "sign_at": view.sign_at,
+        "usual_ms": view.usual_ms,
+        "silent": view.is_silent(now),
     }
 
 
-def _detail(view: JobView) -> rest.JobDetail:
+_ROW_PARTS = frozenset({Part.SPEC, Part.SIGNS})
+
+
+def _detail(view: JobView, now: Moment) -> rest.JobDetail:
     job = view.job
     return rest.JobDetail(
-        **_row(view),
+        **_row(view, now),
         spec=jobspec.unparse(job, job.spec.conditions),
         tries_left=job.tries_left,
         attempt=job.attempt,
@@ -324,18 +330,19 @@ async def list_jobs(gateway: Gateway, request: Request) -> rest.JobPage:
         # One more than asked for tells whether there is a next page.
         limit=limit + 1,
     )
-    views = await gateway.list_jobs(which, frozenset({Part.SPEC}))
+    views = await gateway.list_jobs(which, _ROW_PARTS)
     following = None
     if len(views) > limit:
         views = views[:limit]
         others = [(k, v) for k, v in request.query_params.multi_items() if k != "before"]
         following = f"{request.url.path}?{urlencode([*others, ('before', views[-1].job.id)])}"
-    return rest.JobPage([rest.JobSummary(**_row(view)) for view in views], following)
+    now = gateway.now()
+    return rest.JobPage([rest.JobSummary(**_row(view, now)) for view in views], following)
 
 
 async def get_job(gateway: Gateway, request: Request) -> rest.JobDetail:
     """All that is known of a job."""
-    return _detail(await _view(gateway, _id(request), ALL_PARTS))
+    return _detail(await _view(gateway, _id(request), ALL_PARTS), gateway.now())
 
 
 async def get_reasons(gateway: Gateway, request: Request) -> rest.Reasons:
@@ -693,7 +700,8 @@ async def get_node_history(gateway: Gateway, request: Request) -> rest.JobPage:
     node = (await _node_view(gateway, _id(request))).node.id
     ids = await gateway.job_history(node, limit)
     views = await gateway.job_views(ids, frozenset({Part.SPEC}))
-    return rest.JobPage([rest.JobSummary(**_row(view)) for view in views])
+    now = gateway.now()
+    return rest.JobPage([rest.JobSummary(**_row(view, now)) for view in views])
 
 
 async def get_node_errors(gateway: Gateway, request: Request) -> rest.FarmErrors:

@@ -74,6 +74,7 @@ from roost.gateway import (
     Undone,
 )
 from roost.server.engine import Engine, now
+from roost.server.signs import Signs
 from roost.server.statistics import Statistics
 from roost.server.undoing import Inverses
 from roost.store import linesearch, queries
@@ -118,6 +119,7 @@ class Access:
         self._config = config
         self._upgrades = upgrades
         self._inverses = Inverses()
+        self._signs = Signs(database, output)
         self._followers: dict[JobId, set[_Follower]] = {}
         self._watchers: set[_Follower] = set()
         # Other than that of an earlier server's, so that a page which outlives it starts afresh.
@@ -214,7 +216,7 @@ class Access:
 
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
         views = await self._database.read(queries.job_views, ids, parts)
-        return self._with_reasons(views, parts)
+        return await self._completed(views, parts)
 
     async def attribute_points(self, job: JobId) -> dict[str, list[AttributePoint]]:
         return await self._database.read(queries.attribute_points, job)
@@ -230,7 +232,7 @@ class Access:
 
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]:
         views = await self._database.read(queries.list_jobs, which, parts)
-        return self._with_reasons(views, parts)
+        return await self._completed(views, parts)
 
     async def count_jobs(self, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
         return await self._database.read(queries.count_jobs, which, count_max)
@@ -239,6 +241,12 @@ class Access:
         self, which: JobFilter | None = None, ids: Sequence[JobId] = ()
     ) -> list[JobStanding]:
         return await self._database.read(queries.standings, which, ids)
+
+    async def _completed(self, views: list[JobView], parts: frozenset[Part]) -> list[JobView]:
+        """With those parts that are not in the record."""
+        if Part.SIGNS in parts:
+            views = await self._signs.given(views)
+        return self._with_reasons(views, parts)
 
     def _with_reasons(self, views: list[JobView], parts: frozenset[Part]) -> list[JobView]:
         if Part.REASONS not in parts and Part.HOLDS not in parts:
@@ -489,6 +497,7 @@ class Access:
     def publish(self, changes: Changes) -> None:
         """Wake whoever follows one of the jobs that changed, or watches the farm."""
         self.statistics.take(changes)
+        self._signs.take(changes)
         submitted = bool(changes.submitted)
         counts = submitted or bool(changes.jobs or changes.deleted or changes.attributes)
         nodes = bool(changes.nodes or changes.groups or changes.groups_deleted)

@@ -97,6 +97,18 @@ _CHILD_STATUSES = (
     .where(_edges.parent == _ID)
     .order_by(_edges.position)
 )
+USUAL_JOBS_MAX = 101
+_TOOK = (
+    select(_jobs.command_ended_at - _jobs.command_started_at)
+    .join_from(schema.job_edges, schema.jobs, _edges.child == _jobs.id)
+    .where(
+        _edges.parent == _ID,
+        _jobs.status == JobStatus.SUCCEEDED.value,
+        _jobs.command_started_at.is_not(None),
+        _jobs.command_ended_at.is_not(None),
+    )
+    .limit(USUAL_JOBS_MAX)
+)
 _EVENTS = (
     select(_events.job, _events.at, _events.status, _events.message)
     .where(_events.job.in_(_IDS))
@@ -195,6 +207,18 @@ def child_statuses(connection: Connection, job: JobId) -> list[tuple[JobId, JobS
     """The children of a job, in their order."""
     rows_found = connection.execute(_CHILD_STATUSES, {"id": job})
     return [(child, JobStatus(status)) for child, status in rows_found]
+
+
+def first_parents(connection: Connection, ids: Sequence[JobId]) -> dict[JobId, JobId]:
+    """Of those that have one."""
+    return {child: edges[0][1] for child, edges in _by_first(connection, _PARENTS, ids).items()}
+
+
+def usual_ms(connection: Connection, parent: JobId) -> int | None:
+    """What the commands of a job's children took that have succeeded, in the median over the
+    first of them; None when there are none."""
+    found = sorted(connection.scalars(_TOOK, {"id": parent}))
+    return found[len(found) // 2] if found else None
 
 
 def attempts_on_node(

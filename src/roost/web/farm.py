@@ -45,8 +45,6 @@ from roost.web.site import Form, Site
 HOME_JOBS = 12
 HOME_NODES = 12
 DAY_MS = 24 * 3_600_000
-STUCK_MS = 3_600_000
-"""A run this long without any progress is worth a look."""
 FEED_NOTES = 50
 THREADS_SHOWN = 100
 
@@ -123,9 +121,10 @@ async def _concerns(gateway: Gateway) -> Concerns:
         return await gateway.list_jobs(which, parts)
 
     running = await gateway.list_jobs(
-        JobFilter(statuses=(JobStatus.RUNNING,), descending=False, limit=200), frozenset()
+        JobFilter(statuses=(JobStatus.RUNNING,), descending=False, limit=200),
+        frozenset({Part.SIGNS}),
     )
-    stuck = [view for view in running if _is_stuck(view, now)][:HOME_JOBS]
+    stuck = [view for view in running if view.is_silent(now)][:HOME_JOBS]
     open_roots = await gateway.list_jobs(
         JobFilter(
             statuses=(JobStatus.QUEUED, JobStatus.RUNNABLE, JobStatus.RUNNING),
@@ -148,11 +147,6 @@ async def _concerns(gateway: Gateway) -> Concerns:
         ],
         errors=list(gateway.server_errors().errors[:5]),
     )
-
-
-def _is_stuck(view: JobView, now: Moment) -> bool:
-    started = view.job.command_started_at or view.job.started_at
-    return started is not None and now - started > STUCK_MS and not view.job.progress
 
 
 # --- groups --------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ _BAR = Markup(
 )
 _SEGMENT = Markup('<rect class="fill-{}" x="{}" width="{}" height="10"/>')
 _TIME = Markup('<time datetime="{}" data-at="{}">{}</time>')
+_SINCE = Markup('<time datetime="{}" data-at="{}" data-for class="since{}" title="{}">{}</time>')
 _EXACT_TIME = Markup('<time datetime="{}" data-at="{}" data-exact>{} UTC</time>')
 
 
@@ -48,6 +49,7 @@ class Fragments:
             "bar": bar,
             "time": time,
             "moment": moment,
+            "since": since,
         }
 
     def icon(self, name: str, label: str = "") -> Markup:
@@ -82,6 +84,17 @@ def time(context: jinja2.runtime.Context, at: Moment | None) -> Markup:
     if at is None:
         return Markup("")
     return _TIME.format(presenters.iso(at), at, presenters.ago(at, context["now"]))
+
+
+@jinja2.pass_context
+def since(
+    context: jinja2.runtime.Context, at: Moment, usual_ms: int | None, is_long: bool
+) -> Markup:
+    """For how long there was no sign of a job, which the browser keeps current."""
+    text = presenters.about(context["now"] - at).removeprefix("~")
+    usually = f"; such a run takes {presenters.about(usual_ms)}" if usual_ms is not None else ""
+    title = f"No output and no progress{usually}"
+    return _SINCE.format(presenters.iso(at), at, " long" if is_long else "", title, text)
 
 
 def moment(at: Moment | None) -> Markup:

@@ -19,7 +19,7 @@ from roost.errors import Invalid, NotFound
 from roost.gateway import Acted, Gateway, JobFilter, JobStanding, JobView, NodesActed, Part
 from roost.web import presenters, views
 from roost.web.site import Form, Said, Site, local
-from roost.web.views import JobsView
+from roost.web.views import Column, JobsView
 
 S = JobStatus
 
@@ -34,6 +34,13 @@ GLANCE_DEPTH = 8
 LEFT_OUT_LINKED = 40
 
 ROW_PARTS = frozenset({Part.SPEC, Part.REASONS, Part.NOTES, Part.ATTEMPTS})
+
+
+def row_parts(columns: Sequence[Column]) -> frozenset[Part]:
+    """What rows with these columns show."""
+    wants_signs = any(column.key == "silent" for column in columns)
+    return ROW_PARTS | {Part.SIGNS} if wants_signs else ROW_PARTS
+
 
 BUTTONS = ("pause", "resume", "reschedule_failed", "reschedule", "eject", "cancel", "delete")
 ICONS = {
@@ -123,8 +130,8 @@ async def show_jobs(site: Site, request: Request) -> Response:
 
 async def _listed(gateway: Gateway, view: JobsView, which: JobFilter) -> list[JobView]:
     if view.ids:
-        return await gateway.job_views(tuple(map(JobId, view.ids)), ROW_PARTS)
-    return await gateway.list_jobs(which, ROW_PARTS)
+        return await gateway.job_views(tuple(map(JobId, view.ids)), row_parts(view.shown))
+    return await gateway.list_jobs(which, row_parts(view.shown))
 
 
 async def _meant_by(gateway: Gateway, words: str) -> str:

@@ -226,7 +226,7 @@ async def show_node(site: Site, request: Request) -> Response:
     if tab not in dict(TABS):
         tab = "running"
     shown: dict[str, Any] = {}
-    row_parts = frozenset({Part.SPEC, Part.ATTEMPTS})
+    row_parts = frozenset({Part.SPEC, Part.ATTEMPTS, Part.SIGNS})
     if tab == "running":
         shown["jobs"] = await gateway.job_views(view.running, row_parts)
     elif tab == "history":

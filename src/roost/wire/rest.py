@@ -129,6 +129,12 @@ class JobSummary(JobChange, frozen=True, kw_only=True):
     started_at: int | None
     ended_at: int | None
     nodes: list[int]
+    sign_at: int | None = None
+    """When it last printed something or made progress, or began; null unless it runs."""
+    usual_ms: int | None = None
+    """What its siblings that have succeeded took, in the median; null when there are none."""
+    silent: bool = False
+    """It runs, and has given no sign for longer than such a run takes altogether."""
 
 
 class JobPage(Struct, frozen=True):

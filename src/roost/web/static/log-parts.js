@@ -21,7 +21,7 @@ const KINDS = /** @type {[MarkKind, RegExp][]} */ (
   Object.entries(MARKS).map(([kind, pattern]) => [kind, new RegExp(pattern, pattern === pattern.toLowerCase() ? "i" : "")])
 );
 const SHAPES = { error: "failed", warning: "abandoned", progress: "running" };
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 /** @type {Record<MarkKind, string>} */
