@@ -370,6 +370,8 @@ class Pace(Struct, frozen=True):
     wait_p90_ms: int = 0
     wait_p99_ms: int = 0
     """Percentiles over the jobs that began in the last whole minute."""
+    failed_an_hour: int = 0
+    """Runs that failed in the last hour."""
 
 
 class Sample(Struct, frozen=True):
@@ -388,6 +390,8 @@ class Sample(Struct, frozen=True):
     wait_p50_ms: int
     wait_p90_ms: int
     wait_p99_ms: int
+    failed_an_hour: int = 0
+    """Runs that failed in the hour before; made of the samples in it."""
 
 
 class Kind(Struct, frozen=True):

@@ -335,6 +335,7 @@ async def test_a_node_is_described(farm: Any, http: httpx2.AsyncClient) -> None:
 
 async def test_health_and_metrics(farm: Any, http: httpx2.AsyncClient) -> None:
     farm.add_job(1)
+    farm.add_node(1, "render1", "gpu")
     healthy = await http.get("/healthz")
     assert healthy.status_code == 200
     health = msgspec.json.decode(healthy.content, type=rest.Health)
@@ -344,9 +345,12 @@ async def test_health_and_metrics(farm: Any, http: httpx2.AsyncClient) -> None:
     for line in (
         'roost_jobs{status="runnable"} 1.0',
         'roost_jobs{status="failed"} 0.0',
-        "roost_nodes 0.0",
+        "roost_nodes 1.0",
         "roost_cpus 16.0",
         "roost_cpus_busy 4.0",
+        "roost_failed_an_hour 0.0",
+        'roost_node_load{node="render1:gpu"} 0.5',
+        'roost_node_memory_bytes{node="render1:gpu"} 2.199023255552e+12',
     ):
         assert line in answer.text.splitlines()
     farm.failure = Unavailable("The disk is full.")

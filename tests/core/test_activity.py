@@ -13,6 +13,7 @@ from roost.core.records import (
     Condition,
     GroupId,
     JobId,
+    JobSpec,
     Moment,
     NodeId,
     NoteId,
@@ -78,6 +79,17 @@ def test_every_command_is_a_deed_or_known_to_be_none() -> None:
     assert {type(deed[0]) for deed in DEEDS} | OF_THE_RECORD == set(get_args(m.Command))
     for kind in (m.ExpireJobs, m.NoticesDone):
         assert told(kind(()), "somebody", Moment(5)) is None
+
+
+def test_a_submission_is_one_deed_that_names_its_roots() -> None:
+    new = [m.NewJob(JobSpec(name), "", parents=parents) for name, parents in
+           (("film", ()), ("frame 1", (0,)), ("frame 2", (0,)), ("other", ()))]  # fmt: skip
+    ids = [JobId(number) for number in (7, 8, 9, 10)]
+    deed = told(m.SubmitJobs(tuple(new)), "page from here", Moment(5), ids)
+    assert deed is not None
+    assert (deed.action, deed.text) == ("submit", "film, with 2 below")
+    assert (deed.jobs, deed.jobs_total) == ((7, 10), 2)
+    assert told(m.SubmitJobs(()), "page from here", Moment(5), []) is None
 
 
 def test_of_many_jobs_the_first_are_named_and_all_counted() -> None:

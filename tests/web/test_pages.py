@@ -424,3 +424,15 @@ async def test_the_clients_of_a_group_are_set_all_or_none(world: World) -> None:
     assert [group.nodes for group in await world.access.groups()] == [(two,)]
     await world.node("gone")
     assert [group.nodes for group in await world.access.groups()] == [(gone, two)]
+
+
+async def test_memory_in_use_is_shown_where_agents_tell_it(world: World) -> None:
+    old, new = await world.node("old"), await world.node("new")
+    await world.ask(m.NodeBeat(old, load=0.5))
+    await world.ask(m.NodeBeat(new, load=0.5, memory_used_kb=2_000_000))
+    html = await world.page("/nodes")
+    assert "1.9 / 7.6 GB" in html and html.count("/ 7.6 GB") == 1
+    assert "memory in use <b>1.9 GB</b> of 7.6 GB" in await world.page(f"/nodes/{new}")
+    assert "memory 7.6 GB" in await world.page(f"/nodes/{old}")
+    squares = (await world.get("/nodes"))["nodes"]
+    assert {one["label"]: one["memory_used_kb"] for one in squares} == {"new": 2_000_000, "old": 0}

@@ -264,6 +264,7 @@ def _node(view: NodeView) -> rest.NodeDetail:
         cpu_speed_mhz=facts.cpu_speed_mhz,
         memory_kb=facts.memory_kb,
         gpus=list(facts.gpus),
+        memory_used_kb=node.memory_used_kb,
         load=node.load,
         idle_minutes=node.idle_minutes,
         connected=view.connected,
@@ -886,8 +887,8 @@ async def get_server_errors(gateway: Gateway, request: Request) -> rest.FarmErro
 async def get_statistics(gateway: Gateway, request: Request) -> rest.Statistics:
     """The farm's numbers over time; long times are folded into fewer moments.
 
-    What was counted (`ended`, `failed`) is added up then, of waits the longest is kept, and of
-    everything else the mean.
+    What was counted (`ended`, `failed`) is added up then, of waits the longest is kept and of
+    `failed_an_hour` the most, and of everything else the mean.
     """
     hours = _query(request, "hours", float, 24.0)
     if not 0 < hours <= STATISTICS_HOURS_MAX:
@@ -942,9 +943,8 @@ async def get_health(gateway: Gateway, request: Request) -> Response:
 
 async def get_metrics(gateway: Gateway, request: Request) -> Response:
     """The numbers of the farm in the text format of Prometheus."""
-    return Response(
-        metrics.text(await gateway.counts(), gateway.pace()), media_type=metrics.CONTENT_TYPE
-    )
+    text = metrics.text(await gateway.counts(), gateway.pace(), await gateway.nodes())
+    return Response(text, media_type=metrics.CONTENT_TYPE)
 
 
 async def get_openapi(gateway: Gateway, request: Request) -> Response:

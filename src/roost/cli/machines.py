@@ -111,6 +111,10 @@ def show_node(node: str, as_json: bool, **_: object) -> None:
             ("CPUs", f"{found.cpus_busy} of {found.cpus} busy"),
             ("CPU speed", f"{found.cpu_speed_mhz} MHz" if found.cpu_speed_mhz else ""),
             ("memory", f"{found.memory_kb / 1024**2:.1f} GiB" if found.memory_kb else ""),
+            (
+                "memory in use",
+                f"{found.memory_used_kb / 1024**2:.1f} GiB" if found.memory_used_kb else "",
+            ),
             ("GPUs", ", ".join(found.gpus)),
             ("load", f"{found.load:.1f}"),
             ("platform", found.platform),

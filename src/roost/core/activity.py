@@ -1,7 +1,7 @@
 """What people did to the farm, told in a line each: the words of the audit.
 
-Pure. What running jobs ask for, and submissions, are not in it: a job's own record and story tell
-of these, and there are as many of them as there are jobs.
+Pure. What running jobs ask for is not in it: a job's own record and story tell of that. A
+submission is one line, however many jobs it made.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from roost.core.messages import (
     SetPriorities,
     SetPriority,
     SetResource,
+    SubmitJobs,
 )
 from roost.core.records import Activity, JobId, Moment, NodeId
 
@@ -44,9 +45,15 @@ JOBS_KEPT = 50
 _BY_COMMAND: dict[object, str] = {each.command: name for name, each in actions.ACTIONS.items()}
 
 
-def told(message: Message, by: str, at: Moment) -> Activity | None:
-    """None for what is not of this kind."""
+def told(message: Message, by: str, at: Moment, reply: object = None) -> Activity | None:
+    """None for what is not of this kind. `reply` is what the handler has answered."""
     match message:
+        case SubmitJobs(jobs=new) if isinstance(reply, list) and new:
+            roots = [job for job, one in zip(reply, new, strict=True) if not one.parents]
+            name = new[0].spec.name[:200]
+            below = len(new) - len(roots)
+            text = f"{name}, with {below} below" if below else name
+            return Activity(at, by, "submit", text, tuple(roots[:JOBS_KEPT]), len(roots))
         case (
             CancelJobs()
             | PauseJobs()

@@ -362,6 +362,7 @@ class NodeBeat(Struct, frozen=True, tag=True):
     idle_minutes: int = -1
     progress: tuple[tuple[JobId, int, int], ...] = ()
     """(job, attempt number, millionths) of what progressed since the last beat."""
+    memory_used_kb: int = 0
 
 
 class AttemptStarted(Struct, frozen=True, gc=False, tag=True):

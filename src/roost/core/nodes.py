@@ -264,6 +264,7 @@ def on_node_beat(farm: State, report: NodeBeat) -> None:
         last_beat_at=farm.now,
         load=report.load,
         idle_minutes=report.idle_minutes,
+        memory_used_kb=report.memory_used_kb,
     )
     if availability.follows_idleness(node.availability):
         _review_duty(farm, node.id)

@@ -250,7 +250,13 @@ class Session:
                 self._store(engine, message)
             case link.Beat():
                 engine.tell(
-                    NodeBeat(node, message.load, message.idle_minutes, tuple(message.progress))
+                    NodeBeat(
+                        node,
+                        message.load,
+                        message.idle_minutes,
+                        tuple(message.progress),
+                        message.memory_used_kb,
+                    )
                 )
             case link.ChirpCall():
                 self.callers.add(message.caller)

@@ -177,7 +177,7 @@ class Engine:
                 outcome = farm.handle(entry.message, now())
                 reply = outcome.reply
                 effects.extend(outcome.effects)
-                if entry.by and (activity := told(entry.message, entry.by, now())):
+                if entry.by and (activity := told(entry.message, entry.by, now(), reply)):
                     farm.note(activity)
             except Refused as refused:
                 refusal = refused

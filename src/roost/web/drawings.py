@@ -253,6 +253,7 @@ class NodeSquare(Struct, frozen=True):
     cpus: int
     cpus_busy: int
     memory_kb: int
+    memory_used_kb: int
     groups: tuple[int, ...]
 
 
@@ -286,6 +287,7 @@ def _square(view: NodeView) -> NodeSquare:
         cpus=facts.cpus,
         cpus_busy=view.cpus_busy,
         memory_kb=facts.memory_kb,
+        memory_used_kb=node.memory_used_kb,
         groups=view.groups,
     )
 

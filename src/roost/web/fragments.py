@@ -28,6 +28,11 @@ _BAR = Markup(
     '<svg class="bar" viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" '
     'aria-label="{}"><rect class="ground" width="1000" height="10"/>{}</svg>'
 )
+_METER = Markup(
+    '<svg class="meter" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+    '<rect class="ground" width="100" height="10"/>'
+    '<rect class="fill-{}" width="{}" height="10"/></svg>'
+)
 _SEGMENT = Markup('<rect class="fill-{}" x="{}" width="{}" height="10"/>')
 _TIME = Markup('<time datetime="{}" data-at="{}">{}</time>')
 _SINCE = Markup('<time datetime="{}" data-at="{}" data-for class="since{}" title="{}">{}</time>')
@@ -47,6 +52,7 @@ class Fragments:
             "mark": self.mark,
             "status_mark": self.status_mark,
             "bar": bar,
+            "meter": meter,
             "time": time,
             "moment": moment,
             "since": since,
@@ -76,6 +82,12 @@ def bar(job: JobView) -> Markup:
         for one in presenters.segments(job.job, job.rollup)
     )
     return _BAR.format(words, Markup("").join(parts))
+
+
+def meter(share: float, most: float) -> Markup:
+    """A share as a small bar; red above `most`. The number stands beside it, in words."""
+    tone = "failed" if share > most else "running"
+    return _METER.format(tone, round(100 * max(0.0, min(share, 1.0))))
 
 
 @jinja2.pass_context

@@ -127,7 +127,10 @@ _ORDERS: dict[str, Any] = {
     "name": lambda view: view.node.facts.label.casefold(),
     "load": lambda view: view.node.load / max(view.node.facts.cpus, 1),
     "cpus": lambda view: view.node.facts.cpus,
-    "memory": lambda view: view.node.facts.memory_kb,
+    "memory": lambda view: (
+        view.node.memory_used_kb / max(view.node.facts.memory_kb, 1),
+        view.node.facts.memory_kb,
+    ),
     "busy": lambda view: view.cpus_busy,
     "seen": lambda view: view.node.last_beat_at,
 }

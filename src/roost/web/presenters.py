@@ -193,6 +193,11 @@ def memory(kilobytes: int) -> str:
     return f"{kilobytes / 1_048_576:.1f} GB" if kilobytes else ""
 
 
+def memory_share(used_kb: int, all_kb: int) -> str:
+    """`3.1 / 64.0 GB`."""
+    return f"{used_kb / 1_048_576:.1f} / {memory(all_kb)}"
+
+
 def gpus(names: tuple[str, ...]) -> str:
     """`2 × RTX A6000`, with commas between kinds; empty when there are none."""
     counted = {name: names.count(name) for name in names}

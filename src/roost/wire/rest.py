@@ -276,6 +276,8 @@ class NodeDetail(Struct, frozen=True, kw_only=True):
     """Why its rules keep jobs away now, after the node's name; empty if they do not."""
     time_zone: str = ""
     """By whose clocks the rules go."""
+    memory_used_kb: int = 0
+    """What is not available to others; 0 when unknown."""
     state: str = ""
     """`available`, `running`, `draining`, `disabled`, `outside its hours` or `offline`."""
 

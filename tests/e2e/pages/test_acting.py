@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -68,3 +69,47 @@ def test_a_priority_is_various_and_undone_for_each(studio: Any, open_page: Open)
     expect(cells).to_have_text(["1", "2"])
     with studio.rpc as rpc:
         rpc.cancelJobs(jobs)
+
+
+def test_who_only_looks_cannot_act_until_that_is_switched_off(
+    studio: Any, open_page: Open, axe: Callable[[Page], list[str]]
+) -> None:
+    job = studio.submit(name="looked at", cpus=1000)
+    page = open_page(f"{studio.url}/jobs/{job}")
+    banner = page.locator(".looking")
+    expect(banner).to_be_hidden()
+    page.get_by_role("button", name="Look, don't touch").click()
+    expect(banner).to_be_visible()
+    cancel = page.get_by_role("button", name="Cancel…")
+    expect(cancel).to_be_hidden()
+    assert axe(page) == []
+    page.keyboard.press("p")
+    page.keyboard.press("Shift+C")
+    page.reload()
+    expect(banner).to_be_visible()
+    expect(cancel).to_be_hidden()
+    page.goto(f"{studio.url}/jobs?q=looked")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    page.keyboard.press("p")
+    page.goto(f"{studio.url}/jobs/{job}?tab=notes")
+    note = page.locator("form[method=post] textarea")
+    note.evaluate("(it) => { it.value = 'no'; it.form.requestSubmit(); }")
+    page.keyboard.press("r")
+    expect(page.locator("#notes")).to_contain_text("Nobody has left a note.")
+    assert studio.status(job) == "runnable"
+    page.get_by_role("button", name="Act again").click()
+    expect(banner).to_be_hidden()
+    expect(cancel).to_be_visible()
+    page.keyboard.press("p")
+    expect(page.locator(".said")).to_contain_text("1 job paused.")
+    with studio.rpc as rpc:
+        rpc.cancelJobs([job])
+
+
+def test_a_silent_run_is_told_in_the_list(studio: Any, open_page: Open, gate: Any) -> None:
+    job = studio.submit(name="quiet", command=f"echo begun; head -n 1 {gate.path}")
+    page = open_page(f"{studio.url}/jobs?q=quiet&columns=name,status,silent")
+    expect(page.locator(f"#job-{job} .silent time")).to_have_text(re.compile(r"^\d+ s$"))
+    gate.path.write_text("go on\n")
+    expect(page.locator(f"#job-{job} .silent time")).to_have_count(0)
