@@ -12,7 +12,7 @@ function set(on) {
   document.documentElement.classList.toggle(IS_ON, on);
   for (const control of document.querySelectorAll("[data-look-switch]")) {
     if (control instanceof HTMLInputElement) control.checked = on;
-    else control.setAttribute("aria-pressed", String(on));
+    else if (control.hasAttribute("aria-pressed")) control.setAttribute("aria-pressed", String(on));
   }
   // Not even by keyboard.
   for (const form of document.querySelectorAll('form[method="post"]')) form.toggleAttribute("inert", on);
