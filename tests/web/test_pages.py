@@ -134,6 +134,15 @@ async def test_what_came_of_a_form_is_said_once_with_whom_it_left_out(world: Wor
     assert "1 job cancelled" not in (await world.client.get("/jobs")).text
 
 
+async def test_what_came_of_a_form_is_not_taken_by_a_page_that_renews_itself(
+    world: World,
+) -> None:
+    [job] = await world.submit({"name": "a", "command": "true"})
+    await world.post("/jobs/act", {"action": "pause", "ids": [job], "back": "/jobs"})
+    assert "1 job paused" not in await world.page("/nodes", **{"roost-refresh": "1"})
+    assert "1 job paused" in await world.page("/jobs")
+
+
 async def test_all_that_match_are_acted_on_not_only_the_page(world: World) -> None:
     tree = [{"name": f"wedge {n}", "command": "true", "submittedBy": "ana"} for n in range(250)]
     await world.submit(tree)

@@ -42,6 +42,8 @@ FOLDER = Path(__file__).parent
 FORM_BYTES_MAX = 4 * 1024 * 1024
 SAID = "roost-said"
 """Cookie with the outcome of a form, shown once by the page it leads to."""
+REFRESH = "roost-refresh"
+"""Header of a request by which a shown page renews itself."""
 THEME = "roost-theme"
 HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -323,6 +325,9 @@ async def _form(request: Request) -> Form:
 
 
 def _said(request: Request) -> Said:
+    """Not for a page that renews itself: it may be another one of the same browser."""
+    if REFRESH in request.headers:
+        return Said()
     try:
         told = msgspec.json.decode(unquote(request.cookies.get(SAID, "")), type=Said)
     except (msgspec.MsgspecError, UnicodeError):
