@@ -25,6 +25,7 @@ from roost.core.records import (
     Condition,
     Event,
     Group,
+    GroupId,
     Job,
     JobId,
     JobStatus,
@@ -55,9 +56,16 @@ class Part(Enum):
     HOLDS = "holds"
     NOTES = "notes"
     ATTRIBUTES = "attributes"
+    SIGNS = "signs"
 
 
 ALL_PARTS = frozenset(Part)
+
+
+SILENT_MS = 3_600_000
+"""A run that gives no sign for so long is worth a look, if nothing else tells what is usual."""
+SILENT_MS_MIN = 60_000
+"""Below, silence is not worth a word, however short such runs usually are."""
 
 
 class JobView(Struct, frozen=True):
@@ -79,6 +87,17 @@ class JobView(Struct, frozen=True):
     """The newest of its thread; None when there is no thread."""
     attributes: tuple[Attribute, ...] = ()
     """All of its own: those it was submitted with, and what was set since."""
+    sign_at: Moment | None = None
+    """When it last printed something or made progress, or began; None unless it runs."""
+    usual_ms: int | None = None
+    """What its siblings that have succeeded took, in the median; None when there are none."""
+
+    def is_silent(self, now: Moment) -> bool:
+        """It runs, and has given no sign for longer than such a run takes altogether."""
+        if self.sign_at is None:
+            return False
+        usual_ms = SILENT_MS if self.usual_ms is None else max(self.usual_ms, SILENT_MS_MIN)
+        return now - self.sign_at > usual_ms
 
     @property
     def waiting_for(self) -> str:
@@ -112,6 +131,53 @@ class NodeView(Struct, frozen=True):
     """It runs another Roost than the server."""
     latest_note: Note | None = None
     """The newest of its thread; None when there is no thread."""
+
+    @property
+    def state(self) -> str:
+        """One of `NODE_STATES`."""
+        if not self.node.active or not self.connected:
+            return "offline"
+        if self.node.disabled:
+            return "draining" if self.running else "disabled"
+        if self.off_duty:
+            return "outside its hours"
+        return "running" if self.running else "available"
+
+    def allows(self, action: str, group: GroupId | None = None) -> bool:
+        """Whether one of `actions.NODE_ACTIONS` would change it."""
+        match action:
+            case "drain":
+                return not self.node.disabled
+            case "enable":
+                return self.node.disabled
+            case "upgrade":
+                return self.needs_upgrade
+            case "add_to_group":
+                return group not in self.groups
+            case "take_out_of_group":
+                return group in self.groups
+        return True
+
+
+NODE_STATES = ("available", "running", "draining", "disabled", "outside its hours", "offline")
+
+
+class NodeFilter(Struct, frozen=True):
+    """Which nodes are meant. Empty fields do not filter."""
+
+    states: tuple[str, ...] = ()
+    """Of `NODE_STATES`."""
+    words: str = ""
+    """In the label or the description, without regard to case."""
+    group: GroupId | None = None
+
+    def passes(self, view: NodeView) -> bool:
+        text = f"{view.node.facts.label} {view.node.description}"
+        return (
+            (not self.states or view.state in self.states)
+            and self.words.casefold() in text.casefold()
+            and (self.group is None or self.group in view.groups)
+        )
 
 
 class ResourceView(Struct, frozen=True):
@@ -174,6 +240,9 @@ class OutputLines(Struct, frozen=True):
     """Bytes stored so far."""
     complete: bool = False
     """True when nothing more can come."""
+    times: list[int] = []
+    """When each line began to arrive at the server, in seconds since 1970, 0 where that is not
+    known; empty when it was not asked for."""
 
 
 class OutputMatches(Struct, frozen=True):
@@ -229,6 +298,29 @@ class Acted(Struct, frozen=True):
     applied: tuple[JobId, ...]
     left_out: tuple[JobId, ...]
     """Unknown, or in a state that does not allow it; newest first."""
+    undo: str = ""
+    """What `Gateway.undo` takes; empty when it cannot be undone."""
+
+
+class NodesActed(Struct, frozen=True):
+    """What became of a wish that several nodes should be treated in the same way."""
+
+    applied: tuple[NodeId, ...]
+    left_out: tuple[NodeId, ...]
+    """Those that were so already."""
+    jobs: tuple[JobId, ...] = ()
+    """That were submitted to do it."""
+    undo: str = ""
+    """What `Gateway.undo` takes; empty when it cannot be undone."""
+
+
+class Undone(Struct, frozen=True):
+    """What was taken back."""
+
+    jobs: tuple[JobId, ...] = ()
+    nodes: tuple[NodeId, ...] = ()
+    undo: str = ""
+    """To do it again after all."""
 
 
 class FarmChange(Struct, frozen=True):
@@ -278,6 +370,8 @@ class Pace(Struct, frozen=True):
     wait_p90_ms: int = 0
     wait_p99_ms: int = 0
     """Percentiles over the jobs that began in the last whole minute."""
+    failed_an_hour: int = 0
+    """Runs that failed in the last hour."""
 
 
 class Sample(Struct, frozen=True):
@@ -296,6 +390,8 @@ class Sample(Struct, frozen=True):
     wait_p50_ms: int
     wait_p90_ms: int
     wait_p99_ms: int
+    failed_an_hour: int = 0
+    """Runs that failed in the hour before; made of the samples in it."""
 
 
 class Kind(Struct, frozen=True):
@@ -332,6 +428,23 @@ class Gateway(Protocol):
     ) -> Acted:
         """Do what `core.actions` names to all jobs that pass a filter, up to its limit, or to
         these: as one command, all of it or nothing."""
+        ...
+
+    async def act_on_nodes(
+        self,
+        action: str,
+        which: NodeFilter | None = None,
+        ids: Sequence[NodeId] = (),
+        group: GroupId | None = None,
+    ) -> NodesActed:
+        """Do one of `actions.NODE_ACTIONS` to all nodes that pass a filter, or to these: as one
+        command, all of it or nothing. Raises `NotFound` for an unknown one, and what
+        `upgrade_nodes` raises."""
+        ...
+
+    async def undo(self, token: str) -> Undone:
+        """Take back what was done, for exactly those jobs or nodes that it changed, and as they
+        were before. Each token is good once; raises `NotFound` for one that is not (any more)."""
         ...
 
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
@@ -429,10 +542,11 @@ class Gateway(Protocol):
         ...
 
     async def output_lines(
-        self, job: JobId, first: int, count: int, attempt: int | None = None
+        self, job: JobId, first: int, count: int, attempt: int | None = None, *, timed: bool = False
     ) -> OutputLines:
         """At most `count` lines of the log, or of one attempt, from number `first` on; or the last
-        `-first` when that is negative. Raises `NotFound` for an unknown job or attempt."""
+        `-first` when that is negative; with their times, if they are wanted. Raises `NotFound` for
+        an unknown job or attempt."""
         ...
 
     async def search_output(

@@ -301,8 +301,24 @@ class Remote:
     def upgrade_nodes(self, nodes: Sequence[int]) -> list[int]:
         """Give them the server's own Roost; the ids of the jobs that do it, none for nodes that
         are up to date. Raises `Forbidden` where the server does not do that."""
-        body = msgspec.json.encode(rest.NodeIds(list(nodes)))
-        return list(self._send("POST", "/nodes/upgrade", rest.Ids, body=body).ids)
+        return self.act_on_nodes("upgrade", nodes).ids
+
+    def act_on_nodes(
+        self,
+        action: str,
+        nodes: Iterable[int] | None = None,
+        match: rest.NodeMatch | None = None,
+    ) -> rest.NodesActed:
+        """Do `drain`, `enable`, `upgrade` or `remove` to these nodes, or to all that match: all
+        of it or nothing. Raises `errors.NotFound` for an unknown one."""
+        chosen = rest.NodeSelection(nodes=None if nodes is None else list(nodes), match=match)
+        body = msgspec.json.encode(chosen)
+        return self._send("POST", f"/nodes/{action}", rest.NodesActed, body=body)
+
+    def undo(self, undo: str) -> rest.Undone:
+        """Take back what an answer to an action gave as `undo`. Raises `errors.NotFound` when it
+        is too late."""
+        return self._send("POST", "/undo", rest.Undone, body=msgspec.json.encode(rest.Undo(undo)))
 
     def set_node_disabled(self, node_id: int, disabled: bool) -> None:
         """Drain a node, or let it take jobs again. Raises `errors.NotFound`."""

@@ -14,14 +14,14 @@ from roost.api import routes as api
 from roost.core.messages import (
     AddNote,
     CancelJobs,
-    RemoveNode,
+    RemoveNodes,
     RemoveNotes,
     RemoveThreads,
     SetAvailability,
     SetBlockedWarning,
     SetConditions,
     SetNodeDescription,
-    SetNodeDisabled,
+    SetNodesDisabled,
     SetPriority,
 )
 from roost.core.records import Attempt, AvailabilityRule, Condition, Note
@@ -61,11 +61,15 @@ def test_wishes_arrive(farm: Any, remote: Remote) -> None:
     remote.set_availability(1, [rest.AvailabilityRule("weekends", False, 3)])
     remote.describe_node(1, "Ann's")
     remote.remove_node(1)
+    assert remote.undo(
+        remote.act_on_nodes("enable", match=rest.NodeMatch(words="RENDER")).undo
+    ).nodes == [1]
     assert farm.asked[1].jobs[0].parent_ids == (2,)
     assert farm.asked[2:] == [
-        CancelJobs((1, 2)), SetNodeDisabled(1, True),
+        CancelJobs((1, 2)), SetNodesDisabled((1,), True),
         SetAvailability(1, (AvailabilityRule(3, enabled=False, day="weekends"),)),
-        SetNodeDescription(1, "Ann's"), RemoveNode(1),
+        SetNodeDescription(1, "Ann's"), RemoveNodes((1,)),
+        SetNodesDisabled((1,), False),
     ]  # fmt: skip
 
 

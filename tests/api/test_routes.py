@@ -23,7 +23,7 @@ from roost.core.messages import (
     EjectJobs,
     PauseJobs,
     RemoveFromGroup,
-    RemoveNode,
+    RemoveNodes,
     RemoveNotes,
     RemoveResource,
     RemoveThreads,
@@ -34,7 +34,7 @@ from roost.core.messages import (
     SetBlockedWarning,
     SetConditions,
     SetNodeDescription,
-    SetNodeDisabled,
+    SetNodesDisabled,
     SetPriority,
     SetResource,
 )
@@ -181,7 +181,7 @@ async def test_attributes_are_set_together(farm: Any, http: httpx2.AsyncClient) 
 async def test_actions(farm: Any, http: httpx2.AsyncClient, action: str, command: Any) -> None:
     farm.add_job(1)
     answer = (await http.post(f"{JOBS}/{action}", json={"ids": [2, 1, 2]})).json()
-    assert answer == {"done": True, "applied": [1], "skipped": [2]}
+    assert answer == {"done": True, "applied": [1], "skipped": [2], "undo": ""}
     assert farm.asked == [command((2, 1))]
     assert refusal(await http.post(f"{JOBS}/{action}", json={}))[0] == 400
     both = {"ids": [1], "match": {"status": ["failed"]}}
@@ -264,8 +264,40 @@ async def test_nodes(farm: Any, http: httpx2.AsyncClient) -> None:
     await http.post("/api/v1/nodes/1/disable", json={})
     await http.post("/api/v1/nodes/1/enable", json={})
     assert (await http.delete("/api/v1/nodes/1")).status_code == 200
-    assert farm.asked == [SetNodeDisabled(1, True), SetNodeDisabled(1, False), RemoveNode(1)]
+    assert farm.asked == [
+        SetNodesDisabled((1,), True),
+        SetNodesDisabled((1,), False),
+        RemoveNodes((1,)),
+    ]
     assert refusal(await http.delete("/api/v1/nodes/9"))[0] == 404
+
+
+async def test_an_action_can_be_for_all_nodes_that_match(
+    farm: Any, http: httpx2.AsyncClient
+) -> None:
+    farm.add_node(1, "render1")
+    farm.add_node(2, "desk")
+    nodes = "/api/v1/nodes"
+    answer = (await http.post(f"{nodes}/drain", json={"match": {"words": "RENDER"}})).json()
+    assert (answer["applied"], answer["undo"]) == ([1], "undo drain")
+    await http.post(f"{nodes}/remove", json={"nodes": [1, 2]})
+    assert farm.asked == [SetNodesDisabled((1,), True), RemoveNodes((1, 2))]
+    both = {"nodes": [1], "match": {}}
+    for wrong in ({}, both):
+        assert (
+            "Give either nodes or match"
+            in refusal(await http.post(f"{nodes}/drain", json=wrong))[1]
+        )
+    wrong = {"match": {"state": ["asleep"]}}
+    assert "'asleep' is no state" in refusal(await http.post(f"{nodes}/enable", json=wrong))[1]
+
+
+async def test_what_was_done_can_be_undone_while_it_is_remembered(
+    farm: Any, http: httpx2.AsyncClient
+) -> None:
+    answer = (await http.post("/api/v1/undo", json={"undo": "undo drain"})).json()
+    assert answer == {"done": True, "jobs": [], "nodes": [1], "undo": ""}
+    assert refusal(await http.post("/api/v1/undo", json={"undo": "old"}))[0] == 404
 
 
 async def test_availability_rules_are_written_as_people_write_them(
@@ -303,6 +335,7 @@ async def test_a_node_is_described(farm: Any, http: httpx2.AsyncClient) -> None:
 
 async def test_health_and_metrics(farm: Any, http: httpx2.AsyncClient) -> None:
     farm.add_job(1)
+    farm.add_node(1, "render1", "gpu")
     healthy = await http.get("/healthz")
     assert healthy.status_code == 200
     health = msgspec.json.decode(healthy.content, type=rest.Health)
@@ -312,9 +345,12 @@ async def test_health_and_metrics(farm: Any, http: httpx2.AsyncClient) -> None:
     for line in (
         'roost_jobs{status="runnable"} 1.0',
         'roost_jobs{status="failed"} 0.0',
-        "roost_nodes 0.0",
+        "roost_nodes 1.0",
         "roost_cpus 16.0",
         "roost_cpus_busy 4.0",
+        "roost_failed_an_hour 0.0",
+        'roost_node_load{node="render1:gpu"} 0.5',
+        'roost_node_memory_bytes{node="render1:gpu"} 2.199023255552e+12',
     ):
         assert line in answer.text.splitlines()
     farm.failure = Unavailable("The disk is full.")

@@ -18,12 +18,12 @@ from roost.core.messages import (
     DeleteJobs,
     EjectJobs,
     PauseJobs,
-    RemoveNode,
+    RemoveNodes,
     RescheduleJobs,
     ResumeJobs,
     SetAttributes,
     SetConditions,
-    SetNodeDisabled,
+    SetNodesDisabled,
     SetPriority,
 )
 from roost.core.records import Attempt, AttemptCause, Note
@@ -418,10 +418,10 @@ def test_nodes_are_found_by_label_or_id_and_changed(farm: Any, client: roost.Far
     node.add_note("hot")
     node.remove()
     assert farm.asked == [
-        SetNodeDisabled(1, True),
-        SetNodeDisabled(1, False),
+        SetNodesDisabled((1,), True),
+        SetNodesDisabled((1,), False),
         AddNote("hot", node=1),
-        RemoveNode(1),
+        RemoveNodes((1,)),
     ]
     del farm.node_views[1]
     with pytest.raises(NotFound, match="no node"):

@@ -230,11 +230,8 @@ class FakeFarm:
     def describe_node(self, node: int, text: str) -> None:
         self.arranged.append(("describe", node, text))
 
-    def set_node_disabled(self, node: int, disabled: bool) -> None:
-        self.arranged.append(("drain" if disabled else "enable", node))
-
-    def remove_node(self, node: int) -> None:
-        self.arranged.append(("remove", node))
+    def act_on_nodes(self, action: str, nodes: Sequence[int]) -> None:
+        self.arranged.append((action, list(nodes)))
 
 
 @pytest.fixture

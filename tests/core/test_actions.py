@@ -84,3 +84,27 @@ def test_an_action_changes_the_jobs_it_applies_to_and_no_others(
 def test_a_word_that_is_no_action_is_not_found() -> None:
     with pytest.raises(KeyError):
         actions.find("explode")
+
+
+def test_what_takes_back_a_pause_names_only_what_it_paused(play: Play) -> None:
+    root, first, second = play.submit(
+        {"name": "tree", "children": [{"name": n, "command": "x"} for n in "ab"]}
+    )
+    assert play.send(m.PauseJobs((second,))) == m.ResumeJobs((second,), alone=True)
+    back = play.send(m.PauseJobs((root,)))
+    assert (set(back.ids), back.alone) == ({root, first}, True)
+    again = play.send(back)
+    assert set(again.ids) == {root, first}
+    assert [play.farm.jobs[job].status for job in (root, first, second)] == [
+        "queued", "runnable", "paused",
+    ]  # fmt: skip
+    assert play.send(back) is None
+
+
+def test_what_takes_back_a_priority_gives_each_job_its_own(play: Play) -> None:
+    [low] = play.submit({"name": "a", "command": "x", "priority": 1})
+    [high] = play.submit({"name": "a", "command": "x", "priority": 5})
+    back = play.send(m.SetPriority((low, high, JobId(99)), 5))
+    assert back == m.SetPriorities(((low, 1),))
+    play.send(back)
+    assert play.farm.jobs[low].priority == 1

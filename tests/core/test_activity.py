@@ -13,6 +13,7 @@ from roost.core.records import (
     Condition,
     GroupId,
     JobId,
+    JobSpec,
     Moment,
     NodeId,
     NoteId,
@@ -33,20 +34,28 @@ DEEDS: list[tuple[Any, str, str, tuple[JobId, ...], int | None]] = [
     (m.EjectJobs(JOBS), "eject", "", JOBS, None),
     (m.SetPriority(JOBS, 5), "set priority", "to 5", JOBS, None),
     (
+        m.SetPriorities(((JOBS[0], 1), (JOBS[1], 2))),
+        "set priority", "each to what it was before", JOBS, None,
+    ),
+    (
         m.SetConditions(JOBS[0], (Condition("os", "==", "linux"),)),
         "set conditions", "os == linux", JOBS[:1], None,
     ),
     (m.SetBlockedWarning(JOBS[0], False), "hide warning", "", JOBS[:1], None),
     (m.SetAttributes(JOBS[0], {"Token": '"secret"'}), "set attributes", "Token", JOBS[:1], None),
-    (m.SetNodeDisabled(NodeId(3), True), "drain", "", (), 3),
-    (m.SetNodeDisabled(NodeId(3), False), "enable", "", (), 3),
+    (m.SetNodesDisabled((NodeId(3),), True), "drain", "", (), 3),
+    (m.SetNodesDisabled((NodeId(3),), False), "enable", "", (), 3),
     (m.SetAvailability(NodeId(3), (AvailabilityRule(),)), "set hours", "", (), 3),
     (m.SetNodeDescription(NodeId(3), "rack 2"), "describe", "rack 2", (), 3),
-    (m.RemoveNode(NodeId(3)), "remove client", "", (), 3),
+    (m.RemoveNodes((NodeId(3),)), "remove client", "", (), 3),
     (m.CreateGroup("gpu"), "create group", "gpu", (), None),
     (m.DeleteGroup(GroupId(1)), "delete group", "group 1", (), None),
     (m.AddToGroup(GroupId(1), (NodeId(3),)), "add to group", "group 1", (), 3),
     (m.RemoveFromGroup(GroupId(1), (NodeId(3),)), "take out of group", "group 1", (), 3),
+    (m.SetGroupNodes(GroupId(1), (NodeId(3), NodeId(5))), "set group", "group 1: 2 clients: 3, 5",
+     (), None),
+    (m.SetNodeGroups(NodeId(3), (GroupId(1),)), "set groups", "group 1", (), 3),
+    (m.RemoveNodes((NodeId(3), NodeId(5))), "remove client", "2 clients: 3, 5", (), None),
     (m.SetResource("nuke", 4), "set resource", "nuke: 4", (), None),
     (m.RemoveResource("nuke"), "remove resource", "nuke", (), None),
     (m.AddNote("look", job=JOBS[0]), "add note", "look", JOBS[:1], None),
@@ -70,6 +79,17 @@ def test_every_command_is_a_deed_or_known_to_be_none() -> None:
     assert {type(deed[0]) for deed in DEEDS} | OF_THE_RECORD == set(get_args(m.Command))
     for kind in (m.ExpireJobs, m.NoticesDone):
         assert told(kind(()), "somebody", Moment(5)) is None
+
+
+def test_a_submission_is_one_deed_that_names_its_roots() -> None:
+    new = [m.NewJob(JobSpec(name), "", parents=parents) for name, parents in
+           (("film", ()), ("frame 1", (0,)), ("frame 2", (0,)), ("other", ()))]  # fmt: skip
+    ids = [JobId(number) for number in (7, 8, 9, 10)]
+    deed = told(m.SubmitJobs(tuple(new)), "page from here", Moment(5), ids)
+    assert deed is not None
+    assert (deed.action, deed.text) == ("submit", "film, with 2 below")
+    assert (deed.jobs, deed.jobs_total) == ((7, 10), 2)
+    assert told(m.SubmitJobs(()), "page from here", Moment(5), []) is None
 
 
 def test_of_many_jobs_the_first_are_named_and_all_counted() -> None:

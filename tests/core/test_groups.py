@@ -103,3 +103,23 @@ def test_a_job_for_several_hosts_lets_go_of_a_node_that_left_its_group(play: Pla
     for job in single:
         play.ends(job)
     assert play.status(wide) == "running"
+
+
+def test_the_groups_of_a_node_are_set_together_or_not_at_all(play: Play) -> None:
+    node = play.joins("render1")
+    fast, slow = play.groups("fast"), play.groups("slow")
+    play.send(m.AddToGroup(fast, (node,)))
+    with pytest.raises(NotFound):
+        play.send(m.SetNodeGroups(node, (slow, 99)))
+    assert [group.nodes for group in play.farm.groups.values()] == [(node,), ()]
+    play.send(m.SetNodeGroups(node, (slow,)))
+    assert [group.nodes for group in play.farm.groups.values()] == [(), (node,)]
+
+
+def test_what_takes_back_a_change_of_a_group_names_only_whom_it_changed(play: Play) -> None:
+    one, two = play.joins("one"), play.joins("two")
+    group = play.groups("fast")
+    play.send(m.AddToGroup(group, (one,)))
+    assert play.send(m.AddToGroup(group, (one, two))) == m.RemoveFromGroup(group, (two,))
+    assert play.send(m.AddToGroup(group, (one, two))) is None
+    assert play.send(m.RemoveFromGroup(group, (two,))) == m.AddToGroup(group, (two,))

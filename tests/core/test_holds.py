@@ -98,7 +98,7 @@ def test_another_machine_is_kept_when_the_first_may_no_longer_be_used(play: Play
     runs = {name: [play.submit(host=name), play.submit(host=name)] for name in "ab"}
     large = play.submit(cpus=2)
     (held,) = play.farm.floor.holds[large]
-    play.send(m.SetNodeDisabled(held, True))
+    play.send(m.SetNodesDisabled((held,), True))
     assert large not in play.farm.floor.holds
     (other,) = set(play.node_ids) - {play.farm.nodes[held].facts.hostname}
     late = play.submit()

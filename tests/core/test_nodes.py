@@ -217,26 +217,26 @@ def test_progress_that_beats_tell_is_saved_every_two_seconds_for_all_jobs_togeth
 def test_a_disabled_node_finishes_what_runs_and_gets_nothing_new(play: Play) -> None:
     node = play.joins("n")
     first, second = play.submit({"name": "a", "command": "x"}, {"name": "b", "command": "x"})
-    play.send(m.SetNodeDisabled(node, True))
+    play.send(m.SetNodesDisabled((node,), True))
     play.ends(first)
     assert play.why(second) == "n is disabled."
-    play.send(m.SetNodeDisabled(node, False))
+    play.send(m.SetNodesDisabled((node,), False))
     assert play.status(second) == "running"
 
 
 def test_a_removed_node_abandons_its_jobs_and_is_not_listed(play: Play) -> None:
     node = play.joins("n")
     job = play.submit()
-    play.send(m.RemoveNode(node))
+    play.send(m.RemoveNodes((node,)))
     assert play.status(job) == "abandoned"
     assert play.has_effect(m.DropNode, node=node)
     with pytest.raises(NotFound):
-        play.send(m.RemoveNode(node))
+        play.send(m.RemoveNodes((node,)))
 
 
 def test_an_unknown_node_is_not_found(play: Play) -> None:
     with pytest.raises(NotFound):
-        play.send(m.SetNodeDisabled(NodeId(9), True))
+        play.send(m.SetNodesDisabled((NodeId(9),), True))
 
 
 def test_a_leaving_node_finishes_what_runs_and_cancels_what_is_paused(play: Play) -> None:

@@ -90,7 +90,7 @@ def test_a_thread_outlives_the_run_of_its_job_and_goes_when_it_is_deleted(play: 
 def test_a_node_keeps_its_thread_while_it_is_away(play: Play) -> None:
     node = play.joins("a")
     play.send(m.AddNote("fan is loud", node=node))
-    play.send(m.RemoveNode(node))
+    play.send(m.RemoveNodes((node,)))
     assert play.joins("a") == node
     play.send(m.AddNote("fan is new", node=node))
     assert threads(play) == [Thread(1, node=node, notes=(1, 2))]

@@ -11,14 +11,16 @@ import pytest
 from roost.core import actions
 from roost.core.messages import (
     AddNote,
+    AddToGroup,
     Command,
     CreateGroup,
-    RemoveNode,
+    RemoveFromGroup,
+    RemoveNodes,
     RemoveNotes,
     RemoveThreads,
     SetAvailability,
     SetNodeDescription,
-    SetNodeDisabled,
+    SetNodesDisabled,
     SetResource,
     SubmitJobs,
 )
@@ -30,6 +32,7 @@ from roost.core.records import (
     Condition,
     Event,
     Group,
+    GroupId,
     Job,
     JobId,
     JobSpec,
@@ -50,6 +53,8 @@ from roost.gateway import (
     FarmCounts,
     JobFilter,
     JobView,
+    NodeFilter,
+    NodesActed,
     NodeView,
     OutputPart,
     Pace,
@@ -58,6 +63,7 @@ from roost.gateway import (
     ServerError,
     ServerErrors,
     ThreadView,
+    Undone,
 )
 
 NOW = Moment(1_760_000_000_000)  # 2025-10-09T08:53:20 UTC
@@ -199,9 +205,11 @@ class FakeGateway:
             for job_id, new in zip(ids, command.jobs, strict=True):
                 self.add_job(job_id, spec=new.spec)
             return ids
-        about_node = SetNodeDisabled | SetAvailability | SetNodeDescription | RemoveNode
-        if isinstance(command, about_node) and command.id not in self.node_views:
-            raise NotFound(f"There is no node {command.id}.")
+        about_node = SetNodesDisabled | SetAvailability | SetNodeDescription | RemoveNodes
+        if isinstance(command, about_node):
+            for node in getattr(command, "ids", None) or (command.id,):
+                if node not in self.node_views:
+                    raise NotFound(f"There is no node {node}.")
         if isinstance(command, RemoveNotes | RemoveThreads):
             return tuple(each for each in command.ids if each > 10)
         if isinstance(command, CreateGroup | SetResource | AddNote):
@@ -219,6 +227,31 @@ class FakeGateway:
         value = () if priority is None else (priority,)
         await self.ask(actions.find(action).command(tuple(ids or known), *value))
         return Acted(tuple(known), tuple(one for one in ids if one not in known))
+
+    async def act_on_nodes(
+        self,
+        action: str,
+        which: NodeFilter | None = None,
+        ids: Sequence[NodeId] = (),
+        group: GroupId | None = None,
+    ) -> NodesActed:
+        chosen = (
+            tuple(ids)
+            if which is None
+            else tuple(node for node, view in self.node_views.items() if which.passes(view))
+        )
+        if command := actions.NODE_ACTIONS[action].command:
+            await self.ask(command(chosen))
+        elif group is not None:
+            grouping = AddToGroup if action == "add_to_group" else RemoveFromGroup
+            await self.ask(grouping(group, chosen))
+        return NodesActed(chosen, (), undo=f"undo {action}")
+
+    async def undo(self, token: str) -> Undone:
+        self._check()
+        if not token.startswith("undo "):
+            raise NotFound("That cannot be undone any more.")
+        return Undone(nodes=(NodeId(1),))
 
     async def _chosen(self, which: JobFilter | None, ids: Sequence[JobId]) -> list[JobView]:
         if which is not None:

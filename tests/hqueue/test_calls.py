@@ -34,7 +34,7 @@ from roost.core.messages import (
     ResumeJobs,
     SetBlockedWarning,
     SetConditions,
-    SetNodeDisabled,
+    SetNodesDisabled,
     SetPriority,
     SubmitJobs,
 )
@@ -450,7 +450,7 @@ async def test_setdisabled_is_true_or_none(farm: Any, call: Caller) -> None:
     assert await call("setdisabled", "nohost", True) is None
     assert farm.asked == []
     assert await call("setdisabled", "render1:gpu", False) is True
-    assert farm.asked == [SetNodeDisabled(2, False)]
+    assert farm.asked == [SetNodesDisabled((2,), False)]
 
 
 # --- a client's past, and what went wrong --------------------------------------------------------

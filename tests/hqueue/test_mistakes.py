@@ -28,7 +28,7 @@ from starlette.applications import Starlette
 
 from roost.core import invariants, jobspec
 from roost.core.farm import Farm
-from roost.core.messages import NodeJoined, SetNodeDisabled
+from roost.core.messages import NodeJoined, SetNodesDisabled
 from roost.core.records import NodeFacts, NodeId
 from roost.core.state import Rules
 from roost.hqueue import dispatch
@@ -87,7 +87,7 @@ class Server:
         await engine.load()
         running = asyncio.ensure_future(engine.run())
         node = await engine.ask(NodeJoined(NodeFacts("render1", "a", cpus=8)))  # type: ignore[arg-type]
-        await engine.ask(SetNodeDisabled(NodeId(node), True))  # type: ignore[arg-type]
+        await engine.ask(SetNodesDisabled((NodeId(node),), True))  # type: ignore[arg-type]
         output = OutputStore(self._folder / "output")
         access = Access(engine, database, output, {})
         app = dispatch.Endpoint(access, Starlette())

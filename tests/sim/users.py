@@ -107,7 +107,7 @@ class Users:
         nodes = list(self.world.server.farm.nodes)
         if nodes:
             node = self.world.random.choice(nodes)
-            self._ask(m.SetNodeDisabled(node, self.world.random.random() < 0.5))
+            self._ask(m.SetNodesDisabled((node,), self.world.random.random() < 0.5))
 
     def _set_rules(self) -> None:
         """For a node: times that begin or end within minutes, and idle rules."""
@@ -137,14 +137,14 @@ class Users:
     def enable_nodes(self) -> None:
         """All of them, and half may work at any time."""
         for node in list(self.world.server.farm.nodes):
-            self._ask(m.SetNodeDisabled(node, False))
+            self._ask(m.SetNodesDisabled((node,), False))
             if self.world.random.random() < 0.5:
                 self._ask(m.SetAvailability(node, ()))
 
     def remove_node(self) -> None:
         nodes = list(self.world.server.farm.nodes)
         if nodes:
-            self._ask(m.RemoveNode(NodeId(self.world.random.choice(nodes))))
+            self._ask(m.RemoveNodes((NodeId(self.world.random.choice(nodes)),)))
 
     def _discuss(self) -> None:
         """Say something about a job, which may be gone, or a node; or clear some of it away."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -52,6 +52,23 @@ def test_lines_are_those_of_the_whole_log(
     begin = max(1, len(every) + first + 1 if first < 0 else first)
     assert (found.total, found.is_open, found.size) == (len(every), is_open, len(whole))
     assert (found.first, found.texts) == (begin, every[begin - 1 :][:count])
+
+
+def test_a_line_came_when_its_first_byte_came(output: OutputStore) -> None:
+    output.write(JOB, 1, 0, b"a\nbc\n\nd")
+    output.write(JOB, 2, 0, b"e\nf")
+    pieces = output.pieces(JOB, 2)
+
+    def arrived_at(piece: bytes | Path, offsets: Sequence[int]) -> list[int]:
+        return [0 if isinstance(piece, bytes) else 100 + offset for offset in offsets]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK_BYTES", 3)
+        found = LineIndex().read(pieces, 1, 99, arrived_at)
+    assert found.texts == ["a", "bc", "", "d", "--- attempt 2 ---", "e", "f"]
+    assert found.times == [100, 102, 105, 106, 0, 100, 102]
+    assert LineIndex().read(pieces, -2, 9, arrived_at).times == [100, 102]
+    assert LineIndex().read(pieces, 1, 9).times == []
 
 
 def test_one_attempt_is_numbered_from_its_own_beginning(output: OutputStore) -> None:

@@ -119,3 +119,91 @@ def test_a_disk_that_refuses_is_a_store_failure(tmp_path: Path) -> None:
     store = OutputStore(tmp_path / "output")
     with pytest.raises(StoreFailure, match=r"12345\.1\.log could not be written: Not a directory"):
         store.write(JOB, 1, 0, b"x")
+
+
+class Clock:
+    """A clock that the files follow: what has just been written is as old as the clock says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 1_000_000.0
+        self.folder = folder
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        for path in self.folder.rglob("*.log"):
+            if path.stat().st_mtime > 2_000_000:  # touched by the real clock since
+                os.utime(path, (self.now, self.now))
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    return Clock(tmp_path / "output")
+
+
+@pytest.fixture
+def timed(tmp_path: Path, clock: Clock) -> Iterator[OutputStore]:
+    store = OutputStore(tmp_path / "output", clock=clock)
+    yield store
+    store.close()
+
+
+def test_output_of_one_second_needs_no_times_beside_it(timed: OutputStore, clock: Clock) -> None:
+    timed.write(JOB, 1, 0, b"one\n")
+    clock.pass_(0.4)
+    timed.write(JOB, 1, 4, b"two\n")
+    clock.pass_(9)
+    [(log, _)] = timed.pieces(JOB, 1)
+    assert isinstance(log, Path) and [path.suffix for path in log.parent.iterdir()] == [".log"]
+    assert timed.arrived_at(log, [0, 4]) == [1_000_000] * 2
+
+
+def test_each_second_in_which_bytes_arrive_is_kept_once(timed: OutputStore, clock: Clock) -> None:
+    size = 0
+    for wait in (3, 0.5, 5, 0):
+        size = timed.write(JOB, 1, size, b"1234")
+        clock.pass_(wait)
+    [(log, _)] = timed.pieces(JOB, 1)
+    assert isinstance(log, Path) and log.with_suffix(".times").stat().st_size == 3 * 12
+    assert timed.arrived_at(log, [0, 3, 4, 8, 12]) == [1_000_000, 1_000_000, *(1_000_003,) * 2,
+                                                       1_000_008]  # fmt: skip
+
+
+def test_bytes_sent_again_do_not_arrive_again(timed: OutputStore, clock: Clock) -> None:
+    timed.write(JOB, 1, 0, b"1234")
+    clock.pass_(10)
+    timed.write(JOB, 1, 0, b"1234")
+    clock.pass_(10)
+    timed.write(JOB, 1, 2, b"3456")
+    [(log, _)] = timed.pieces(JOB, 1)
+    assert timed.arrived_at(log, [0, 4]) == [1_000_000, 1_000_020]
+
+
+def test_output_from_before_times_were_kept_has_none(tmp_path: Path, clock: Clock) -> None:
+    first = OutputStore(tmp_path / "output", clock=clock)
+    for job in (JOB, JobId(12346)):
+        first.write(job, 1, 0, b"old\n")
+    first.close()
+    clock.pass_(100)
+    (tmp_path / "output/times-since").unlink()
+    store = OutputStore(tmp_path / "output", clock=clock)
+    store.write(JOB, 1, 4, b"new\n")
+    [(log, _)], [(other, _)] = store.pieces(JOB, 1), store.pieces(JobId(12346), 1)
+    assert store.arrived_at(log, [0, 4]) == [0, 1_000_100]
+    assert store.arrived_at(other, [0]) == [0]
+    store.close()
+
+
+def test_times_outlive_the_server_and_go_with_the_output(timed: OutputStore, clock: Clock) -> None:
+    timed.write(JOB, 1, 0, b"1234")
+    clock.pass_(2)
+    timed.close()
+    later = OutputStore(clock.folder, clock=clock)
+    later.write(JOB, 1, 4, b"5678")
+    [(log, _)] = later.pieces(JOB, 1)
+    assert isinstance(log, Path)
+    assert later.arrived_at(log, [0, 4]) == [1_000_000, 1_000_002]
+    later.delete(JOB)
+    assert list(log.parent.iterdir()) == []

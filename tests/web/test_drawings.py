@@ -50,6 +50,13 @@ async def test_an_attempt_can_be_read_alone(world: World) -> None:
     assert message == f"Job {job} has no attempt 3; it has had 2 so far."
 
 
+async def test_lines_say_when_they_came_if_that_is_asked(world: World) -> None:
+    job = await printed(world, "one\ntwo\n")
+    assert (await world.get(f"/jobs/{job}/output"))["times"] == []
+    times = (await world.get(f"/jobs/{job}/output", times="1"))["times"]
+    assert len(times) == 2 and abs(times[0] * 1000 - world.access.now()) < 600_000
+
+
 async def test_lines_that_match_are_found_on_the_server(world: World) -> None:
     job = await printed(world, "fine\nWarning: a\n", "warning: b\n")
     path = f"/jobs/{job}/output/search"
@@ -194,7 +201,7 @@ async def test_nodes_come_by_label_with_state_and_groups(world: World) -> None:
         await world.node(name)
     group = await world.ask(m.CreateGroup("big"))
     await world.ask(m.AddToGroup(group, (NodeId(1),)))
-    await world.ask(m.SetNodeDisabled(NodeId(3), True))
+    await world.ask(m.SetNodesDisabled((NodeId(3),), True))
     [job] = await world.submit({"name": "comp", "command": "true"})
     found = await world.get("/nodes")
     busy = world.engine.farm.jobs[job].nodes[-1]

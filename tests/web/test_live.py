@@ -34,7 +34,7 @@ async def test_a_page_is_told_what_changed_while_it_was_loaded(world: World) -> 
     assert told.jobs == tuple(other) and told.counts and not told.submitted and not told.nodes
     await world.submit({"name": "new", "command": "true"})
     assert (await first_told(world, jobs, seen)).submitted
-    await world.ask(m.SetNodeDisabled(node, True))
+    await world.ask(m.SetNodesDisabled((node,), True))
     assert (await first_told(world, jobs, seen)).nodes
 
 

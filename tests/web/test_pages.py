@@ -13,7 +13,7 @@ from roost.core import availability
 from roost.core import messages as m
 from roost.core.records import AttemptCause, JobId, JobStatus, NodeFacts
 from roost.gateway import ALL_PARTS, JobFilter
-from roost.web import site
+from roost.web import nodes, site
 
 World = Any
 S = JobStatus
@@ -132,6 +132,15 @@ async def test_what_came_of_a_form_is_said_once_with_whom_it_left_out(world: Wor
     assert answer.headers["location"] == "/jobs"
     assert "1 job cancelled. 1 left out" in html and f"/jobs?every=1&amp;ids={over}" in html
     assert "1 job cancelled" not in (await world.client.get("/jobs")).text
+
+
+async def test_what_came_of_a_form_is_not_taken_by_a_page_that_renews_itself(
+    world: World,
+) -> None:
+    [job] = await world.submit({"name": "a", "command": "true"})
+    await world.post("/jobs/act", {"action": "pause", "ids": [job], "back": "/jobs"})
+    assert "1 job paused" not in await world.page("/nodes", **{"roost-refresh": "1"})
+    assert "1 job paused" in await world.page("/jobs")
 
 
 async def test_all_that_match_are_acted_on_not_only_the_page(world: World) -> None:
@@ -264,9 +273,10 @@ async def test_a_node_is_given_hours_groups_and_a_description(world: World) -> N
 
 async def test_removing_a_node_asks_first(world: World) -> None:
     node = await world.node("render1")
-    assert "Remove" in (await world.post(f"/nodes/{node}/remove", {})).text
+    form = {"action": "remove", "ids": [node], "back": f"/nodes/{node}"}
+    assert "Remove 1 client?" in (await world.post("/nodes/confirm", form)).text
     assert await world.access.nodes()
-    await world.post(f"/nodes/{node}/remove", {"sure": "1"})
+    assert (await world.post("/nodes/act", form)).headers["location"] == "/nodes"
     assert await world.access.nodes() == []
 
 
@@ -338,3 +348,100 @@ async def test_a_frame_chosen_together_with_its_job_is_counted_once(world: World
     await world.run(node, first, 1, exit_code=1)
     acted = await world.access.act("reschedule_failed", ids=(root, first))
     assert acted.applied == (first,)
+
+
+async def test_all_clients_that_match_are_acted_on_not_only_the_page(world: World) -> None:
+    for number in range(nodes.PAGE_NODES + 5):
+        await world.node(f"render{number:03}")
+    [desk, drained] = [await world.node(name) for name in ("desk", "render999")]
+    await world.ask(m.SetNodesDisabled((drained,), True))
+    assert f"render{nodes.PAGE_NODES:03}" not in await world.page("/nodes?sort=name&q=render")
+    form = {"action": "drain", "all": "1", "view": "/nodes?q=RENDER", "back": "/nodes?q=render"}
+    question = (await world.post("/nodes/confirm", form)).text
+    assert "Drain 205 clients?" in question and "and 200 more" in question
+    assert "It applies to 205 of 206" in question
+    await world.post("/nodes/act", form)
+    html = await world.page("/nodes?q=render")
+    assert "205 clients drained. 1 left out" in html and f'href="/nodes?ids={drained}"' in html
+    views = {view.node.facts.label: view for view in await world.access.nodes()}
+    assert [name for name, view in views.items() if not view.node.disabled] == ["desk"]
+    [(_, deed)] = await world.access.activities(1)
+    assert (deed.action, deed.text[:11]) == ("drain", "205 clients")
+    assert "render000" not in await world.page(f"/nodes?ids={desk},{drained}")
+
+
+def undo_of(html: str) -> str:
+    [token] = re.findall(r'name="undo" value="([^"]+)"', html)
+    return str(token)
+
+
+async def test_undo_puts_back_exactly_those_that_were_changed(world: World) -> None:
+    frames = [{"name": f"frame {n}", "command": "x", "cpus": 99} for n in (1, 2)]
+    root, first, second = await world.submit({"name": "tree", "children": frames})
+    await world.ask(m.PauseJobs((second,)))
+    await world.post("/jobs/act", {"action": "pause", "ids": [root], "back": "/jobs"})
+    token = undo_of(await world.page("/jobs"))
+    await world.post("/undo", {"undo": token, "back": "/jobs"})
+
+    async def statuses() -> list[str]:
+        views = await world.access.job_views((root, first, second), frozenset())
+        return [view.job.status.value for view in views]
+
+    assert await statuses() == ["queued", "runnable", "paused"]
+    html = await world.page("/jobs")
+    assert "Undone: 2 jobs as before." in html
+    await world.post("/undo", {"undo": undo_of(html), "back": "/jobs"})
+    assert await statuses() == ["paused", "paused", "paused"]
+
+
+async def test_undo_gives_each_job_its_own_priority_back(world: World) -> None:
+    jobs = [(await world.submit({"name": "a", "command": "x", "priority": n}))[0] for n in (1, 5)]
+    await world.post("/jobs/act", {"action": "priority", "priority": "5", "ids": jobs})
+    await world.post("/undo", {"undo": undo_of(await world.page("/jobs")), "back": "/jobs"})
+    views = await world.access.job_views(jobs, frozenset())
+    assert [view.job.priority for view in views] == [1, 5]
+    assert "Undone: 1 job as before." in await world.page("/jobs")
+
+
+async def test_undo_of_a_drain_enables_only_those_it_drained(world: World) -> None:
+    one, other = await world.node("one"), await world.node("other")
+    await world.ask(m.SetNodesDisabled((other,), True))
+    await world.post("/nodes/act", {"action": "drain", "ids": [one, other]})
+    token = undo_of(await world.page("/nodes"))
+    await world.post("/undo", {"undo": token, "back": "/nodes"})
+    assert [view.node.disabled for view in await world.access.nodes()] == [False, True]
+    await world.post("/undo", {"undo": token, "back": "/nodes"})
+    assert "cannot be undone any more" in await world.page("/nodes")
+
+
+async def test_what_cannot_be_undone_offers_no_undo(world: World) -> None:
+    [job] = await world.submit({"name": "a", "command": "x"})
+    await world.post("/jobs/act", {"action": "cancel", "ids": [job]})
+    assert 'name="undo"' not in await world.page("/jobs")
+
+
+async def test_the_clients_of_a_group_are_set_all_or_none(world: World) -> None:
+    [one, two, gone] = [await world.node(name) for name in ("one", "two", "gone")]
+    await world.ask(m.CreateGroup("gpu"))
+    await world.ask(m.AddToGroup(1, (one, gone)))
+    await world.ask(m.NodeLeft(gone))
+    answer = await world.post("/groups/1", {"nodes": [two, 99]})
+    assert answer.status_code == 404
+    assert [group.nodes for group in await world.access.groups()] == [(one,)]
+    await world.post("/groups/1", {"nodes": [two], "back": "/groups"})
+    assert "There are 1 client in the group" not in await world.page("/groups")
+    assert [group.nodes for group in await world.access.groups()] == [(two,)]
+    await world.node("gone")
+    assert [group.nodes for group in await world.access.groups()] == [(gone, two)]
+
+
+async def test_memory_in_use_is_shown_where_agents_tell_it(world: World) -> None:
+    old, new = await world.node("old"), await world.node("new")
+    await world.ask(m.NodeBeat(old, load=0.5))
+    await world.ask(m.NodeBeat(new, load=0.5, memory_used_kb=2_000_000))
+    html = await world.page("/nodes")
+    assert "1.9 / 7.6 GB" in html and html.count("/ 7.6 GB") == 1
+    assert "memory in use <b>1.9 GB</b> of 7.6 GB" in await world.page(f"/nodes/{new}")
+    assert "memory 7.6 GB" in await world.page(f"/nodes/{old}")
+    squares = (await world.get("/nodes"))["nodes"]
+    assert {one["label"]: one["memory_used_kb"] for one in squares} == {"new": 2_000_000, "old": 0}

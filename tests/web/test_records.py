@@ -6,6 +6,7 @@ from typing import Any
 
 from roost.core.messages import Changes
 from roost.core.records import (
+    Activity,
     Attempt,
     AttemptCause,
     Job,
@@ -16,8 +17,8 @@ from roost.core.records import (
     NodeId,
     Rollup,
 )
-from roost.gateway import FarmCounts, Sample
-from roost.server.statistics import Statistics
+from roost.gateway import FarmCounts, Pace, Sample
+from roost.server.statistics import HOUR_SAMPLES, Statistics
 from roost.store import rows
 
 World = Any
@@ -64,6 +65,25 @@ def test_a_sample_holds_what_is_and_what_happened_since_the_last() -> None:
     assert (statistics.pace().ended, statistics.pace().failed) == (3, 2)
 
 
+def test_failures_of_the_last_hour_are_counted_and_those_before_are_not() -> None:
+    statistics = Statistics(None, None)  # type: ignore[arg-type]
+    statistics.take(Changes(attempts=[attempt(1, 100, 200, exit_code=1)]))
+    assert statistics.pace().failed_an_hour == 1
+    for minute in range(1, HOUR_SAMPLES + 1):
+        assert statistics.sample(COUNTS, Moment(minute * 60_000)).failed_an_hour == 1
+    assert statistics.sample(COUNTS, Moment(0)).failed_an_hour == 0
+    assert statistics.pace() == Pace(1, 1)
+
+
+async def test_samples_tell_what_failed_in_the_hour_before_each(world: World) -> None:
+    for minute in (0, 30, 60, 89, 90):
+        one = Sample(Moment(minute * 60_000), *[0] * 8, 1, 0, 0, 0)
+        await world.access._database.write(rows.save_sample, one, Moment(0))
+    found = await world.access.samples(Moment(60 * 60_000), 100)
+    assert [one.failed_an_hour for one in found] == [2, 3, 3]
+    assert (await world.access.samples(Moment(60 * 60_000), 1))[0].failed_an_hour == 3
+
+
 def test_a_run_that_was_cancelled_has_not_failed() -> None:
     statistics = Statistics(None, None)  # type: ignore[arg-type]
     stopped = attempt(1, 100, 200, cause=AttemptCause.CANCELLED, exit_code=-15, stopping=True)
@@ -84,6 +104,26 @@ async def test_long_times_are_folded_and_old_samples_forgotten(world: World) -> 
     ]  # fmt: skip
     await world.access._database.write(rows.save_sample, sample(11), Moment(10 * 60_000))
     assert [one.running for one in await world.access.samples(Moment(0), 100)] == [10, 11]
+
+
+async def test_what_people_did_is_forgotten_from_the_oldest_on(world: World) -> None:
+    for at in (10, 20, 30):
+        world.access._engine.farm.note(Activity(Moment(at), "page", "drain"))
+    await world.submit({"name": "a", "command": "x"})
+    await world.access._database.write(rows.forget_activities, Moment(25), 1)
+    assert [deed.at for _, deed in await world.access.activities(9)] == [30, 20]
+    await world.access._database.write(rows.forget_activities, Moment(25), 100)
+    assert [deed.at for _, deed in await world.access.activities(9)] == [30]
+
+
+async def test_a_submission_is_one_activity(world: World) -> None:
+    form = {"command": "x", "name": "beauty", "frames": "1-20"}
+    await world.post("/submit", form)
+    [(_, deed)] = await world.access.activities(9)
+    assert (deed.action, deed.text, deed.by) == (
+        "submit", "beauty, with 20 below", "page from 127.0.0.1",
+    )  # fmt: skip
+    assert f"/jobs/{deed.jobs[0]}" in await world.page("/activity?q=beauty")
 
 
 async def test_jobs_whose_names_differ_in_numbers_are_of_one_kind(world: World) -> None:

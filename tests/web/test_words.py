@@ -14,7 +14,8 @@ from roost.api.routes import OPERATIONS
 from roost.core import actions
 from roost.core.lifecycle import TRANSITIONS
 from roost.core.records import JobStatus
-from roost.web import jobs, pages, presenters
+from roost.gateway import NODE_STATES
+from roost.web import jobs, nodes, pages, presenters
 from roost.web.site import Look
 
 World = Any
@@ -28,14 +29,15 @@ FORMS = {
     "/jobs/{id:int}/warning": ("PUT", "/jobs/{id:int}/blocked-warning"),
     "/jobs/{id:int}/attributes": ("PATCH", "/jobs/{id:int}/attributes"),
     "/jobs/{id:int}/notes": ("POST", "/notes"),
-    "/nodes/act": ("POST", "/nodes/{id:int}/disable"),
+    "/undo": ("POST", "/undo"),
+    "/nodes/confirm": None,  # asks, and changes nothing
+    "/nodes/act": ("POST", "/nodes/drain"),
     "/nodes/{id:int}/description": ("PUT", "/nodes/{id:int}/description"),
     "/nodes/{id:int}/hours": ("PUT", "/nodes/{id:int}/availability"),
-    "/nodes/{id:int}/groups": ("POST", "/groups/{id:int}/add"),
+    "/nodes/{id:int}/groups": ("PUT", "/nodes/{id:int}/groups"),
     "/nodes/{id:int}/notes": ("POST", "/notes"),
-    "/nodes/{id:int}/remove": ("DELETE", "/nodes/{id:int}"),
     "/groups/create": ("POST", "/groups"),
-    "/groups/{id:int}": ("POST", "/groups/{id:int}/add"),
+    "/groups/{id:int}": ("PUT", "/groups/{id:int}/nodes"),
     "/resources/set": ("PUT", "/resources/{name:path}"),
     "/resources/remove": ("DELETE", "/resources/{name:path}"),
     "/notes/add": ("POST", "/notes"),
@@ -77,6 +79,16 @@ def test_every_action_is_called_as_in_the_api() -> None:
         assert f"{API}/jobs/{button.name}" in served
         assert button.label == button.name.replace("_", " ").capitalize()
     assert {button.name for button in jobs.buttons()} == {*actions.ACTIONS, "reschedule_failed"}
+
+
+def test_every_action_on_clients_is_called_as_in_the_api() -> None:
+    served = {one.path for one in OPERATIONS}
+    for button in nodes.buttons():
+        assert f"{API}/nodes/{button.name}" in served
+        assert button.label == button.name.capitalize()
+    grouping = {"add_to_group", "take_out_of_group"}
+    assert {button.name for button in nodes.buttons()} == set(actions.NODE_ACTIONS) - grouping
+    assert set(presenters.NODE_TONES) == set(NODE_STATES)
 
 
 def test_every_status_a_job_can_have_is_a_filter_under_its_own_word() -> None:
@@ -128,5 +140,5 @@ def test_the_keys_that_are_told_are_the_keys_that_work() -> None:
     handled = set(re.findall(r'case "([^"]+)":', script))
     single = {key for keys in told for key in re.split(r"[ ,]+", keys) if len(key) == 1}
     arrows = {"↓", "↑", "+"}
-    elsewhere = {"h", "n", "f", "N", "g", "j"} | arrows  # after g, or in an output
+    elsewhere = {"h", "n", "f", "N", "g", "j", "m", "M", "i"} | arrows  # after g, or in an output
     assert single - handled - elsewhere == set()

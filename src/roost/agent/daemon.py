@@ -465,7 +465,8 @@ class Agent:
     def _make_beat(self) -> Beat:
         progressed = self._tailer.progressed()
         progress = tuple((job, number, millionths) for (job, number), millionths in progressed)
-        return Beat(probe.load(), self._idleness.minutes(time.time()), progress)
+        idle_minutes = self._idleness.minutes(time.time())
+        return Beat(probe.load(), idle_minutes, progress, probe.memory_used_kb())
 
     def _beat(self) -> None:
         """A beat now, and the next one in time."""

@@ -66,6 +66,14 @@ def memory_kb() -> int:
     return 0
 
 
+def memory_used_kb() -> int:
+    """What new processes could not have without others being swapped out."""
+    with contextlib.suppress(Exception):
+        memory = psutil.virtual_memory()
+        return int(memory.total - memory.available) // 1024
+    return 0
+
+
 def gpus(proc: Path = Path("/proc"), sys_: Path = Path("/sys")) -> tuple[str, ...]:
     """The graphics processors' names, as their drivers tell them (NVIDIA's, and amdgpu).
 

@@ -9,7 +9,7 @@ occurs in no job is still there with 0, so that graphs do not have holes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from roost import __version__
 from roost.core.records import JobStatus
-from roost.gateway import FarmCounts, Pace
+from roost.gateway import FarmCounts, NodeView, Pace
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -26,9 +26,10 @@ NAMES_ONLY = frozenset({JobStatus.WAITING, JobStatus.EJECTED})
 
 
 class _Counts(Collector):
-    def __init__(self, counts: FarmCounts, pace: Pace) -> None:
+    def __init__(self, counts: FarmCounts, pace: Pace, nodes: Sequence[NodeView]) -> None:
         self.counts = counts
         self.pace = pace
+        self.nodes = nodes
 
     def collect(self) -> Iterator[Metric]:
         counts = self.counts
@@ -53,6 +54,9 @@ class _Counts(Collector):
         runs.add_metric(["failed"], pace.failed)
         runs.add_metric(["other"], pace.ended - pace.failed)
         yield runs
+        yield GaugeMetricFamily(
+            "roost_failed_an_hour", "Runs that failed in the last hour.", value=pace.failed_an_hour
+        )
         waits = GaugeMetricFamily(
             "roost_wait_seconds", "How long jobs waited that began of late.", labels=["quantile"]
         )
@@ -63,10 +67,26 @@ class _Counts(Collector):
         ):
             waits.add_metric([quantile], wait_ms / 1000)
         yield waits
+        yield from self._of_nodes()
+
+    def _of_nodes(self) -> Iterator[Metric]:
+        """Of those that are heard from: what the others said last is no measurement."""
+        load = GaugeMetricFamily("roost_node_load", "Load of a node.", labels=["node"])
+        memory = GaugeMetricFamily("roost_node_memory_bytes", "Memory of a node.", labels=["node"])
+        used = GaugeMetricFamily(
+            "roost_node_memory_used_bytes", "Memory in use on a node.", labels=["node"]
+        )
+        for node in (view.node for view in self.nodes if view.node.active):
+            label = [node.facts.label]
+            load.add_metric(label, node.load)
+            memory.add_metric(label, node.facts.memory_kb * 1024)
+            if node.memory_used_kb:
+                used.add_metric(label, node.memory_used_kb * 1024)
+        yield from (load, memory, used)
 
 
-def text(counts: FarmCounts, pace: Pace) -> bytes:
+def text(counts: FarmCounts, pace: Pace, nodes: Sequence[NodeView]) -> bytes:
     """The page, of type `CONTENT_TYPE`."""
     registry = CollectorRegistry()
-    registry.register(_Counts(counts, pace))
+    registry.register(_Counts(counts, pace, nodes))
     return generate_latest(registry)

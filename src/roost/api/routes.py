@@ -35,11 +35,8 @@ from roost.body import whole_body
 from roost.core import actions, attributes, availability, jobspec, lifecycle, matching
 from roost.core.messages import (
     AddNote,
-    AddToGroup,
     CreateGroup,
     DeleteGroup,
-    RemoveFromGroup,
-    RemoveNode,
     RemoveNotes,
     RemoveResource,
     RemoveThreads,
@@ -47,8 +44,9 @@ from roost.core.messages import (
     SetAvailability,
     SetBlockedWarning,
     SetConditions,
+    SetGroupNodes,
     SetNodeDescription,
-    SetNodeDisabled,
+    SetNodeGroups,
     SetResource,
 )
 from roost.core.records import (
@@ -66,10 +64,13 @@ from roost.core.records import (
 from roost.errors import Conflict, Invalid, NotFound, Refused
 from roost.gateway import (
     ALL_PARTS,
+    NODE_STATES,
     Acted,
     Gateway,
     JobFilter,
     JobView,
+    NodeFilter,
+    NodesActed,
     NodeView,
     Part,
     Sample,
@@ -177,7 +178,7 @@ def _standing(view: JobView) -> dict[str, Any]:
     }
 
 
-def _row(view: JobView) -> dict[str, Any]:
+def _row(view: JobView, now: Moment) -> dict[str, Any]:
     job = view.job
     return {
         **_standing(view),
@@ -188,13 +189,19 @@ def _row(view: JobView) -> dict[str, Any]:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
         "nodes": list(job.nodes),
+        "sign_at": view.sign_at,
+        "usual_ms": view.usual_ms,
+        "silent": view.is_silent(now),
     }
 
 
-def _detail(view: JobView) -> rest.JobDetail:
+_ROW_PARTS = frozenset({Part.SPEC, Part.SIGNS})
+
+
+def _detail(view: JobView, now: Moment) -> rest.JobDetail:
     job = view.job
     return rest.JobDetail(
-        **_row(view),
+        **_row(view, now),
         spec=jobspec.unparse(job, job.spec.conditions),
         tries_left=job.tries_left,
         attempt=job.attempt,
@@ -246,6 +253,7 @@ def _node(view: NodeView) -> rest.NodeDetail:
         cpu_speed_mhz=facts.cpu_speed_mhz,
         memory_kb=facts.memory_kb,
         gpus=list(facts.gpus),
+        memory_used_kb=node.memory_used_kb,
         load=node.load,
         idle_minutes=node.idle_minutes,
         connected=view.connected,
@@ -264,6 +272,7 @@ def _node(view: NodeView) -> rest.NodeDetail:
         ],
         off_duty=view.off_duty,
         time_zone=view.time_zone,
+        state=view.state,
     )
 
 
@@ -311,18 +320,19 @@ async def list_jobs(gateway: Gateway, request: Request) -> rest.JobPage:
         # One more than asked for tells whether there is a next page.
         limit=limit + 1,
     )
-    views = await gateway.list_jobs(which, frozenset({Part.SPEC}))
+    views = await gateway.list_jobs(which, _ROW_PARTS)
     following = None
     if len(views) > limit:
         views = views[:limit]
         others = [(k, v) for k, v in request.query_params.multi_items() if k != "before"]
         following = f"{request.url.path}?{urlencode([*others, ('before', views[-1].job.id)])}"
-    return rest.JobPage([rest.JobSummary(**_row(view)) for view in views], following)
+    now = gateway.now()
+    return rest.JobPage([rest.JobSummary(**_row(view, now)) for view in views], following)
 
 
 async def get_job(gateway: Gateway, request: Request) -> rest.JobDetail:
     """All that is known of a job."""
-    return _detail(await _view(gateway, _id(request), ALL_PARTS))
+    return _detail(await _view(gateway, _id(request), ALL_PARTS), gateway.now())
 
 
 async def get_reasons(gateway: Gateway, request: Request) -> rest.Reasons:
@@ -374,7 +384,7 @@ def _statuses(words: Sequence[str]) -> tuple[JobStatus, ...]:
 
 
 def _acted(acted: Acted) -> rest.Acted:
-    return rest.Acted(applied=list(acted.applied), skipped=list(acted.left_out))
+    return rest.Acted(applied=list(acted.applied), skipped=list(acted.left_out), undo=acted.undo)
 
 
 async def set_priority(gateway: Gateway, request: Request) -> rest.Acted:
@@ -589,30 +599,87 @@ async def describe_node(gateway: Gateway, request: Request) -> rest.Done:
     return rest.Done()
 
 
-async def disable_node(gateway: Gateway, request: Request) -> rest.Done:
+async def disable_node(gateway: Gateway, request: Request) -> rest.NodesActed:
     """Drain a node: it finishes what it runs and gets nothing new."""
-    await gateway.ask(SetNodeDisabled(NodeId(_id(request)), True))
-    return rest.Done()
+    return _nodes_acted(await gateway.act_on_nodes("drain", None, [NodeId(_id(request))]))
 
 
-async def enable_node(gateway: Gateway, request: Request) -> rest.Done:
+async def enable_node(gateway: Gateway, request: Request) -> rest.NodesActed:
     """Let a node take jobs again."""
-    await gateway.ask(SetNodeDisabled(NodeId(_id(request)), False))
-    return rest.Done()
+    return _nodes_acted(await gateway.act_on_nodes("enable", None, [NodeId(_id(request))]))
 
 
-async def upgrade_nodes(gateway: Gateway, request: Request) -> rest.Ids:
+async def remove_node(gateway: Gateway, request: Request) -> rest.NodesActed:
+    """Take a node out of the farm; what it runs is abandoned."""
+    return _nodes_acted(await gateway.act_on_nodes("remove", None, [NodeId(_id(request))]))
+
+
+async def drain_nodes(gateway: Gateway, request: Request) -> rest.NodesActed:
+    """Drain nodes, all of these or none: they finish what they run and get nothing new."""
+    return await _act_on_nodes(gateway, request, "drain")
+
+
+async def enable_nodes(gateway: Gateway, request: Request) -> rest.NodesActed:
+    """Let nodes take jobs again, all of these or none."""
+    return await _act_on_nodes(gateway, request, "enable")
+
+
+async def upgrade_nodes(gateway: Gateway, request: Request) -> rest.NodesActed:
     """Give nodes the server's own Roost, each by a job that waits until it has nothing to do.
 
     Answers the ids of these jobs; nodes that are up to date have none.
     """
-    return rest.Ids(list(await gateway.upgrade_nodes(await _members(request))))
+    return await _act_on_nodes(gateway, request, "upgrade")
 
 
-async def remove_node(gateway: Gateway, request: Request) -> rest.Done:
-    """Take a node out of the farm; what it runs is abandoned."""
-    await gateway.ask(RemoveNode(NodeId(_id(request))))
+async def remove_nodes(gateway: Gateway, request: Request) -> rest.NodesActed:
+    """Take nodes out of the farm, all of these or none; what they run is abandoned."""
+    return await _act_on_nodes(gateway, request, "remove")
+
+
+async def _act_on_nodes(
+    gateway: Gateway, request: Request, action: str, group: GroupId | None = None
+) -> rest.NodesActed:
+    chosen = await _decoded(request, rest.NodeSelection)
+    match = chosen.match
+    if (chosen.nodes is None) == (match is None):
+        raise Invalid("Give either nodes or match.")
+    which = None
+    if match is not None:
+        if unknown := [word for word in match.state if word not in NODE_STATES]:
+            known = ", ".join(NODE_STATES)
+            raise Invalid(f"state: {unknown[0]!r} is no state of a node; they are {known}.")
+        which = NodeFilter(
+            tuple(match.state), match.words, GroupId(match.group) if match.group else None
+        )
+    ids = [NodeId(node) for node in chosen.nodes or ()]
+    return _nodes_acted(await gateway.act_on_nodes(action, which, ids, group))
+
+
+def _nodes_acted(acted: NodesActed) -> rest.NodesActed:
+    return rest.NodesActed(
+        applied=list(acted.applied),
+        skipped=list(acted.left_out),
+        ids=list(acted.jobs),
+        undo=acted.undo,
+    )
+
+
+async def set_node_groups(gateway: Gateway, request: Request) -> rest.Done:
+    """Put a node into these client groups, and take it out of all others."""
+    groups = tuple(map(GroupId, (await _decoded(request, rest.GroupIds)).groups))
+    await gateway.ask(SetNodeGroups(NodeId(_id(request)), groups))
     return rest.Done()
+
+
+async def undo(gateway: Gateway, request: Request) -> rest.Undone:
+    """Take back what an action did: pause, resume, priority, drain, enable, groups.
+
+    Exactly the jobs or nodes that it changed are put back to what they were; each `undo` is good
+    once, for the last actions since the server was started.
+    """
+    undone = await gateway.undo((await _decoded(request, rest.Undo)).undo)
+    return rest.Undone(jobs=list(undone.jobs), nodes=list(undone.nodes), undo=undone.undo)
 
 
 async def get_node_history(gateway: Gateway, request: Request) -> rest.JobPage:
@@ -623,7 +690,8 @@ async def get_node_history(gateway: Gateway, request: Request) -> rest.JobPage:
     node = (await _node_view(gateway, _id(request))).node.id
     ids = await gateway.job_history(node, limit)
     views = await gateway.job_views(ids, frozenset({Part.SPEC}))
-    return rest.JobPage([rest.JobSummary(**_row(view)) for view in views])
+    now = gateway.now()
+    return rest.JobPage([rest.JobSummary(**_row(view, now)) for view in views])
 
 
 async def get_node_errors(gateway: Gateway, request: Request) -> rest.FarmErrors:
@@ -744,20 +812,21 @@ async def delete_group(gateway: Gateway, request: Request) -> rest.Done:
     return rest.Done()
 
 
-async def add_to_group(gateway: Gateway, request: Request) -> rest.Done:
+async def add_to_group(gateway: Gateway, request: Request) -> rest.NodesActed:
     """Add nodes to a client group."""
-    await gateway.ask(AddToGroup(GroupId(_id(request)), await _members(request)))
-    return rest.Done()
+    return await _act_on_nodes(gateway, request, "add_to_group", GroupId(_id(request)))
 
 
-async def remove_from_group(gateway: Gateway, request: Request) -> rest.Done:
+async def remove_from_group(gateway: Gateway, request: Request) -> rest.NodesActed:
     """Take nodes out of a client group; jobs that run there go on."""
-    await gateway.ask(RemoveFromGroup(GroupId(_id(request)), await _members(request)))
+    return await _act_on_nodes(gateway, request, "take_out_of_group", GroupId(_id(request)))
+
+
+async def set_group_nodes(gateway: Gateway, request: Request) -> rest.Done:
+    """Say which nodes are in a client group; all others are taken out."""
+    nodes = tuple(map(NodeId, (await _decoded(request, rest.NodeIds)).nodes))
+    await gateway.ask(SetGroupNodes(GroupId(_id(request)), nodes))
     return rest.Done()
-
-
-async def _members(request: Request) -> tuple[NodeId, ...]:
-    return tuple(map(NodeId, (await _decoded(request, rest.NodeIds)).nodes))
 
 
 async def list_resources(gateway: Gateway, request: Request) -> rest.Resources:
@@ -807,8 +876,8 @@ async def get_server_errors(gateway: Gateway, request: Request) -> rest.FarmErro
 async def get_statistics(gateway: Gateway, request: Request) -> rest.Statistics:
     """The farm's numbers over time; long times are folded into fewer moments.
 
-    What was counted (`ended`, `failed`) is added up then, of waits the longest is kept, and of
-    everything else the mean.
+    What was counted (`ended`, `failed`) is added up then, of waits the longest is kept and of
+    `failed_an_hour` the most, and of everything else the mean.
     """
     hours = _query(request, "hours", float, 24.0)
     if not 0 < hours <= STATISTICS_HOURS_MAX:
@@ -863,9 +932,8 @@ async def get_health(gateway: Gateway, request: Request) -> Response:
 
 async def get_metrics(gateway: Gateway, request: Request) -> Response:
     """The numbers of the farm in the text format of Prometheus."""
-    return Response(
-        metrics.text(await gateway.counts(), gateway.pace()), media_type=metrics.CONTENT_TYPE
-    )
+    text = metrics.text(await gateway.counts(), gateway.pace(), await gateway.nodes())
+    return Response(text, media_type=metrics.CONTENT_TYPE)
 
 
 async def get_openapi(gateway: Gateway, request: Request) -> Response:
@@ -963,10 +1031,15 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "PUT", f"{_NODES}/{{id:int}}/description", describe_node, rest.Done, rest.NodeDescription
     ),
-    Operation("POST", f"{_NODES}/upgrade", upgrade_nodes, rest.Ids, rest.NodeIds),
-    Operation("POST", f"{_NODES}/{{id:int}}/disable", disable_node, rest.Done),
-    Operation("POST", f"{_NODES}/{{id:int}}/enable", enable_node, rest.Done),
-    Operation("DELETE", f"{_NODES}/{{id:int}}", remove_node, rest.Done),
+    Operation("PUT", f"{_NODES}/{{id:int}}/groups", set_node_groups, rest.Done, rest.GroupIds),
+    Operation("POST", f"{_NODES}/drain", drain_nodes, rest.NodesActed, rest.NodeSelection),
+    Operation("POST", f"{_NODES}/enable", enable_nodes, rest.NodesActed, rest.NodeSelection),
+    Operation("POST", f"{_NODES}/upgrade", upgrade_nodes, rest.NodesActed, rest.NodeSelection),
+    Operation("POST", f"{_NODES}/remove", remove_nodes, rest.NodesActed, rest.NodeSelection),
+    Operation("POST", f"{_NODES}/{{id:int}}/disable", disable_node, rest.NodesActed),
+    Operation("POST", f"{_NODES}/{{id:int}}/enable", enable_node, rest.NodesActed),
+    Operation("DELETE", f"{_NODES}/{{id:int}}", remove_node, rest.NodesActed),
+    Operation("POST", f"{rest.PREFIX}/undo", undo, rest.Undone, rest.Undo),
     Operation(
         "GET",
         f"{_NODES}/{{id:int}}/history",
@@ -995,8 +1068,17 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", _GROUPS, list_groups, rest.Groups),
     Operation("POST", _GROUPS, create_group, rest.NewId, rest.NewGroup, (), 201),
     Operation("DELETE", f"{_GROUPS}/{{id:int}}", delete_group, rest.Done),
-    Operation("POST", f"{_GROUPS}/{{id:int}}/add", add_to_group, rest.Done, rest.NodeIds),
-    Operation("POST", f"{_GROUPS}/{{id:int}}/remove", remove_from_group, rest.Done, rest.NodeIds),
+    Operation(
+        "POST", f"{_GROUPS}/{{id:int}}/add", add_to_group, rest.NodesActed, rest.NodeSelection
+    ),
+    Operation(
+        "POST",
+        f"{_GROUPS}/{{id:int}}/remove",
+        remove_from_group,
+        rest.NodesActed,
+        rest.NodeSelection,
+    ),
+    Operation("PUT", f"{_GROUPS}/{{id:int}}/nodes", set_group_nodes, rest.Done, rest.NodeIds),
     Operation("GET", _RESOURCES, list_resources, rest.Resources),
     Operation("PUT", f"{_RESOURCES}/{{name:path}}", set_resource, rest.NewId, rest.ResourceLimit),
     Operation("DELETE", f"{_RESOURCES}/{{name:path}}", remove_resource, rest.Done),

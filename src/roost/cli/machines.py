@@ -111,6 +111,10 @@ def show_node(node: str, as_json: bool, **_: object) -> None:
             ("CPUs", f"{found.cpus_busy} of {found.cpus} busy"),
             ("CPU speed", f"{found.cpu_speed_mhz} MHz" if found.cpu_speed_mhz else ""),
             ("memory", f"{found.memory_kb / 1024**2:.1f} GiB" if found.memory_kb else ""),
+            (
+                "memory in use",
+                f"{found.memory_used_kb / 1024**2:.1f} GiB" if found.memory_used_kb else "",
+            ),
             ("GPUs", ", ".join(found.gpus)),
             ("load", f"{found.load:.1f}"),
             ("platform", found.platform),
@@ -143,8 +147,7 @@ def named(texts: Sequence[str], group: str | None) -> str:
 def drain(nodes: tuple[str, ...], group: str | None, **_: object) -> None:
     """Give machines nothing new. What they run goes on."""
     with farm() as remote:
-        for node in find_chosen(remote, nodes, group):
-            remote.set_node_disabled(node, True)
+        remote.act_on_nodes("drain", find_chosen(remote, nodes, group))
     click.echo(f"Drained {named(nodes, group)}.", err=True)
 
 
@@ -154,8 +157,7 @@ def drain(nodes: tuple[str, ...], group: str | None, **_: object) -> None:
 def enable(nodes: tuple[str, ...], group: str | None, **_: object) -> None:
     """Let drained machines take jobs again."""
     with farm() as remote:
-        for node in find_chosen(remote, nodes, group):
-            remote.set_node_disabled(node, False)
+        remote.act_on_nodes("enable", find_chosen(remote, nodes, group))
     click.echo(f"Enabled {named(nodes, group)}.", err=True)
 
 
@@ -197,8 +199,7 @@ def remove(nodes: tuple[str, ...], group: str | None, yes: bool, **_: object) ->
         what = named(nodes, group)
         if not yes and sys.stdin.isatty():
             click.confirm(f"Take {what} out of the farm, and abandon its jobs?", abort=True)
-        for node in found:
-            remote.remove_node(node)
+        remote.act_on_nodes("remove", found)
     click.echo(f"Removed {what}.", err=True)
 
 

@@ -1,4 +1,5 @@
-"""What people can do to jobs: the words for it, the command behind it, the statuses it applies to.
+"""What people can do to jobs and to nodes: the words for it, the command behind it, and to which
+jobs it applies (to which nodes, `gateway.NodeView.allows` tells).
 
 The handlers in `jobs` decide what really happens; a job to which an action does not apply is left
 alone by them. What is said here lets a front end tell beforehand to how many of a selection it
@@ -18,8 +19,10 @@ from roost.core.messages import (
     DeleteJobs,
     EjectJobs,
     PauseJobs,
+    RemoveNodes,
     RescheduleJobs,
     ResumeJobs,
+    SetNodesDisabled,
     SetPriority,
 )
 from roost.core.records import JobStatus
@@ -60,6 +63,26 @@ PRIORITY = Action(SetPriority, _POSSIBLE, "given another priority")
 
 RESCHEDULE_FAILED = Action(RescheduleJobs, FAILED, "rescheduled")
 """As `reschedule`, for those that failed; what succeeded stays as it is."""
+
+
+class NodeAction(Struct, frozen=True):
+    done: str
+    """What has happened to a node then: `drained`."""
+    command: Callable[..., Command] | None = None
+    """Takes the ids. None where it is more than a command, or needs to know more."""
+    asks_first: bool = False
+    """It cannot be undone."""
+
+
+NODE_ACTIONS: dict[str, NodeAction] = {
+    "drain": NodeAction("drained", lambda ids: SetNodesDisabled(ids, True)),
+    "enable": NodeAction("enabled", lambda ids: SetNodesDisabled(ids, False)),
+    "upgrade": NodeAction("to be upgraded", asks_first=True),
+    "remove": NodeAction("removed", RemoveNodes, asks_first=True),
+    "add_to_group": NodeAction("added to the group"),
+    "take_out_of_group": NodeAction("taken out of the group"),
+}
+"""By the name they have in the API; the last two need the group."""
 
 
 def find(name: str) -> Action:

@@ -15,7 +15,14 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from roost.core.jobspec import show
-from roost.core.messages import AddToGroup, CreateGroup, DeleteGroup, RemoveFromGroup
+from roost.core.messages import (
+    AddToGroup,
+    CreateGroup,
+    DeleteGroup,
+    RemoveFromGroup,
+    SetGroupNodes,
+    SetNodeGroups,
+)
 from roost.core.records import Group, GroupId, NodeId
 from roost.core.state import State
 from roost.errors import Conflict, Invalid, NotFound
@@ -46,18 +53,41 @@ def on_delete_group(farm: State, command: DeleteGroup) -> None:
     farm.floor.review_all()
 
 
-def on_add_to_group(farm: State, command: AddToGroup) -> None:
+def on_add_to_group(farm: State, command: AddToGroup) -> RemoveFromGroup | None:
     """Raises `NotFound`. Nodes that are members already stay."""
     group = _known(farm, command.id)
     _refuse_unknown(farm, command.nodes)
-    _set_members(farm, group, dict.fromkeys((*group.nodes, *command.nodes)))
+    new = tuple(node for node in dict.fromkeys(command.nodes) if node not in group.nodes)
+    _set_members(farm, group, (*group.nodes, *new))
+    return RemoveFromGroup(group.id, new) if new else None
 
 
-def on_remove_from_group(farm: State, command: RemoveFromGroup) -> None:
+def on_remove_from_group(farm: State, command: RemoveFromGroup) -> AddToGroup | None:
     """Raises `NotFound`. Nodes that are no members do not matter."""
     group = _known(farm, command.id)
     _refuse_unknown(farm, command.nodes)
-    _set_members(farm, group, [node for node in group.nodes if node not in command.nodes])
+    gone = tuple(node for node in group.nodes if node in command.nodes)
+    _set_members(farm, group, [node for node in group.nodes if node not in gone])
+    return AddToGroup(group.id, gone) if gone else None
+
+
+def on_set_group_nodes(farm: State, command: SetGroupNodes) -> None:
+    """Raises `NotFound`. A member that has left the farm stays one: nobody saw it to untick it."""
+    group = _known(farm, command.id)
+    _refuse_unknown(farm, command.nodes)
+    stay = [n for n in group.nodes if n in command.nodes or farm.nodes[n].leaving]
+    _set_members(farm, group, dict.fromkeys((*stay, *command.nodes)))
+
+
+def on_set_node_groups(farm: State, command: SetNodeGroups) -> None:
+    """Raises `NotFound`."""
+    node, wanted = command.id, {_known(farm, group).id for group in command.groups}
+    _refuse_unknown(farm, (node,))
+    for group in list(farm.groups.values()):
+        if group.id in wanted:
+            _set_members(farm, group, dict.fromkeys((*group.nodes, node)))
+        else:
+            _set_members(farm, group, [one for one in group.nodes if one != node])
 
 
 def _set_members(farm: State, group: Group, members: Iterable[NodeId]) -> None:

@@ -26,6 +26,7 @@ from roost.core.messages import (
     ResumeJobs,
     SetBlockedWarning,
     SetConditions,
+    SetPriorities,
     SetPriority,
     SubmitJobs,
 )
@@ -193,8 +194,9 @@ def cancel(farm: State, job: Job, message: str = "") -> None:
         farm.stop_attempt(attempt, "cancel")
 
 
-def on_pause_jobs(farm: State, command: PauseJobs) -> None:
-    for job_id in farm.tree.with_descendants(command.ids):
+def on_pause_jobs(farm: State, command: PauseJobs) -> ResumeJobs | None:
+    changed: list[JobId] = []
+    for job_id in _reached(farm, command):
         job = farm.jobs[job_id]
         if job.status in (S.RUNNABLE, S.QUEUED):
             farm.set_status(job, S.PAUSED)
@@ -203,13 +205,25 @@ def on_pause_jobs(farm: State, command: PauseJobs) -> None:
             assert attempt is not None
             farm.set_status(job, S.PAUSING)
             farm.signal(attempt, "pause")
+        else:
+            continue
+        changed.append(job_id)
+    return ResumeJobs(tuple(changed), alone=True) if changed else None
 
 
-def on_resume_jobs(farm: State, command: ResumeJobs) -> None:
-    for job_id in farm.tree.with_descendants(command.ids):
+def _reached(farm: State, command: PauseJobs | ResumeJobs) -> Iterable[JobId]:
+    if command.alone:
+        return [job for job in dict.fromkeys(command.ids) if job in farm.jobs]
+    return farm.tree.with_descendants(command.ids)
+
+
+def on_resume_jobs(farm: State, command: ResumeJobs) -> PauseJobs | None:
+    changed: list[JobId] = []
+    for job_id in _reached(farm, command):
         job = farm.jobs[job_id]
         if job.status not in (S.PAUSED, S.PAUSING):
             continue
+        changed.append(job_id)
         attempt = farm.live_attempt(job)
         if attempt is not None:
             farm.set_status(job, S.RESUMING)
@@ -217,6 +231,7 @@ def on_resume_jobs(farm: State, command: ResumeJobs) -> None:
         else:
             farm.set_status(job, S.QUEUED)
             farm.unsettle(job_id)
+    return PauseJobs(tuple(changed), alone=True) if changed else None
 
 
 def on_reschedule_jobs(farm: State, command: RescheduleJobs) -> None:
@@ -311,11 +326,20 @@ def on_eject_jobs(farm: State, command: EjectJobs) -> None:
             farm.signal(attempt, "eject")
 
 
-def on_set_priority(farm: State, command: SetPriority) -> None:
-    for job_id in dict.fromkeys(command.ids):
+def on_set_priority(farm: State, command: SetPriority) -> SetPriorities | None:
+    wished = dict.fromkeys(command.ids, command.priority)
+    return on_set_priorities(farm, SetPriorities(tuple(wished.items())))
+
+
+def on_set_priorities(farm: State, command: SetPriorities) -> SetPriorities | None:
+    before: list[tuple[JobId, int]] = []
+    for job_id, priority in command.priorities:
         job = farm.jobs.get(job_id)
         if job is not None:
-            change_priority(farm, job, command.priority)
+            if job.priority != max(priority, 0):
+                before.append((job_id, job.priority))
+            change_priority(farm, job, priority)
+    return SetPriorities(tuple(before)) if before else None
 
 
 def change_priority(farm: State, job: Job, priority: int) -> None:

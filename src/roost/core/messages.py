@@ -72,11 +72,19 @@ class CancelJobs(Struct, frozen=True, tag=True):
 
 
 class PauseJobs(Struct, frozen=True, tag=True):
+    """Each job and its descendants. Reply: what takes it back, see `Inverse`."""
+
     ids: tuple[JobId, ...]
+    alone: bool = False
+    """Not what is below them."""
 
 
 class ResumeJobs(Struct, frozen=True, tag=True):
+    """Each job and its descendants. Reply: what takes it back, see `Inverse`."""
+
     ids: tuple[JobId, ...]
+    alone: bool = False
+    """Not what is below them."""
 
 
 class RescheduleJobs(Struct, frozen=True, tag=True):
@@ -103,8 +111,16 @@ class EjectJobs(Struct, frozen=True, tag=True):
 
 
 class SetPriority(Struct, frozen=True, tag=True):
+    """Reply: what takes it back, see `Inverse`."""
+
     ids: tuple[JobId, ...]
     priority: int
+
+
+class SetPriorities(Struct, frozen=True, tag=True):
+    """Give each job its own. Reply: what takes it back, see `Inverse`."""
+
+    priorities: tuple[tuple[JobId, int], ...]
 
 
 class SetConditions(Struct, frozen=True, tag=True):
@@ -121,10 +137,11 @@ class SetBlockedWarning(Struct, frozen=True, tag=True):
     shown: bool
 
 
-class SetNodeDisabled(Struct, frozen=True, tag=True):
-    """Drain a node (it finishes what it runs and gets nothing new), or enable it again."""
+class SetNodesDisabled(Struct, frozen=True, tag=True):
+    """Drain nodes (they finish what they run and get nothing new), or enable them again: all of
+    these or none. Reply: what takes it back, see `Inverse`."""
 
-    id: NodeId
+    ids: tuple[NodeId, ...]
     disabled: bool
 
 
@@ -143,10 +160,10 @@ class SetNodeDescription(Struct, frozen=True, tag=True):
     description: str
 
 
-class RemoveNode(Struct, frozen=True, tag=True):
-    """Take a node out of the farm; what it runs is abandoned (spec §5)."""
+class RemoveNodes(Struct, frozen=True, tag=True):
+    """Take nodes out of the farm, all of these or none; what they run is abandoned (spec §5)."""
 
-    id: NodeId
+    ids: tuple[NodeId, ...]
 
 
 class CreateGroup(Struct, frozen=True, tag=True):
@@ -162,13 +179,31 @@ class DeleteGroup(Struct, frozen=True, tag=True):
 
 
 class AddToGroup(Struct, frozen=True, tag=True):
+    """Reply: what takes it back, see `Inverse`."""
+
     id: GroupId
     nodes: tuple[NodeId, ...]
 
 
 class RemoveFromGroup(Struct, frozen=True, tag=True):
+    """Reply: what takes it back, see `Inverse`."""
+
     id: GroupId
     nodes: tuple[NodeId, ...]
+
+
+class SetGroupNodes(Struct, frozen=True, tag=True):
+    """These and no other listed nodes are in the group."""
+
+    id: GroupId
+    nodes: tuple[NodeId, ...]
+
+
+class SetNodeGroups(Struct, frozen=True, tag=True):
+    """The node is in these groups and in no other."""
+
+    id: NodeId
+    groups: tuple[GroupId, ...]
 
 
 class SetResource(Struct, frozen=True, tag=True):
@@ -265,16 +300,19 @@ Command = (
     | ExpireJobs
     | EjectJobs
     | SetPriority
+    | SetPriorities
     | SetConditions
     | SetBlockedWarning
-    | SetNodeDisabled
+    | SetNodesDisabled
     | SetAvailability
     | SetNodeDescription
-    | RemoveNode
+    | RemoveNodes
     | CreateGroup
     | DeleteGroup
     | AddToGroup
     | RemoveFromGroup
+    | SetGroupNodes
+    | SetNodeGroups
     | SetResource
     | RemoveResource
     | AddNote
@@ -286,6 +324,10 @@ Command = (
     | EnterPhase
     | NoticesDone
 )
+
+Inverse = PauseJobs | ResumeJobs | SetPriorities | SetNodesDisabled | AddToGroup | RemoveFromGroup
+"""What takes a command back: exactly for those jobs or nodes that it changed, and as they were
+before. A handler replies with one, or with None when it has changed nothing."""
 
 # --- reports ----------------------------------------------------------------------------------
 
@@ -320,6 +362,7 @@ class NodeBeat(Struct, frozen=True, tag=True):
     idle_minutes: int = -1
     progress: tuple[tuple[JobId, int, int], ...] = ()
     """(job, attempt number, millionths) of what progressed since the last beat."""
+    memory_used_kb: int = 0
 
 
 class AttemptStarted(Struct, frozen=True, gc=False, tag=True):

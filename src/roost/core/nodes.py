@@ -32,11 +32,11 @@ from roost.core.messages import (
     NodeJoined,
     NodeLeft,
     NodeReported,
-    RemoveNode,
+    RemoveNodes,
     Restarted,
     SetAvailability,
     SetNodeDescription,
-    SetNodeDisabled,
+    SetNodesDisabled,
     SignalAttempt,
     StartAttempt,
     Tick,
@@ -180,20 +180,23 @@ def on_node_left(farm: State, report: NodeLeft) -> None:
                 cancel(farm, job, "its node is leaving the farm")
 
 
-def on_remove_node(farm: State, command: RemoveNode) -> None:
-    """Raises `NotFound`. The jobs on it are abandoned at once (spec §5)."""
-    node = _listed(farm, command.id)
-    if node.active:
-        _go_silent(farm, node, "was removed from the farm")
-    farm.update_node(farm.nodes[node.id], leaving=True)
-    farm.emit(DropNode(node.id))
+def on_remove_nodes(farm: State, command: RemoveNodes) -> None:
+    """Raises `NotFound`. The jobs on them are abandoned at once (spec §5)."""
+    for node in [_listed(farm, node_id) for node_id in dict.fromkeys(command.ids)]:
+        if node.active:
+            _go_silent(farm, node, "was removed from the farm")
+        farm.update_node(farm.nodes[node.id], leaving=True)
+        farm.emit(DropNode(node.id))
 
 
-def on_set_node_disabled(farm: State, command: SetNodeDisabled) -> None:
+def on_set_nodes_disabled(farm: State, command: SetNodesDisabled) -> SetNodesDisabled | None:
     """Raises `NotFound`."""
-    node = _listed(farm, command.id)
-    if node.disabled != command.disabled:
+    found = [_listed(farm, node_id) for node_id in dict.fromkeys(command.ids)]
+    changed = [node for node in found if node.disabled != command.disabled]
+    for node in changed:
         farm.update_node(node, disabled=command.disabled)
+    ids = tuple(node.id for node in changed)
+    return SetNodesDisabled(ids, not command.disabled) if ids else None
 
 
 def on_set_availability(farm: State, command: SetAvailability) -> None:
@@ -252,6 +255,7 @@ def on_node_beat(farm: State, report: NodeBeat) -> None:
         last_beat_at=farm.now,
         load=report.load,
         idle_minutes=report.idle_minutes,
+        memory_used_kb=report.memory_used_kb,
     )
     if availability.follows_idleness(node.availability):
         _review_duty(farm, node.id)

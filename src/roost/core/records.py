@@ -252,6 +252,8 @@ class Node(Struct, frozen=True):
     """For how long nobody has used it; -1 when unknown."""
     availability: tuple[AvailabilityRule, ...] = ()
     """When it takes jobs; always, if there are none."""
+    memory_used_kb: int = 0
+    """What is not available to others; 0 when unknown. Not on disk: the next beat tells it."""
 
 
 class Group(Struct, frozen=True, dict=True):

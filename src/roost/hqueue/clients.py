@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from roost.core.matching import same_host
-from roost.core.messages import SetNodeDisabled
+from roost.core.messages import SetNodesDisabled
 from roost.core.records import DAY_MINUTES, AvailabilityRule, NodeId
 from roost.gateway import Gateway, NodeView
 from roost.wire.xmlrpc import UtcTime
@@ -146,7 +146,7 @@ async def setdisabled(gateway: Gateway, client_name: str, disabled: bool) -> obj
     view = _find(await gateway.nodes(), client_name)
     if view is None:
         return None
-    await gateway.ask(SetNodeDisabled(view.node.id, disabled))
+    await gateway.ask(SetNodesDisabled((view.node.id,), disabled))
     return True
 
 

@@ -19,7 +19,17 @@ from roost.core import actions
 from roost.core.availability import midnight, offset_minutes
 from roost.core.explanation import explain
 from roost.core.lifecycle import FAILED, FINAL
-from roost.core.messages import Changes, Command, SubmitJobs
+from roost.core.messages import (
+    AddToGroup,
+    Changes,
+    Command,
+    PauseJobs,
+    RemoveFromGroup,
+    ResumeJobs,
+    SetNodesDisabled,
+    SetPriorities,
+    SubmitJobs,
+)
 from roost.core.records import (
     Activity,
     Attempt,
@@ -48,6 +58,8 @@ from roost.gateway import (
     JobStanding,
     JobView,
     Kind,
+    NodeFilter,
+    NodesActed,
     NodeView,
     OutputLines,
     OutputMatches,
@@ -59,9 +71,12 @@ from roost.gateway import (
     ServerError,
     ServerErrors,
     ThreadView,
+    Undone,
 )
 from roost.server.engine import Engine, now
+from roost.server.signs import Signs
 from roost.server.statistics import Statistics
+from roost.server.undoing import Inverses
 from roost.store import linesearch, queries
 from roost.store.database import Database
 from roost.store.lines import LineIndex
@@ -103,6 +118,8 @@ class Access:
         self._searching = asyncio.Semaphore(SEARCHES_MAX)
         self._config = config
         self._upgrades = upgrades
+        self._inverses = Inverses()
+        self._signs = Signs(database, output)
         self._followers: dict[JobId, set[_Follower]] = {}
         self._watchers: set[_Follower] = set()
         # Other than that of an earlier server's, so that a page which outlives it starts afresh.
@@ -138,13 +155,56 @@ class Access:
             # A job may be chosen together with what is above it.
             applied = [*dict.fromkeys(applied)]
             named = applied
+        reply: object = None
         if named:
             # Also those it does not apply to: it may to what is below them.
             value = () if priority is None else (priority,)
-            await self.ask(what.command(tuple(named), *value))
+            reply = await self.ask(what.command(tuple(named), *value))
         known = set(applied)
         left_out = [one for one in ids or [each.id for each in found] if one not in known]
-        return Acted(tuple(applied), tuple(left_out))
+        return Acted(tuple(applied), tuple(left_out), self._inverses.keep(reply))
+
+    async def act_on_nodes(
+        self,
+        action: str,
+        which: NodeFilter | None = None,
+        ids: Sequence[NodeId] = (),
+        group: GroupId | None = None,
+    ) -> NodesActed:
+        listed = {view.node.id: view for view in await self.nodes()}
+        for node in ids:
+            if node not in listed:
+                raise NotFound(f"There is no client {node}; it may have been removed.")
+        found = [listed[node] for node in dict.fromkeys(ids)]
+        if which is not None:
+            found = [view for view in listed.values() if which.passes(view)]
+        applied = tuple(view.node.id for view in found if view.allows(action, group))
+        left_out = tuple(view.node.id for view in found if not view.allows(action, group))
+        command = actions.NODE_ACTIONS[action].command
+        if action == "upgrade":
+            jobs = await self.upgrade_nodes(applied)
+            return NodesActed(applied, left_out, tuple(jobs))
+        if command is None:
+            assert group is not None
+            grouping = AddToGroup if action == "add_to_group" else RemoveFromGroup
+            # Also for none: that there is no such group has to be said.
+            reply = await self.ask(grouping(group, applied))
+        else:
+            reply = await self.ask(command(applied)) if applied else None
+        return NodesActed(applied, left_out, undo=self._inverses.keep(reply))
+
+    async def undo(self, token: str) -> Undone:
+        command = self._inverses.take(token)
+        again = self._inverses.keep(await self.ask(command))
+        match command:
+            case PauseJobs(ids=jobs) | ResumeJobs(ids=jobs):
+                return Undone(jobs, undo=again)
+            case SetPriorities(priorities=priorities):
+                return Undone(tuple(job for job, _ in priorities), undo=again)
+            case (
+                SetNodesDisabled(ids=nodes) | AddToGroup(nodes=nodes) | RemoveFromGroup(nodes=nodes)
+            ):
+                return Undone(nodes=nodes, undo=again)
 
     def _failed_below(self, parents: Iterable[JobId]) -> list[JobId]:
         """The failed ones among the descendants of those jobs that are not over."""
@@ -156,7 +216,7 @@ class Access:
 
     async def job_views(self, ids: Sequence[JobId], parts: frozenset[Part]) -> list[JobView]:
         views = await self._database.read(queries.job_views, ids, parts)
-        return self._with_reasons(views, parts)
+        return await self._completed(views, parts)
 
     async def attribute_points(self, job: JobId) -> dict[str, list[AttributePoint]]:
         return await self._database.read(queries.attribute_points, job)
@@ -172,7 +232,7 @@ class Access:
 
     async def list_jobs(self, which: JobFilter, parts: frozenset[Part]) -> list[JobView]:
         views = await self._database.read(queries.list_jobs, which, parts)
-        return self._with_reasons(views, parts)
+        return await self._completed(views, parts)
 
     async def count_jobs(self, which: JobFilter, count_max: int) -> dict[JobStatus, int]:
         return await self._database.read(queries.count_jobs, which, count_max)
@@ -181,6 +241,12 @@ class Access:
         self, which: JobFilter | None = None, ids: Sequence[JobId] = ()
     ) -> list[JobStanding]:
         return await self._database.read(queries.standings, which, ids)
+
+    async def _completed(self, views: list[JobView], parts: frozenset[Part]) -> list[JobView]:
+        """With those parts that are not in the record."""
+        if Part.SIGNS in parts:
+            views = await self._signs.given(views)
+        return self._with_reasons(views, parts)
 
     def _with_reasons(self, views: list[JobView], parts: frozenset[Part]) -> list[JobView]:
         if Part.REASONS not in parts and Part.HOLDS not in parts:
@@ -338,13 +404,14 @@ class Access:
         return OutputPart(offset, data, total, is_over and offset + len(data) >= total)
 
     async def output_lines(
-        self, job: JobId, first: int, count: int, attempt: int | None = None
+        self, job: JobId, first: int, count: int, attempt: int | None = None, *, timed: bool = False
     ) -> OutputLines:
         record = await self._record(job)
         is_over = self._is_over(record) or (attempt or record.attempt) < record.attempt
 
         def read() -> OutputLines:
-            return self._lines.read(self._pieces(record, attempt), first, count)
+            arrived_at = self._output.arrived_at if timed else None
+            return self._lines.read(self._pieces(record, attempt), first, count, arrived_at)
 
         return replace(await asyncio.to_thread(read), complete=is_over)
 
@@ -430,6 +497,7 @@ class Access:
     def publish(self, changes: Changes) -> None:
         """Wake whoever follows one of the jobs that changed, or watches the farm."""
         self.statistics.take(changes)
+        self._signs.take(changes)
         submitted = bool(changes.submitted)
         counts = submitted or bool(changes.jobs or changes.deleted or changes.attributes)
         nodes = bool(changes.nodes or changes.groups or changes.groups_deleted)

@@ -303,7 +303,13 @@ class Session:
                 self.close_channel(message.channel)
             case link.Beat():
                 engine.tell(
-                    NodeBeat(node, message.load, message.idle_minutes, tuple(message.progress))
+                    NodeBeat(
+                        node,
+                        message.load,
+                        message.idle_minutes,
+                        tuple(message.progress),
+                        message.memory_used_kb,
+                    )
                 )
             case link.ChirpCall():
                 self.callers.add(message.caller)

@@ -36,6 +36,7 @@ from roost.core.messages import (
     SetAttributes,
     SetBlockedWarning,
     SetConditions,
+    SetPriorities,
     SetPriority,
     SubmitJobs,
     Tick,
@@ -176,7 +177,7 @@ class Engine:
                 outcome = farm.handle(entry.message, now())
                 reply = outcome.reply
                 effects.extend(outcome.effects)
-                if entry.by and (activity := told(entry.message, entry.by, now())):
+                if entry.by and (activity := told(entry.message, entry.by, now(), reply)):
                     farm.note(activity)
             except Refused as refused:
                 refusal = refused
@@ -239,6 +240,8 @@ def _linked_ids(message: Message) -> tuple[JobId, ...]:
     match message:
         case RescheduleJobs() | DeleteJobs() | ExpireJobs() | SetPriority():
             return message.ids
+        case SetPriorities(priorities=priorities):
+            return tuple(job for job, _ in priorities)
         case SetConditions() | SetBlockedWarning() | SetAttributes():
             return (message.id,)
         case AddNote(job=job) if job is not None:

@@ -1,12 +1,14 @@
 """How the farm did, minute by minute: a sample of its numbers, and what ended in between.
 
 Fed with every save's changes, it counts runs that ended and how long jobs waited to begin; once a
-minute it writes a sample. Samples are kept for `KEPT_MS` and then forgotten.
+minute it writes a sample. Samples are kept for `KEPT_MS` and then forgotten, as is, after a longer
+time, what people did.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -16,11 +18,16 @@ from roost.core.records import AttemptCause, JobId, Moment
 from roost.errors import Refused, StoreFailure
 from roost.gateway import FarmCounts, Pace, Sample
 from roost.server.engine import now
-from roost.store import rows
+from roost.store import queries, rows
 from roost.store.database import Database
 
 SAMPLE_SECONDS = 60
+HOUR_MS = 3_600_000
+HOUR_SAMPLES = HOUR_MS // 1000 // SAMPLE_SECONDS
 KEPT_MS = 90 * 24 * 3_600_000
+ACTIVITY_KEPT_MS = 365 * 24 * 3_600_000
+ACTIVITIES_FORGOTTEN_MAX = 2_000
+"""In a minute."""
 WAITS_MAX = 20_000
 """Of a minute; what begins beyond that does not change a percentile that matters."""
 
@@ -37,6 +44,8 @@ class Statistics:
         self._last_waits_ms: tuple[int, int, int] = (0, 0, 0)
         self._ended = self._failed = 0
         self._ended_before = self._failed_before = 0
+        # As many as there are samples in an hour; also those of the server before.
+        self._failed_lately: deque[int] = deque(maxlen=HOUR_SAMPLES)
 
     def take(self, changes: Changes) -> None:
         """What one save was about."""
@@ -57,15 +66,27 @@ class Statistics:
 
     def pace(self) -> Pace:
         """What has been counted since the server started."""
-        return Pace(self._ended, self._failed, *self._last_waits_ms)
+        lately = sum(self._failed_lately) + self._failed - self._failed_before
+        return Pace(self._ended, self._failed, *self._last_waits_ms, failed_an_hour=lately)
 
     async def run(self) -> None:
         """A sample each minute until it is cancelled."""
+        try:
+            since = Moment(now() - HOUR_MS)
+            kept = await self._database.read(queries.samples, since, HOUR_SAMPLES)
+            self._failed_lately.extend(sample.failed for sample in kept)
+        except StoreFailure as failure:
+            log.warning("samples of the last hour cannot be read", reason=str(failure))
         while True:
             await asyncio.sleep(SAMPLE_SECONDS)
             try:
                 sample = self.sample(await self._counts(), now())
                 await self._database.write(rows.save_sample, sample, Moment(sample.at - KEPT_MS))
+                await self._database.write(
+                    rows.forget_activities,
+                    Moment(sample.at - ACTIVITY_KEPT_MS),
+                    ACTIVITIES_FORGOTTEN_MAX,
+                )
             except (Refused, StoreFailure) as failure:
                 log.warning("no sample of the farm is written now", reason=str(failure))
 
@@ -76,6 +97,7 @@ class Statistics:
         self._waits_ms = []
         ended, self._ended_before = self._ended - self._ended_before, self._ended
         failed, self._failed_before = self._failed - self._failed_before, self._failed
+        self._failed_lately.append(failed)
         return Sample(
             at=at,
             running=counts.running,
@@ -90,6 +112,7 @@ class Statistics:
             wait_p50_ms=self._last_waits_ms[0],
             wait_p90_ms=self._last_waits_ms[1],
             wait_p99_ms=self._last_waits_ms[2],
+            failed_an_hour=sum(self._failed_lately),
         )
 
 

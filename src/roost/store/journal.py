@@ -28,7 +28,7 @@ from roost.store.rows import Bulk, save_changes
 PIECE_JOBS = 1_000
 
 _LONG = ("submitted", "edges", "events")
-_SHORT = ("jobs", "specs", "attempts", "notices")
+_SHORT = ("jobs", "specs", "attempts", "notices", "activities")
 _COUNTERS = ("next_job_id", "next_notice_id")
 _OTHERS = tuple(
     name for name in Changes.__struct_fields__ if name not in (*_LONG, *_SHORT, *_COUNTERS)

@@ -22,7 +22,7 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from roost.gateway import OutputLines, OutputMatches
@@ -37,6 +37,9 @@ FILES_MAX = 256
 """Files whose counts are remembered; a count of 200 MB takes 2 KB."""
 SEARCH_SECONDS_MAX = 2.5
 
+ArrivedAt = Callable[[bytes | Path, Sequence[int]], list[int]]
+"""Given a piece and offsets in it: when these bytes arrived, in seconds since 1970, or 0."""
+
 
 class LineIndex:
     """Counts of newlines in the files that were asked for lately."""
@@ -46,10 +49,17 @@ class LineIndex:
         self._lock = threading.Lock()
         self._searches: set[subprocess.Popen[bytes]] = set()
 
-    def read(self, pieces: Sequence[Piece], first: int, count: int) -> OutputLines:
+    def read(
+        self,
+        pieces: Sequence[Piece],
+        first: int,
+        count: int,
+        arrived_at: ArrivedAt | None = None,
+    ) -> OutputLines:
         """At most `count` lines from number `first` on, or the last `-first` when it is negative.
 
-        What lies outside of the log is left out.
+        What lies outside of the log is left out. `arrived_at` tells when bytes of a piece came, if
+        that is wanted for each line.
         """
         counts = [self._newlines(*piece) for piece in pieces]
         size = sum(size for _, size in pieces)
@@ -58,13 +68,16 @@ class LineIndex:
         first = max(1, total + first + 1 if first < 0 else first)
         count = min(count, total - first + 1)
         texts: list[str] = []
+        offsets: list[int] = []
         if count > 0:
             start = self._offset(pieces, counts, first)
-            for line in _lines(pieces, start, size):
+            for offset, line in _lines(pieces, start, size):
+                offsets.append(offset)
                 texts.append(line)
                 if len(texts) == count:
                     break
-        return OutputLines(first, texts, total, is_open, size)
+        times = _times(pieces, offsets, arrived_at) if arrived_at else []
+        return OutputLines(first, texts, total, is_open, size, times=times)
 
     def search(
         self,
@@ -191,21 +204,36 @@ def _after_newline(data: bytes, count: int) -> int:
     return at
 
 
-def _lines(pieces: Sequence[Piece], start: int, stop: int) -> Iterator[str]:
-    """The lines between two offsets, the first of which begins a line."""
+def _times(pieces: Sequence[Piece], offsets: Sequence[int], arrived_at: ArrivedAt) -> list[int]:
+    """When the lines that begin at these offsets of the log began to arrive."""
+    times: list[int] = []
+    before = 0
+    for piece, size in pieces:
+        own = offsets[len(times) : bisect_left(offsets, before + size)]
+        times += arrived_at(piece, [offset - before for offset in own])
+        before += size
+    return times
+
+
+def _lines(pieces: Sequence[Piece], start: int, stop: int) -> Iterator[tuple[int, str]]:
+    """Where each line between two offsets begins, and its text; the first begins a line."""
     line = b""
+    began = start
     while start < stop:
         block = read_pieces(pieces, start, min(start + BLOCK_BYTES, stop))
         if not block:
             return  # deleted meanwhile
-        start += len(block)
         *ended, rest = block.split(b"\n")
+        at = start
         for end in ended:
-            yield _kept(line + end).rstrip(b"\r").decode("utf-8", "replace")
+            yield began, _kept(line + end).rstrip(b"\r").decode("utf-8", "replace")
+            at += len(end) + 1
+            began = at
             line = b""
+        start += len(block)
         line = _kept(line + rest)
     if line:
-        yield line.rstrip(b"\r").decode("utf-8", "replace")
+        yield began, line.rstrip(b"\r").decode("utf-8", "replace")
 
 
 def _kept(line: bytes) -> bytes:

@@ -14,15 +14,19 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from roost.core.records import JobId
+from roost.core.records import JobId, Moment
 from roost.errors import StoreFailure
+from roost.store import arrival
 
 DOOMED_FILE = "doomed"
 """Lists the jobs whose output is to be deleted, one id a line."""
+SINCE_FILE = "times-since"
+"""Holds the second from which on it is kept when output arrives; see `arrival`."""
 OPEN_FILES_MAX = 128
 """Files kept open for writing; the one not written to for longest is closed first."""
 
@@ -38,9 +42,16 @@ def separator(number: int) -> bytes:
 class OutputStore:
     """Job output beneath `folder`, which is made when the first byte arrives."""
 
-    def __init__(self, folder: Path, open_files_max: int = OPEN_FILES_MAX) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        open_files_max: int = OPEN_FILES_MAX,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._folder = folder
         self._open_files_max = open_files_max
+        self._clock = clock
+        self._since: int | None = None
         self._open: OrderedDict[tuple[JobId, int], int] = OrderedDict()
         """Descriptors by attempt, the latest used last."""
         self._lock = threading.Lock()
@@ -58,15 +69,18 @@ class OutputStore:
                 descriptor = self._descriptor(job, number, path, create=bool(data) and offset == 0)
                 if descriptor is None:
                     return 0
-                size = os.fstat(descriptor).st_size
-                if offset > size or not data:
+                before = os.fstat(descriptor)
+                size = before.st_size
+                if offset > size:
                     return size
-                rest = memoryview(data)
+                rest = memoryview(data)[size - offset :]
+                if rest:
+                    arrival.note(path, before, self._clock(), self._kept_since())
                 while rest:
-                    written = os.pwrite(descriptor, rest, offset)
-                    offset += written
+                    written = os.pwrite(descriptor, rest, size)
+                    size += written
                     rest = rest[written:]
-                return max(size, offset)
+                return size
         except OSError as error:
             raise _failure(path, error) from error
 
@@ -88,6 +102,20 @@ class OutputStore:
             return self._path(job, number).stat().st_size
         except FileNotFoundError:
             return 0
+
+    def written_at(self, job: JobId, number: int) -> Moment | None:
+        """When the latest bytes of an attempt arrived; None when there are none."""
+        try:
+            return Moment(self._path(job, number).stat().st_mtime_ns // 1_000_000)
+        except FileNotFoundError:
+            return None
+
+    def arrived_at(self, piece: bytes | Path, offsets: Sequence[int]) -> list[int]:
+        """When the bytes at these offsets of a piece arrived, in seconds since 1970; 0 where that
+        is not known."""
+        if isinstance(piece, bytes):
+            return [0] * len(offsets)
+        return arrival.seconds(piece, offsets, self._kept_since())
 
     def read_all(self, job: JobId, attempts: int) -> bytes:
         """The whole log of attempts 1 to `attempts`."""
@@ -124,7 +152,7 @@ class OutputStore:
         with self._lock:
             for key in [key for key in self._open if key[0] == job]:
                 os.close(self._open.pop(key))
-        for path in self._path(job, 0).parent.glob(f"{job}.*.log"):
+        for path in self._path(job, 0).parent.glob(f"{job}.*"):
             path.unlink(missing_ok=True)
 
     def doom(self, jobs: Iterable[JobId]) -> None:
@@ -157,6 +185,19 @@ class OutputStore:
         with self._lock:
             while self._open:
                 os.close(self._open.popitem()[1])
+
+    def _kept_since(self) -> int:
+        """The second from which on it is kept when output arrives."""
+        if self._since is None:
+            path = self._folder / SINCE_FILE
+            try:
+                self._since = int(path.read_text("ascii"))
+            except (FileNotFoundError, ValueError):
+                # A file system's clock may be some milliseconds behind.
+                self._since = int(self._clock()) - 1
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"{self._since}\n", "ascii")
+        return self._since
 
     def _path(self, job: JobId, number: int) -> Path:
         """Job 12345, attempt 2: `000/0123/12345.2.log`."""

@@ -14,7 +14,8 @@ orders: these look at all jobs that pass the rest of the filter.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from typing import Any, TypeVar
 
@@ -80,6 +81,8 @@ from roost.store.rows import (
 
 Id = TypeVar("Id", bound=int)
 
+HOUR_MS = 3_600_000
+
 _jobs = schema.jobs.c
 _edges = schema.job_edges.c
 _specs = schema.job_specs.c
@@ -109,6 +112,18 @@ _CHILD_STATUSES = (
     .join_from(schema.job_edges, schema.jobs, _edges.child == _jobs.id)
     .where(_edges.parent == _ID)
     .order_by(_edges.position)
+)
+USUAL_JOBS_MAX = 101
+_TOOK = (
+    select(_jobs.command_ended_at - _jobs.command_started_at)
+    .join_from(schema.job_edges, schema.jobs, _edges.child == _jobs.id)
+    .where(
+        _edges.parent == _ID,
+        _jobs.status == JobStatus.SUCCEEDED.value,
+        _jobs.command_started_at.is_not(None),
+        _jobs.command_ended_at.is_not(None),
+    )
+    .limit(USUAL_JOBS_MAX)
 )
 _EVENTS = (
     select(_events.job, _events.at, _events.status, _events.message)
@@ -206,6 +221,18 @@ def child_statuses(connection: Connection, job: JobId) -> list[tuple[JobId, JobS
     """The children of a job, in their order."""
     rows_found = connection.execute(_CHILD_STATUSES, {"id": job})
     return [(child, JobStatus(status)) for child, status in rows_found]
+
+
+def first_parents(connection: Connection, ids: Sequence[JobId]) -> dict[JobId, JobId]:
+    """Of those that have one."""
+    return {child: above[0] for child, above in parents_of(connection, ids).items()}
+
+
+def usual_ms(connection: Connection, parent: JobId) -> int | None:
+    """What the commands of a job's children took that have succeeded, in the median over the
+    first of them; None when there are none."""
+    found = sorted(connection.scalars(_TOOK, {"id": parent}))
+    return found[len(found) // 2] if found else None
 
 
 def attempts_on_node(
@@ -505,23 +532,35 @@ def samples(connection: Connection, since: Moment, count_max: int) -> list[Sampl
     """Since that moment, oldest first, folded into at most `count_max`."""
     columns = schema.samples.c
     rows_found = connection.execute(
-        select(schema.samples).where(columns.at >= since).order_by(columns.at)
-    ).all()
-    size = -(-len(rows_found) // max(count_max, 1))
+        select(schema.samples).where(columns.at >= since - HOUR_MS).order_by(columns.at)
+    )
+    found = [one for one in _with_hours(Sample(*row) for row in rows_found) if one.at >= since]
+    size = -(-len(found) // max(count_max, 1))
     if size <= 1:
-        return [Sample(*row) for row in rows_found]
-    return [_folded(rows_found[at : at + size]) for at in range(0, len(rows_found), size)]
+        return found
+    return [_folded(found[at : at + size]) for at in range(0, len(found), size)]
 
 
-def _folded(rows_found: Sequence[Row]) -> Sample:
-    found = [Sample(*row) for row in rows_found]
+def _with_hours(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Each with what failed in the hour before it, as far as the samples go back."""
+    hour: deque[Sample] = deque()
+    failed = 0
+    for sample in samples:
+        hour.append(sample)
+        failed += sample.failed
+        while hour[0].at <= sample.at - HOUR_MS:
+            failed -= hour.popleft().failed
+        yield replace(sample, failed_an_hour=failed)
+
+
+def _folded(found: Sequence[Sample]) -> Sample:
     names = Sample.__struct_fields__
 
     def fold(name: str) -> Any:
         values: list[int] = [getattr(one, name) for one in found]
         if name in ("ended", "failed"):
             return sum(values)
-        if name == "at" or name.startswith("wait_"):
+        if name in ("at", "failed_an_hour") or name.startswith("wait_"):
             return max(values)
         return round(sum(values) / len(values))
 

@@ -429,8 +429,18 @@ def activity_of(row: Row) -> Activity:
 
 def save_sample(connection: Connection, sample: Sample, forget_before: Moment) -> None:
     """Add the sample, and forget those from before."""
-    _UPSERT_SAMPLE.run(connection, [msgspec.structs.astuple(sample)])
+    row = tuple(getattr(sample, column.name) for column in schema.samples.columns)
+    _UPSERT_SAMPLE.run(connection, [row])
     connection.execute(delete(schema.samples).where(schema.samples.c.at < forget_before))
+
+
+def forget_activities(connection: Connection, before: Moment, most: int) -> None:
+    """The oldest ones, as far as they are from before; at most so many."""
+    columns = schema.activities.c
+    oldest = connection.execute(select(func.min(columns.id))).scalar()
+    if oldest is not None:
+        old = (columns.id < oldest + most, columns.at < before)
+        connection.execute(delete(schema.activities).where(*old))
 
 
 def note_row(note: Note) -> tuple[Any, ...]:

@@ -69,6 +69,7 @@ class LinesAsked(Struct):
     """Negative: that many from the end."""
     count: Annotated[int, Meta(ge=0, le=LINES_MAX)] = LINES
     attempt: Whole | None = None
+    times: bool = False
 
 
 class SearchAsked(Struct):
@@ -100,7 +101,9 @@ def _id(request: Request) -> int:
 async def output(gateway: Gateway, request: Request) -> OutputLines:
     """Lines of the log of a job or of one attempt, by number; the last ones unless told."""
     asked = _asked(request, LinesAsked)
-    return await gateway.output_lines(JobId(_id(request)), asked.first, asked.count, asked.attempt)
+    return await gateway.output_lines(
+        JobId(_id(request)), asked.first, asked.count, asked.attempt, timed=asked.times
+    )
 
 
 async def search_output(gateway: Gateway, request: Request) -> Struct:
@@ -125,19 +128,22 @@ async def follow_output(gateway: Gateway, request: Request) -> Response:
     first = int(latest) if latest.isdecimal() and int(latest) <= WHOLE_MAX else asked.first
     # Refuse while there still is a status to send.
     await gateway.output_lines(job, 1, 0, asked.attempt)
-    return EventSourceResponse(_lines_as_printed(gateway, job, first, asked.attempt))
+    return EventSourceResponse(_lines_as_printed(gateway, job, first, asked))
 
 
 async def _lines_as_printed(
-    gateway: Gateway, job: JobId, first: int, attempt: int | None
+    gateway: Gateway, job: JobId, first: int, asked: LinesAsked
 ) -> AsyncIterator[ServerSentEvent]:
+    async def lines(first: int) -> OutputLines:
+        return await gateway.output_lines(job, first, LINES, asked.attempt, timed=asked.times)
+
     sent = -1
     async with aclosing(cast("Any", gateway.follow((job,)))) as changes:
         async for _ in changes:
             try:
-                part = await gateway.output_lines(job, first, LINES, attempt)
+                part = await lines(first)
                 if part.total >= part.first + LINES:
-                    part = await gateway.output_lines(job, -LINES, LINES, attempt)
+                    part = await lines(-LINES)
             except NotFound:
                 yield ServerSentEvent("{}", event="end")  # deleted meanwhile
                 return
@@ -247,6 +253,7 @@ class NodeSquare(Struct, frozen=True):
     cpus: int
     cpus_busy: int
     memory_kb: int
+    memory_used_kb: int
     groups: tuple[int, ...]
 
 
@@ -280,6 +287,7 @@ def _square(view: NodeView) -> NodeSquare:
         cpus=facts.cpus,
         cpus_busy=view.cpus_busy,
         memory_kb=facts.memory_kb,
+        memory_used_kb=node.memory_used_kb,
         groups=view.groups,
     )
 

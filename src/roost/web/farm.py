@@ -12,13 +12,12 @@ from starlette.routing import Route
 
 from roost.core.messages import (
     AddNote,
-    AddToGroup,
     CreateGroup,
     DeleteGroup,
-    RemoveFromGroup,
     RemoveNotes,
     RemoveResource,
     RemoveThreads,
+    SetGroupNodes,
     SetResource,
 )
 from roost.core.records import (
@@ -40,13 +39,12 @@ from roost.gateway import (
     ServerError,
     ThreadView,
 )
+from roost.web.presenters import counted
 from roost.web.site import Form, Site
 
 HOME_JOBS = 12
 HOME_NODES = 12
 DAY_MS = 24 * 3_600_000
-STUCK_MS = 3_600_000
-"""A run this long without any progress is worth a look."""
 FEED_NOTES = 50
 THREADS_SHOWN = 100
 
@@ -123,9 +121,10 @@ async def _concerns(gateway: Gateway) -> Concerns:
         return await gateway.list_jobs(which, parts)
 
     running = await gateway.list_jobs(
-        JobFilter(statuses=(JobStatus.RUNNING,), descending=False, limit=200), frozenset()
+        JobFilter(statuses=(JobStatus.RUNNING,), descending=False, limit=200),
+        frozenset({Part.SIGNS}),
     )
-    stuck = [view for view in running if _is_stuck(view, now)][:HOME_JOBS]
+    stuck = [view for view in running if view.is_silent(now)][:HOME_JOBS]
     open_roots = await gateway.list_jobs(
         JobFilter(
             statuses=(JobStatus.QUEUED, JobStatus.RUNNABLE, JobStatus.RUNNING),
@@ -148,11 +147,6 @@ async def _concerns(gateway: Gateway) -> Concerns:
         ],
         errors=list(gateway.server_errors().errors[:5]),
     )
-
-
-def _is_stuck(view: JobView, now: Moment) -> bool:
-    started = view.job.command_started_at or view.job.started_at
-    return started is not None and now - started > STUCK_MS and not view.job.progress
 
 
 # --- groups --------------------------------------------------------------------------------------
@@ -179,13 +173,9 @@ async def change_group(site: Site, request: Request, form: Form) -> Response:
     if form.text("action") == "delete":
         await site.gateway.ask(DeleteGroup(group))
         return site.back(form, "/groups", "The group is deleted.")
-    wanted = {NodeId(number) for number in form.numbers("nodes")}
-    before = {n for one in await site.gateway.groups() if one.id == group for n in one.nodes}
-    if new := wanted - before:
-        await site.gateway.ask(AddToGroup(group, tuple(sorted(new))))
-    if gone := before - wanted:
-        await site.gateway.ask(RemoveFromGroup(group, tuple(sorted(gone))))
-    return site.back(form, "/groups", f"{len(new)} clients added, {len(gone)} taken out.")
+    nodes = tuple(map(NodeId, form.numbers("nodes")))
+    await site.gateway.ask(SetGroupNodes(group, nodes))
+    return site.back(form, "/groups", f"The group has {counted(len(nodes), 'client')} now.")
 
 
 # --- resources -----------------------------------------------------------------------------------

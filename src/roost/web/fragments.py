@@ -28,8 +28,14 @@ _BAR = Markup(
     '<svg class="bar" viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" '
     'aria-label="{}"><rect class="ground" width="1000" height="10"/>{}</svg>'
 )
+_METER = Markup(
+    '<svg class="meter" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+    '<rect class="ground" width="100" height="10"/>'
+    '<rect class="fill-{}" width="{}" height="10"/></svg>'
+)
 _SEGMENT = Markup('<rect class="fill-{}" x="{}" width="{}" height="10"/>')
 _TIME = Markup('<time datetime="{}" data-at="{}">{}</time>')
+_SINCE = Markup('<time datetime="{}" data-at="{}" data-for class="since{}" title="{}">{}</time>')
 _EXACT_TIME = Markup('<time datetime="{}" data-at="{}" data-exact>{} UTC</time>')
 
 
@@ -46,8 +52,10 @@ class Fragments:
             "mark": self.mark,
             "status_mark": self.status_mark,
             "bar": bar,
+            "meter": meter,
             "time": time,
             "moment": moment,
+            "since": since,
         }
 
     def icon(self, name: str, label: str = "") -> Markup:
@@ -76,12 +84,29 @@ def bar(job: JobView) -> Markup:
     return _BAR.format(words, Markup("").join(parts))
 
 
+def meter(share: float, most: float) -> Markup:
+    """A share as a small bar; red above `most`. The number stands beside it, in words."""
+    tone = "failed" if share > most else "running"
+    return _METER.format(tone, round(100 * max(0.0, min(share, 1.0))))
+
+
 @jinja2.pass_context
 def time(context: jinja2.runtime.Context, at: Moment | None) -> Markup:
     """How long ago, which the browser keeps current."""
     if at is None:
         return Markup("")
     return _TIME.format(presenters.iso(at), at, presenters.ago(at, context["now"]))
+
+
+@jinja2.pass_context
+def since(
+    context: jinja2.runtime.Context, at: Moment, usual_ms: int | None, is_long: bool
+) -> Markup:
+    """For how long there was no sign of a job, which the browser keeps current."""
+    text = presenters.about(context["now"] - at).removeprefix("~")
+    usually = f"; such a run takes {presenters.about(usual_ms)}" if usual_ms is not None else ""
+    title = f"No output and no progress{usually}"
+    return _SINCE.format(presenters.iso(at), at, " long" if is_long else "", title, text)
 
 
 def moment(at: Moment | None) -> Markup:

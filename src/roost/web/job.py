@@ -26,18 +26,19 @@ from roost.gateway import Gateway, JobFilter, JobStanding, JobView, NodeView, Pa
 from roost.web import presenters, views
 from roost.web.jobs import (
     COUNT_MAX,
-    ROW_PARTS,
     Button,
     buttons,
     failures,
     find_job,
     live_query,
+    row_parts,
 )
 from roost.web.site import Form, Site
 
 CHILDREN_SHOWN = 200
 SQUARES_SHOWN = 5_000
-CHILD_COLUMNS = ("id", "name", "priority", "status", "progress", "tasks", "time", "eta", "about")
+CHILD_COLUMNS = ("id", "name", "priority", "status", "progress", "tasks", "time", "eta", "silent",
+                 "about")  # fmt: skip
 TABS = (
     ("children", "Children"),
     ("output", "Output"),
@@ -151,7 +152,7 @@ async def _children(gateway: Gateway, request: Request, job: JobView) -> dict[st
         # Frames are looked for in their order, and the failed ones first.
         descending=view.up if view.sort == "id" else not view.up,
     )
-    children = await gateway.list_jobs(which, ROW_PARTS)
+    children = await gateway.list_jobs(which, row_parts(view.shown))
     counts = await gateway.count_jobs(JobFilter(parent=job.job.id, limit=COUNT_MAX), COUNT_MAX)
     as_grid = request.query_params.get("look") == "grid"
     squares: list[JobStanding] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -16,10 +16,10 @@ from roost.core import actions
 from roost.core.lifecycle import FAILED
 from roost.core.records import Attempt, JobId, JobStatus
 from roost.errors import Invalid, NotFound
-from roost.gateway import Acted, Gateway, JobFilter, JobStanding, JobView, Part
+from roost.gateway import Acted, Gateway, JobFilter, JobStanding, JobView, NodesActed, Part
 from roost.web import presenters, views
-from roost.web.site import Form, Site, local
-from roost.web.views import JobsView
+from roost.web.site import Form, Said, Site, local
+from roost.web.views import Column, JobsView
 
 S = JobStatus
 
@@ -34,6 +34,13 @@ GLANCE_DEPTH = 8
 LEFT_OUT_LINKED = 40
 
 ROW_PARTS = frozenset({Part.SPEC, Part.REASONS, Part.NOTES, Part.ATTEMPTS})
+
+
+def row_parts(columns: Sequence[Column]) -> frozenset[Part]:
+    """What rows with these columns show."""
+    wants_signs = any(column.key == "silent" for column in columns)
+    return ROW_PARTS | {Part.SIGNS} if wants_signs else ROW_PARTS
+
 
 BUTTONS = ("pause", "resume", "reschedule_failed", "reschedule", "eject", "cancel", "delete")
 ICONS = {
@@ -53,6 +60,7 @@ def routes(site: Site) -> list[Route]:
         site.get("/jobs/{id:int}/glance", show_glance),
         site.post("/jobs/confirm", confirm),
         site.post("/jobs/act", act),
+        site.post("/undo", undo),
     ]
 
 
@@ -71,7 +79,7 @@ def buttons() -> list[Button]:
     return [
         Button(
             name,
-            name.replace("_", " ").capitalize(),
+            said(name),
             ICONS[name],
             actions.find(name).asks_first,
             ",".join(sorted(actions.find(name).applies)),
@@ -122,8 +130,8 @@ async def show_jobs(site: Site, request: Request) -> Response:
 
 async def _listed(gateway: Gateway, view: JobsView, which: JobFilter) -> list[JobView]:
     if view.ids:
-        return await gateway.job_views(tuple(map(JobId, view.ids)), ROW_PARTS)
-    return await gateway.list_jobs(which, ROW_PARTS)
+        return await gateway.job_views(tuple(map(JobId, view.ids)), row_parts(view.shown))
+    return await gateway.list_jobs(which, row_parts(view.shown))
 
 
 async def _meant_by(gateway: Gateway, words: str) -> str:
@@ -223,24 +231,67 @@ async def failures(gateway: Gateway, job: JobView) -> list[Failure]:
 # --- acting --------------------------------------------------------------------------------------
 
 
-async def confirm(site: Site, request: Request, form: Form) -> Response:
+class Question(Struct, frozen=True):
     """What an action that cannot be undone would do, to be said yes to."""
-    name = _action_of(form)
-    found = await _chosen_standings(site.gateway, form)
-    applies = actions.find(name).applies
-    return await site.page(
+
+    label: str
+    many: str
+    """`3 jobs`: how many it applies to."""
+    total: int
+    names: list[str]
+    """Of all it applies to."""
+    statuses: list[tuple[str, str, int]]
+    """Word, tone, and how many of the chosen ones are so."""
+    warning: str
+    address: str
+    """Where the answer goes."""
+    fields: list[tuple[str, str]]
+    """What the answer says besides."""
+
+
+def ask(site: Site, request: Request, form: Form, question: Question) -> Awaitable[Response]:
+    """The page with the question, which a browser shows as a dialog."""
+    return site.page(
         request,
         "confirm.html",
-        title=f"{_said(name)} jobs?",
-        action=name,
-        label=_said(name),
-        form=form,
-        back=local(form.text("back")) or "/jobs",
-        total=len(found),
-        apply=[one for one in found if one.status in applies or _has_failed_below(name, one)],
-        by_status=Counter(one.status for one in found).most_common(),
+        title=f"{question.label} {question.many}?",
+        question=question,
+        back=local(form.text("back")) or "/",
         names_shown=NAMES_SHOWN,
     )
+
+
+_WARNINGS = {
+    "delete": "What is below them and their output goes too. This cannot be undone.",
+    "cancel": "What is below them is cancelled too, and what runs is stopped.",
+    "eject": "They leave their clients and start again elsewhere.",
+    "reschedule": "They run again, with what failed below them.",
+}
+
+
+async def confirm(site: Site, request: Request, form: Form) -> Response:
+    name = _action_of(form)
+    found = await site.gateway.standings(*_chosen(site.gateway, form))
+    applies = actions.find(name).applies
+    apply = [one for one in found if one.status in applies or _has_failed_below(name, one)]
+    by_status = Counter(one.status for one in found).most_common()
+    question = Question(
+        label=said(name),
+        many=presenters.counted(len(apply), "job"),
+        total=len(found),
+        names=[one.name or str(one.id) for one in apply],
+        statuses=[(status.value, presenters.tone(status), n) for status, n in by_status],
+        warning=_WARNINGS.get(name, _WARNINGS["reschedule"]),
+        address="/jobs/act",
+        fields=fields_of(form),
+    )
+    return await ask(site, request, form, question)
+
+
+def fields_of(form: Form) -> list[tuple[str, str]]:
+    """What is to be said again with the answer to a question: what to do, and to which."""
+    left_out = {"back", *(["ids"] if form.text("all") else [])}
+    return [(name, value) for name, value in form.multi_items() if name not in left_out]
 
 
 def _has_failed_below(name: str, job: JobStanding) -> bool:
@@ -254,20 +305,30 @@ async def act(site: Site, request: Request, form: Form) -> Response:
         raise Invalid("A priority is 0 or more; higher goes first.")
     which, ids = _chosen(site.gateway, form)
     acted = await site.gateway.act(name, which, ids, priority)
-    text, kind = _outcome(name, acted)
-    default = "/jobs"
-    return site.back(form, default, text, kind)
+    done = f"{presenters.counted(len(acted.applied), 'job')} {actions.find(name).done}."
+    listing = "/jobs?every=1&ids="
+    return site.back(form, "/jobs", outcome(done, acted, listing))
 
 
-def _outcome(name: str, acted: Acted) -> tuple[str, str]:
-    done, left_out = len(acted.applied), len(acted.left_out)
-    many = "job" if done == 1 else "jobs"
-    text = f"{presenters.count(done)} {many} {actions.find(name).done}."
-    if left_out:
-        shown = ",".join(map(str, acted.left_out[:LEFT_OUT_LINKED]))
-        text += f" {presenters.count(left_out)} left out, as it does not apply to them."
-        text += f"|/jobs?every=1&ids={shown}"
-    return text, "done" if done else "refused"
+def outcome(done: str, acted: Acted | NodesActed, listing: str) -> Said:
+    """What is said afterwards; `listing` is the address of the page of those left out."""
+    link = ""
+    if acted.left_out:
+        done += f" {presenters.count(len(acted.left_out))} left out, as it does not apply to them."
+        link = listing + ",".join(map(str, acted.left_out[:LEFT_OUT_LINKED]))
+    return Said(done, "done" if acted.applied else "refused", link, acted.undo)
+
+
+async def undo(site: Site, request: Request, form: Form) -> Response:
+    """Take back what the message before told of, also if that was an undoing."""
+    undone = await site.gateway.undo(form.text("undo"))
+    many = [
+        presenters.counted(len(found), noun)
+        for found, noun in ((undone.jobs, "job"), (undone.nodes, "client"))
+        if found
+    ]
+    text = f"Undone: {' and '.join(many)} as before."
+    return site.back(form, "/", Said(text, undo=undone.undo))
 
 
 def _action_of(form: Form) -> str:
@@ -279,7 +340,8 @@ def _action_of(form: Form) -> str:
     return name
 
 
-def _said(name: str) -> str:
+def said(name: str) -> str:
+    """An action as its button says it."""
     return name.replace("_", " ").capitalize()
 
 
@@ -294,7 +356,3 @@ def _chosen(gateway: Gateway, form: Form) -> tuple[JobFilter | None, tuple[JobId
     if not ids:
         raise Invalid("No job is selected: tick some, or select all that match.")
     return None, ids
-
-
-async def _chosen_standings(gateway: Gateway, form: Form) -> list[JobStanding]:
-    return await gateway.standings(*_chosen(gateway, form))

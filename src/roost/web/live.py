@@ -25,7 +25,7 @@ from roost import package
 from roost.core.records import JobId
 from roost.gateway import FarmChange, JobFilter
 from roost.web import views
-from roost.web.jobs import ROW_PARTS
+from roost.web.jobs import row_parts
 from roost.web.site import Site
 from roost.web.views import JobsView
 
@@ -115,9 +115,10 @@ async def _told(site: Site, wish: Wish, change: FarmChange) -> AsyncIterator[Ser
     changed = set(change.jobs)
     rows = [job for job in wish.rows if job in changed]
     if rows:
-        jobs = await site.gateway.job_views(rows, ROW_PARTS)
+        columns = wish.view.shown
+        jobs = await site.gateway.job_views(rows, row_parts(columns))
         html = site.part(
-            "job_rows.html", jobs=jobs, columns=wish.view.shown, nodes=site.gateway.node_labels()
+            "job_rows.html", jobs=jobs, columns=columns, nodes=site.gateway.node_labels()
         )
         yield ServerSentEvent(html, event="rows")
         gone = set(rows) - {each.job.id for each in jobs}

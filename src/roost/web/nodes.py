@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from msgspec import Struct
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from roost.core import availability
+from roost.core import actions, availability
 from roost.core.messages import (
     AddNote,
-    AddToGroup,
-    RemoveFromGroup,
-    RemoveNode,
     SetAvailability,
     SetNodeDescription,
-    SetNodeDisabled,
+    SetNodeGroups,
 )
 from roost.core.records import GroupId, NodeId
 from roost.errors import Invalid, NotFound
-from roost.gateway import Gateway, NodeView, Part
+from roost.gateway import NODE_STATES, Gateway, NodeFilter, NodeView, Part
 from roost.web import presenters, week
+from roost.web.jobs import Button, Question, ask, fields_of, outcome, said
 from roost.web.site import Form, Site
 
+PAGE_NODES = 200
 ERRORS_SHOWN = 20
 HISTORY_SHOWN = 30
-STATES = ("available", "running", "draining", "disabled", "outside its hours", "offline")
+ACTIONS = ("drain", "enable", "upgrade", "remove")
+ICONS = {
+    "drain": "player-pause",
+    "enable": "player-play",
+    "upgrade": "arrow-up",
+    "remove": "trash",
+}
 TABS = (
     ("running", "Running"),
     ("history", "History"),
@@ -41,45 +49,75 @@ TABS = (
 def routes(site: Site) -> list[Route]:
     return [
         site.get("/nodes", show_nodes),
+        site.post("/nodes/confirm", confirm),
         site.post("/nodes/act", act),
         site.get("/nodes/{id:int}", show_node),
         site.post("/nodes/{id:int}/description", describe),
         site.post("/nodes/{id:int}/hours", set_hours),
         site.post("/nodes/{id:int}/groups", set_groups),
         site.post("/nodes/{id:int}/notes", add_note),
-        site.post("/nodes/{id:int}/remove", remove),
     ]
+
+
+class NodesView(Struct, frozen=True):
+    """What an address of the page asks for."""
+
+    which: NodeFilter
+    ids: tuple[NodeId, ...]
+    """Only these, if there are any."""
+
+    def passes(self, view: NodeView) -> bool:
+        return (not self.ids or view.node.id in self.ids) and self.which.passes(view)
+
+
+def parse(query: Mapping[str, str]) -> NodesView:
+    """Never fails."""
+    state, group = query.get("state", ""), query.get("group", "")
+    ids = (word for word in query.get("ids", "").split(",") if _is_whole(word))
+    return NodesView(
+        NodeFilter(
+            (state,) if state in NODE_STATES else (),
+            query.get("q", "").strip(),
+            GroupId(int(group)) if _is_whole(group) else None,
+        ),
+        tuple(NodeId(int(word)) for word in ids),
+    )
+
+
+def _is_whole(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) < 16
 
 
 async def show_nodes(site: Site, request: Request) -> Response:
     query = request.query_params
-    state, words, group = query.get("state", ""), query.get("q", "").strip(), query.get("group", "")
+    asked = parse(query)
     listed = await site.gateway.nodes()
     groups = await site.gateway.groups()
-    shown = [
-        each
-        for each in listed
-        if (not state or presenters.node_mark(each).word == state)
-        and words.casefold() in f"{each.node.facts.label} {each.node.description}".casefold()
-        and (not group or group in map(str, each.groups))
-    ]
+    shown = [each for each in listed if asked.passes(each)]
     order = query.get("sort", "")
     if order in _ORDERS:
         shown.sort(key=_ORDERS[order], reverse=order != "name")
+    skip = int(query["skip"]) if _is_whole(query.get("skip", "")) else 0
     return await site.page(
         request,
         "nodes.html",
         title="Clients",
-        nodes=shown,
-        states=Counter(presenters.node_mark(each).word for each in listed),
-        all_states=STATES,
-        state=state,
-        words=words,
-        group=group,
+        nodes=shown[skip : skip + PAGE_NODES],
+        matching=len(shown),
+        skip=skip,
+        following=skip + PAGE_NODES if len(shown) > skip + PAGE_NODES else 0,
+        order=order,
+        states=Counter(each.state for each in listed),
+        all_states=NODE_STATES,
+        state="".join(asked.which.states),
+        words=asked.which.words,
+        group=asked.which.group,
+        ids=",".join(map(str, asked.ids)),
         groups=groups,
         group_names={one.id: one.name for one in groups},
         look_at=query.get("look", "table"),
         total=len(listed),
+        buttons=buttons(),
         with_gpus=any(each.node.facts.gpus for each in listed),
         live="?watch=nodes,counts",
     )
@@ -89,41 +127,87 @@ _ORDERS: dict[str, Any] = {
     "name": lambda view: view.node.facts.label.casefold(),
     "load": lambda view: view.node.load / max(view.node.facts.cpus, 1),
     "cpus": lambda view: view.node.facts.cpus,
-    "memory": lambda view: view.node.facts.memory_kb,
+    "memory": lambda view: (
+        view.node.memory_used_kb / max(view.node.facts.memory_kb, 1),
+        view.node.facts.memory_kb,
+    ),
     "busy": lambda view: view.cpus_busy,
     "seen": lambda view: view.node.last_beat_at,
 }
 
 
-_OUTCOMES = {
-    "drain": "drained: what runs there goes on, and nothing new begins.",
-    "enable": "enabled.",
+# --- acting --------------------------------------------------------------------------------------
+
+
+def buttons() -> list[Button]:
+    """To which clients each applies their rows tell."""
+    known = actions.NODE_ACTIONS
+    return [Button(name, said(name), ICONS[name], known[name].asks_first, "") for name in ACTIONS]
+
+
+_WARNINGS = {
+    "upgrade": "Each takes this server's Roost as soon as it has ended what it runs.",
+    "remove": "What they run is abandoned at once: to let it end, drain them instead. "
+    "An agent that still lives joins again.",
 }
 
 
+async def confirm(site: Site, request: Request, form: Form) -> Response:
+    name = _action_of(form)
+    found = await _chosen_views(site.gateway, form)
+    apply = [view for view in found if view.allows(name)]
+    states = Counter(view.state for view in found).most_common()
+    question = Question(
+        label=said(name),
+        many=presenters.counted(len(apply), "client"),
+        total=len(found),
+        names=[view.node.facts.label for view in apply],
+        statuses=[(state, presenters.NODE_TONES[state], n) for state, n in states],
+        warning=_WARNINGS.get(name, ""),
+        address="/nodes/act",
+        fields=fields_of(form),
+    )
+    return await ask(site, request, form, question)
+
+
 async def act(site: Site, request: Request, form: Form) -> Response:
-    """Drain, enable, or put into a group: each ticked node."""
-    ids = [NodeId(number) for number in form.numbers("ids")]
+    """Do something to each ticked client, or to all that match: all of it or nothing."""
+    name = _action_of(form)
+    which, ids = _chosen(form)
+    group = GroupId(form.number("group")) if name.endswith("_group") else None
+    acted = await site.gateway.act_on_nodes(name, which, ids, group)
+    many = presenters.counted(len(acted.applied), "client")
+    told = outcome(f"{many} {actions.NODE_ACTIONS[name].done}.", acted, "/nodes?ids=")
+    if name == "remove" and urlsplit(form.text("back")).path != "/nodes":
+        return site.to("/nodes", told)  # the page it was on is that of a client no more
+    return site.back(form, "/nodes", told)
+
+
+def _action_of(form: Form) -> str:
+    name = form.text("action")
+    if name not in actions.NODE_ACTIONS:
+        raise Invalid(f"There is no action {name!r}.")
+    return name
+
+
+def _chosen(form: Form) -> tuple[NodeFilter | None, tuple[NodeId, ...]]:
+    """All that match the list the form was on, or the ticked ones. Raises `Invalid` for none."""
+    if form.text("all"):
+        asked = parse(QueryParams(urlsplit(form.text("view")).query))
+        return (None, asked.ids) if asked.ids else (asked.which, ())
+    ids = tuple(dict.fromkeys(map(NodeId, form.numbers("ids"))))
     if not ids:
-        raise Invalid("No client is selected.")
-    known = {each.node.id for each in await site.gateway.nodes()}
-    if unknown := [node for node in ids if node not in known]:
-        raise NotFound(f"There is no client {unknown[0]}; it may have been removed.")
-    action = form.text("action")
-    some = "1 client" if len(ids) == 1 else f"{presenters.count(len(ids))} clients"
-    if action in _OUTCOMES:
-        wishes = (SetNodeDisabled(node, action == "drain") for node in ids)
-        await asyncio.gather(*map(site.gateway.ask, wishes))  # saved together
-        said = f"{some} {_OUTCOMES[action]}"
-    elif action == "upgrade":
-        jobs = await site.gateway.upgrade_nodes(ids)
-        said = f"{len(jobs)} upgrades submitted." if jobs else "They are up to date."
-    elif action == "group":
-        await site.gateway.ask(AddToGroup(GroupId(form.number("group")), tuple(ids)))
-        said = f"{some} added to the group."
-    else:
-        raise Invalid(f"There is no action {action!r}.")
-    return site.back(form, "/nodes", said)
+        raise Invalid("No client is selected: tick some, or select all that match.")
+    return None, ids
+
+
+async def _chosen_views(gateway: Gateway, form: Form) -> list[NodeView]:
+    which, ids = _chosen(form)
+    return [
+        view
+        for view in await gateway.nodes()
+        if (view.node.id in ids if which is None else which.passes(view))
+    ]
 
 
 # --- one node ------------------------------------------------------------------------------------
@@ -145,7 +229,7 @@ async def show_node(site: Site, request: Request) -> Response:
     if tab not in dict(TABS):
         tab = "running"
     shown: dict[str, Any] = {}
-    row_parts = frozenset({Part.SPEC, Part.ATTEMPTS})
+    row_parts = frozenset({Part.SPEC, Part.ATTEMPTS, Part.SIGNS})
     if tab == "running":
         shown["jobs"] = await gateway.job_views(view.running, row_parts)
     elif tab == "history":
@@ -209,28 +293,11 @@ async def set_hours(site: Site, request: Request, form: Form) -> Response:
 
 
 async def set_groups(site: Site, request: Request, form: Form) -> Response:
-    wanted = set(form.numbers("groups"))
-    node = (_id(request),)
-    for group in await site.gateway.groups():
-        is_member = node[0] in group.nodes
-        if group.id in wanted and not is_member:
-            await site.gateway.ask(AddToGroup(group.id, node))
-        elif group.id not in wanted and is_member:
-            await site.gateway.ask(RemoveFromGroup(group.id, node))
+    groups = tuple(map(GroupId, form.numbers("groups")))
+    await site.gateway.ask(SetNodeGroups(_id(request), groups))
     return site.back(form, f"/nodes/{_id(request)}", "Its groups are changed.")
 
 
 async def add_note(site: Site, request: Request, form: Form) -> Response:
     await site.gateway.ask(AddNote(form.text("text"), node=_id(request)))
     return site.back(form, f"/nodes/{_id(request)}?tab=notes", "The note is added.")
-
-
-async def remove(site: Site, request: Request, form: Form) -> Response:
-    """Asks first: what runs there is abandoned."""
-    view = await find_node(site.gateway, request)
-    if not form.text("sure"):
-        return await site.page(
-            request, "remove_node.html", title=f"Remove {view.node.facts.label}?", view=view
-        )
-    await site.gateway.ask(RemoveNode(_id(request)))
-    return site.to("/nodes", f"{view.node.facts.label} is no longer of the farm.")

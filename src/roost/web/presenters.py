@@ -41,6 +41,17 @@ SHOWN = (
 """Statuses that a job can have, in the order of their interest."""
 
 
+NODE_TONES = {
+    "available": "available",
+    "running": "running",
+    "draining": "draining",
+    "disabled": "drained",
+    "outside its hours": "resting",
+    "offline": "offline",
+}
+"""For each of `gateway.NODE_STATES`."""
+
+
 class Mark(Struct, frozen=True):
     """A status as word, shape and colour."""
 
@@ -71,17 +82,10 @@ def job_mark(job: Job, rollup: Rollup) -> Mark:
 
 
 def node_mark(view: NodeView) -> Mark:
-    """One word for how a node is."""
-    node = view.node
-    if not node.active or not view.connected:
-        return Mark("offline", "offline")
-    if node.disabled:
-        return Mark("draining", "draining") if view.running else Mark("disabled", "drained")
-    if view.off_duty:
-        return Mark("outside its hours", "resting", view.off_duty)
-    if view.running:
-        return Mark("running", "running")
-    return Mark("available", "available")
+    """Its state, with why its hours keep jobs away."""
+    state = view.state
+    detail = view.off_duty if state == "outside its hours" else ""
+    return Mark(state, NODE_TONES[state], detail)
 
 
 def segments(job: Job, rollup: Rollup) -> list[Segment]:
@@ -168,6 +172,11 @@ def count(number: int, cap: int | None = None) -> str:
     return f"{number:,}" + ("+" if cap is not None and number >= cap else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 job`, `10,412 jobs`."""
+    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
 def size(bytes_: int) -> str:
     """`640 B`, `12.5 MB`."""
     if bytes_ < 1000:
@@ -182,6 +191,11 @@ def size(bytes_: int) -> str:
 
 def memory(kilobytes: int) -> str:
     return f"{kilobytes / 1_048_576:.1f} GB" if kilobytes else ""
+
+
+def memory_share(used_kb: int, all_kb: int) -> str:
+    """`3.1 / 64.0 GB`."""
+    return f"{used_kb / 1_048_576:.1f} / {memory(all_kb)}"
 
 
 def gpus(names: tuple[str, ...]) -> str:

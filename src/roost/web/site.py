@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import jinja2
+import msgspec
 import structlog
 from msgspec import Struct
 from starlette.datastructures import ImmutableMultiDict
@@ -42,6 +43,8 @@ FOLDER = Path(__file__).parent
 FORM_BYTES_MAX = 4 * 1024 * 1024
 SAID = "roost-said"
 """Cookie with the outcome of a form, shown once by the page it leads to."""
+REFRESH = "roost-refresh"
+"""Header of a request by which a shown page renews itself."""
 THEME = "roost-theme"
 HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -81,6 +84,18 @@ class Form(ImmutableMultiDict[str, str]):
             return [int(text) for text in self.getlist(name)]
         except ValueError:
             raise Invalid(f"{name}: each must be a whole number.") from None
+
+
+class Said(Struct, frozen=True):
+    """What came of a form, for the page that it leads to."""
+
+    text: str = ""
+    kind: str = "done"
+    """Or `refused`."""
+    link: str = ""
+    """Where those are that it was not done to."""
+    undo: str = ""
+    """What `Gateway.undo` takes."""
 
 
 class Look(Struct, frozen=True):
@@ -126,8 +141,7 @@ class Site:
         self, request: Request, template: str, *, status: int = 200, live: str = "", **shown: Any
     ) -> Response:
         """A whole page in the frame. `live` is the query of the stream that keeps it fresh."""
-        said = unquote(request.cookies.get(SAID, ""))
-        kind, text, link = [*said.split("|"), "", ""][:3]
+        said = _said(request)
         response = self.html(
             template,
             status,
@@ -138,12 +152,10 @@ class Site:
             now=self.gateway.now(),
             theme=request.cookies.get(THEME, ""),
             live=f"{live or '?'}&seen={request.state.seen}",
-            said=text,
-            said_kind=kind,
-            said_link=local(link),
+            said=said,
             **shown,
         )
-        if said:
+        if said.text:
             response.delete_cookie(SAID)
         return response
 
@@ -165,15 +177,17 @@ class Site:
         shown.setdefault("now", self.gateway.now())
         return HTMLResponse(self._templates.get_template(template).render(**shown), status)
 
-    def back(self, form: Form, default: str, said: str = "", kind: str = "done") -> Response:
+    def back(self, form: Form, default: str, said: str | Said) -> Response:
         """To the page that the form was on, which says what came of it."""
-        return self.to(local(form.text("back")) or default, said, kind)
+        return self.to(local(form.text("back")) or default, said)
 
-    def to(self, address: str, said: str = "", kind: str = "done") -> Response:
+    def to(self, address: str, said: str | Said = "") -> Response:
         response = RedirectResponse(address, 303)
-        if said:
+        told = Said(said) if isinstance(said, str) else said
+        if told.text:
             # Cookies are small; the end of a long sentence is its least interesting part.
-            value = quote(f"{kind}|{said[:800]}")
+            short = msgspec.structs.replace(told, text=told.text[:600])
+            value = quote(msgspec.json.encode(short))
             response.set_cookie(SAID, value, max_age=60, httponly=True, samesite="strict")
         return response
 
@@ -193,7 +207,7 @@ class Site:
                 return await function(self, request, form)
             except Refused as error:
                 if back := local(form.text("back")):
-                    return self.to(back, str(error), "refused")
+                    return self.to(back, Said(str(error), "refused"))
                 raise
 
         return Route(path, self._guarded(posted), methods=["POST"], middleware=[_COMPRESSED])
@@ -304,6 +318,17 @@ async def _form(request: Request) -> Form:
     except (UnicodeDecodeError, ValueError):
         raise Invalid("The form cannot be read.") from None
     return Form([(name, value) for name, values in fields.items() for value in values])
+
+
+def _said(request: Request) -> Said:
+    """Not for a page that renews itself: it may be another one of the same browser."""
+    if REFRESH in request.headers:
+        return Said()
+    try:
+        told = msgspec.json.decode(unquote(request.cookies.get(SAID, "")), type=Said)
+    except (msgspec.MsgspecError, UnicodeError):
+        return Said()
+    return msgspec.structs.replace(told, link=local(told.link))
 
 
 def _here(request: Request) -> str:

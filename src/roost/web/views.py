@@ -49,6 +49,7 @@ COLUMNS = (
     Column("tasks", "Tasks", "failed", is_number=True),
     Column("time", "Time", is_number=True),
     Column("eta", "ETA", is_number=True),
+    Column("silent", "Silent for", is_number=True),
     Column("submitted", "Submitted", "id"),
     Column("ended", "Ended", "ended"),
     Column("about", "Why, where, notes"),

@@ -54,6 +54,8 @@ class Beat(Struct, frozen=True, tag="beat"):
     load: float = 0.0
     idle_minutes: int = -1
     progress: tuple[tuple[JobId, int, int], ...] = ()
+    memory_used_kb: int = 0
+    """0 from an agent that does not say."""
 
 
 class Reports(Struct, frozen=True, tag="reports"):

@@ -99,6 +99,8 @@ class Acted(Done, frozen=True, kw_only=True):
     """Jobs that the action applied to; what is linked to them is not listed."""
     skipped: list[int] = []
     """Unknown, or in a state that does not allow it."""
+    undo: str = ""
+    """To be sent to `/undo` to take it back; empty when it cannot be."""
 
 
 class JobChange(Struct, frozen=True, kw_only=True):
@@ -127,6 +129,12 @@ class JobSummary(JobChange, frozen=True, kw_only=True):
     started_at: int | None
     ended_at: int | None
     nodes: list[int]
+    sign_at: int | None = None
+    """When it last printed something or made progress, or began; null unless it runs."""
+    usual_ms: int | None = None
+    """What its siblings that have succeeded took, in the median; null when there are none."""
+    silent: bool = False
+    """It runs, and has given no sign for longer than such a run takes altogether."""
 
 
 class JobPage(Struct, frozen=True):
@@ -268,6 +276,10 @@ class NodeDetail(Struct, frozen=True, kw_only=True):
     """Why its rules keep jobs away now, after the node's name; empty if they do not."""
     time_zone: str = ""
     """By whose clocks the rules go."""
+    memory_used_kb: int = 0
+    """What is not available to others; 0 when unknown."""
+    state: str = ""
+    """`available`, `running`, `draining`, `disabled`, `outside its hours` or `offline`."""
 
 
 class Nodes(Struct, frozen=True):
@@ -331,9 +343,59 @@ class NewId(Struct, frozen=True):
 
 
 class NodeIds(Struct, frozen=True):
-    """Nodes to act on, by their ids."""
+    """Nodes by their ids."""
 
     nodes: list[Annotated[int, Meta(ge=1, le=2**53 - 1)]]
+
+
+class GroupIds(Struct, frozen=True):
+    """Client groups by their ids."""
+
+    groups: list[Annotated[int, Meta(ge=1, le=2**53 - 1)]]
+
+
+class NodeMatch(Struct, frozen=True, kw_only=True):
+    """All nodes that are like this; with nothing said, all there are."""
+
+    state: list[str] = []
+    """As in `NodeDetail`."""
+    words: str = ""
+    """In the label or the description, without regard to case."""
+    group: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
+
+
+class NodeSelection(Struct, frozen=True, kw_only=True):
+    """Nodes to act on: either these or all that match."""
+
+    nodes: list[Annotated[int, Meta(ge=1, le=2**53 - 1)]] | None = None
+    match: NodeMatch | None = None
+
+
+class NodesActed(Done, frozen=True, kw_only=True):
+    """What became of a wish for several nodes."""
+
+    applied: list[int] = []
+    skipped: list[int] = []
+    """Those that were so already."""
+    ids: list[int] = []
+    """The jobs that were submitted to do it, for `upgrade`."""
+    undo: str = ""
+    """To be sent to `/undo` to take it back; empty when it cannot be."""
+
+
+class Undo(Struct, frozen=True):
+    """What the answer to an action gave as `undo`."""
+
+    undo: str
+
+
+class Undone(Done, frozen=True, kw_only=True):
+    """The jobs or nodes that were put back."""
+
+    jobs: list[int] = []
+    nodes: list[int] = []
+    undo: str = ""
+    """To do it again after all."""
 
 
 class GroupDetail(Struct, frozen=True):

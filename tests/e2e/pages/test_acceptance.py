@@ -260,9 +260,9 @@ def last_output(studio: Any, job: int) -> str:
 
 def test_all_clients_are_drained_and_enabled_by_one_tick(studio: Any, open_page: Open) -> None:
     page = open_page(f"{studio.url}/nodes")
-    page.get_by_role("checkbox", name="Tick all").check()
+    page.get_by_role("checkbox", name="Select all on this page").check()
     page.get_by_role("button", name="Drain").click()
     expect(page.locator("#node-table .state")).to_have_text("disabled")
-    page.get_by_role("checkbox", name="Tick all").check()
+    page.get_by_role("checkbox", name="Select all on this page").check()
     page.get_by_role("button", name="Enable").click()
     expect(page.locator("#node-table .state")).to_have_text("available")

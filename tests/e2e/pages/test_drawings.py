@@ -217,3 +217,50 @@ def test_a_chart_shows_and_says_how_an_attribute_went(studio: Any, open_page: Op
     chart = page.locator("roost-chart").get_by_role("img")
     expect(chart).to_have_accessible_name(re.compile("^Loss. Loss: 1 now, between 1 and 3. Since"))
     expect(chart.locator("canvas")).to_be_visible()
+
+
+TROUBLE = r"""
+echo 'loading, 0 errors so far'; echo 'PROGRESS: 1/4'; seq 1 600
+echo '00:00:01  512MB ERROR | no texture'; echo 'Warning: slow'; seq 1 600
+echo 'a.c:3:9: error: no semicolon'; echo 'ALF_PROGRESS 50%'
+echo 'Traceback (most recent call last):'; echo 'ValueError: bad'
+"""
+
+
+def test_lines_of_trouble_and_of_progress_are_marked_and_gone_through(
+    studio: Any, open_page: Open, axe: Callable[[Page], list[str]]
+) -> None:
+    job = printed(studio, TROUBLE)
+    page = open_page(f"{studio.url}/jobs/{job}/output")
+    log = page.locator("roost-log")
+    marks = log.locator(".roost-log-mark")
+    expect(marks).to_have_text(["error", "progress", "error", "error"])
+    page.keyboard.press("m")
+    expect(log.locator(".roost-log-found")).to_have_text("4 of 4")
+    page.keyboard.press("M")
+    page.keyboard.press("M")
+    page.keyboard.press("M")
+    expect(page).to_have_url(re.compile("#L603$"))
+    expect(log.locator(".is-current")).to_contain_text("no texture")
+    expect(marks).to_have_text(["error", "warning"])
+    log.get_by_label("Go through marked lines").select_option("Progress")
+    expect(log.locator(".roost-log-found")).to_have_text("2 of 2")
+    assert axe(page) == []
+
+
+def test_times_of_lines_are_shown_when_wanted_and_that_is_remembered(
+    studio: Any, open_page: Open
+) -> None:
+    job = printed(studio, "seq -f 'line %g' 1 900")
+    page = open_page(f"{studio.url}/jobs/{job}/output")
+    log = page.locator("roost-log")
+    times = log.locator(".roost-log-time")
+    expect(log).to_contain_text("line 900")
+    expect(times).to_have_count(0)
+    page.keyboard.press("i")
+    expect(times.last).to_have_text(re.compile(r"\d:\d\d:\d\d"))
+    page.reload()
+    expect(log).to_contain_text("line 900")
+    expect(times.last).to_have_text(re.compile(r"\d:\d\d:\d\d"))
+    log.get_by_role("button", name="Times").click()
+    expect(times).to_have_count(0)

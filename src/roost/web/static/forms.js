@@ -12,13 +12,6 @@ export function startForms() {
     event.preventDefault();
     send(form, /** @type {HTMLElement | null} */ (event.submitter));
   });
-  document.addEventListener("change", (event) => {
-    const box = /** @type {HTMLInputElement} */ (event.target);
-    if (!box.dataset.tickAll || !box.form) return;
-    for (const each of box.form.querySelectorAll(`input[name="${box.dataset.tickAll}"]`)) {
-      /** @type {HTMLInputElement} */ (each).checked = box.checked;
-    }
-  });
   document.addEventListener("click", (event) => {
     const target = /** @type {Element} */ (event.target);
     if (target.closest("#dialog [data-close]")) {

@@ -16,9 +16,11 @@ const HELP = [
   ["a", "select the page; again: all matching"],
   ["l", "output of the row"],
   ["e", "why it waits or failed"],
-  ["p", "pause or resume"],
-  ["Shift + C, R, D", "cancel, reschedule, delete: asks first"],
+  ["p", "pause or resume; of clients: drain or enable"],
+  ["Shift + C, R, D", "cancel, reschedule, delete or remove: asks first"],
+  ["u", "undo what was just done"],
   ["f, n, N", "in an output: follow, next, previous match"],
+  ["m, M, i", "in an output: next, previous error; when lines came"],
   ["r", "refresh"],
   [".", "pause live updates"],
   ["t", "light, dark, as the system"],
@@ -115,13 +117,18 @@ class RoostKeys extends HTMLElement {
         return Boolean(button);
       }
       case "p":
-        return this.press("pause") || this.press("resume");
+        return ["pause", "resume", "drain", "enable"].some((action) => this.press(action));
       case "C":
         return this.press("cancel");
       case "R":
         return this.press("reschedule_failed") || this.press("reschedule");
       case "D":
-        return this.press("delete");
+        return this.press("delete") || this.press("remove");
+      case "u": {
+        const button = document.querySelector("[data-undo]");
+        if (button instanceof HTMLElement && button.offsetParent !== null) button.click();
+        return button instanceof HTMLElement;
+      }
     }
     return false;
   }

@@ -190,7 +190,8 @@ function showRows(html) {
       if (cell.innerHTML === other.innerHTML) continue;
       if (cell.contains(document.activeElement)) continue;
       cell.replaceChildren(...other.childNodes);
-      differs = true;
+      // That a job goes on printing is no news either.
+      differs ||= !cell.classList.contains("silent");
     }
     for (const name of ["status", "failed", "priority"]) {
       const value = /** @type {HTMLElement} */ (fresh).dataset[name] ?? "";

@@ -37,8 +37,8 @@ export async function showPage(html, { whole = false } = {}) {
   document.dispatchEvent(new CustomEvent("roost-shown", { detail: { whole } }));
 }
 
-/** Fetches this page again. @param {{whole?: boolean}} options */
+/** Fetches this page again; what came of a form is for the page that the form leads to. @param {{whole?: boolean}} options */
 export async function refresh(options = {}) {
-  const response = await fetch(location.href, { headers: { accept: "text/html" } });
+  const response = await fetch(location.href, { headers: { "roost-refresh": "1" } });
   await showPage(await response.text(), options);
 }

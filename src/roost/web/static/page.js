@@ -3,12 +3,14 @@
 import { startForms } from "./forms.js";
 import { startGlances } from "./glance.js";
 import "./keys.js";
+import { startLooking } from "./looking.js";
 import { startLive } from "./live.js";
 import "./select.js";
 import { startTheme } from "./switch.js";
 import { startTimes } from "./times.js";
 import { startViews } from "./saved.js";
 
+startLooking();
 startTheme();
 startTimes();
 startForms();

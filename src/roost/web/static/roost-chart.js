@@ -26,6 +26,7 @@ const TOKENS = new Map([
   ["queued", "--status-queued"],
   ["succeeded", "--status-succeeded"],
   ["failed", "--status-failed"],
+  ["failed_an_hour", "--status-failed"],
   ["failures", "--status-failed"],
   ["abandoned", "--status-abandoned"],
   ["cancelled", "--status-cancelled"],

@@ -3,25 +3,23 @@
  *
  * Each square is a link, so the keyboard, a middle click and a screen reader find what they expect.
  * A node of several groups is in each of them. Coloured by state, or as heat by a share: of load
- * by CPUs, of CPUs in use, or of memory by the most that a node here has (nodes report how much
- * they have, not how much is in use). What was chosen is remembered by the browser.
+ * by CPUs, of CPUs in use, or of memory in use. What was chosen is remembered by the browser.
  */
 
 import { Drawing, counted, element } from "./drawing.js";
 
 const REMEMBERED = "roost-grid";
-const COLOURS = { state: "State", load: "Load", cpus: "CPUs in use", memory: "Memory installed" };
+const COLOURS = { state: "State", load: "Load", cpus: "CPUs in use", memory: "Memory in use" };
 const SIZES = { small: "Small", medium: "Medium", large: "Large" };
 
 /** @typedef {{id: number, label: string, state: string, word: string, load: number, cpus: number,
- *             cpus_busy: number, memory_kb: number, groups: number[]}} Square */
+ *             cpus_busy: number, memory_kb: number, memory_used_kb: number, groups: number[]}} Square */
 
 class RoostGrid extends Drawing {
   /** @type {Square[]} */
   #squares = [];
   /** @type {Map<number, string>} */
   #groupNames = new Map();
-  #memoryMax = 1;
   /** @type {Map<string, HTMLAnchorElement>} */
   #links = new Map();
   #colourBy = element("select");
@@ -72,7 +70,6 @@ class RoostGrid extends Drawing {
   receive({ nodes, groups }) {
     this.#squares = nodes;
     this.#groupNames = new Map(groups.map(({ id, name }) => [id, name]));
-    this.#memoryMax = Math.max(1, ...nodes.map((node) => node.memory_kb));
     /** @type {Map<string, number>} */
     const counts = new Map();
     for (const { word } of nodes) counts.set(word, (counts.get(word) ?? 0) + 1);
@@ -144,9 +141,9 @@ class RoostGrid extends Drawing {
   }
 
   /** @param {string} by @param {Square} square */
-  #heat(by, { load, cpus, cpus_busy, memory_kb }) {
+  #heat(by, { load, cpus, cpus_busy, memory_kb, memory_used_kb }) {
     if (by === "load") return load / Math.max(1, cpus);
-    return by === "cpus" ? cpus_busy / Math.max(1, cpus) : memory_kb / this.#memoryMax;
+    return by === "cpus" ? cpus_busy / Math.max(1, cpus) : memory_used_kb / Math.max(1, memory_kb);
   }
 
   /** @param {EventTarget | null} target */
@@ -158,7 +155,8 @@ class RoostGrid extends Drawing {
       return;
     }
     const groups = square.groups.map((id) => this.#groupNames.get(id) ?? "").join(", ");
-    const memory = square.memory_kb ? ` · ${(square.memory_kb / 1_048_576).toFixed(1)} GB` : "";
+    const [used, all] = [square.memory_used_kb, square.memory_kb].map((kb) => (kb / 1_048_576).toFixed(1));
+    const memory = square.memory_kb ? ` · memory ${square.memory_used_kb ? `${used} of ` : ""}${all} GB` : "";
     const lines = [
       square.label,
       square.word,

@@ -14,7 +14,7 @@
 import { plain } from "./ansi.js";
 import { refusal } from "./drawing.js";
 import { Pages } from "./log-pages.js";
-import { copied, kindOf, lineOfAddress, parts, rowOf, sizeOf } from "./log-parts.js";
+import { copied, kindOf, lineOfAddress, MARKS, parts, rowOf, sizeOf } from "./log-parts.js";
 import { Search } from "./log-search.js";
 
 const HEIGHT_MAX = 4_000_000;
@@ -26,9 +26,10 @@ const FIRST_LINES = 500;
 const RETRY_MS = 1000;
 const RETRY_MS_MAX = 10_000;
 const FETCH_PAUSE_MS = 60;
+const TIMES_SHOWN = "roost-log-times";
 
 /** @typedef {{first: number, texts: string[], total: number, is_open: boolean, size: number,
- *             complete: boolean}} Lines */
+ *             complete: boolean, times?: number[]}} Lines */
 
 class RoostLog extends HTMLElement {
   static observedAttributes = ["job", "attempt"];
@@ -42,7 +43,7 @@ class RoostLog extends HTMLElement {
   #rowHeight = 18;
   #expectedScroll = 0;
   #lastScroll = 0;
-  /** @type {Map<number, {row: HTMLElement, text?: string, kind: string, marks: string}>} */
+  /** @type {Map<number, {row: HTMLElement, text?: string, time: number, kind: string, marks: string}>} */
   #rows = new Map();
   /** @type {EventSource | undefined} */
   #stream;
@@ -57,6 +58,7 @@ class RoostLog extends HTMLElement {
   #life = new AbortController();
   #marked = 0;
   #previousKey = "";
+  #withTimes = localStorage.getItem(TIMES_SHOWN) === "1";
   /** @type {Search | null} */
   #search = null;
   /** @type {ReturnType<typeof parts> | undefined} */
@@ -98,6 +100,13 @@ class RoostLog extends HTMLElement {
     return query;
   }
 
+  /** Of lines, with the times that they came if these are shown. @param {Record<string, string | number>} values */
+  #linesQuery(values) {
+    const query = this.#query(values);
+    if (this.#withTimes) query.set("times", "1");
+    return query;
+  }
+
   // --- beginning ---------------------------------------------------------------------------------
 
   /** Show another job or attempt, from nothing. */
@@ -127,14 +136,17 @@ class RoostLog extends HTMLElement {
 
   /** @param {ReturnType<typeof parts>} shown @param {AbortSignal} signal */
   #listen(shown, signal) {
-    const { view, followButton, attempts, search, previous, next } = shown;
+    const { view, followButton, timesButton, attempts, search, marks, previous, next } = shown;
     const on = { signal };
     view.addEventListener("scroll", () => this.#scrolled(), { signal, passive: true });
     view.addEventListener("click", (event) => this.#clicked(event), on);
     followButton.addEventListener("click", () => this.#follow(!this.#following), on);
+    timesButton.setAttribute("aria-pressed", String(this.#withTimes));
+    timesButton.addEventListener("click", () => this.#showTimes(!this.#withTimes), on);
+    marks.addEventListener("change", () => this.#findMarks(marks.value), on);
     attempts.addEventListener("change", () => this.#pick(attempts.value), on);
     search.addEventListener("submit", (event) => this.#submitSearch(event), on);
-    search.addEventListener("input", () => !shown.pattern.value && this.#forgetSearch(), on);
+    shown.pattern.addEventListener("input", () => !shown.pattern.value && this.#forgetSearch(), on);
     next.addEventListener("click", () => this.#step(1), on);
     previous.addEventListener("click", () => this.#step(-1), on);
     // Keys of its own come before those of the page.
@@ -188,7 +200,7 @@ class RoostLog extends HTMLElement {
   #openStream(first) {
     this.#closeStream();
     if (document.hidden && this.#total) return;
-    const stream = new EventSource(`${this.#address}/output/follow?${this.#query({ first })}`);
+    const stream = new EventSource(`${this.#address}/output/follow?${this.#linesQuery({ first })}`);
     this.#stream = stream;
     stream.addEventListener("lines", (event) => {
       this.#retryMs = RETRY_MS;
@@ -253,7 +265,7 @@ class RoostLog extends HTMLElement {
     this.#total = Math.max(lines.total, this.#total);
     this.#size = Math.max(lines.size, this.#size);
     this.#complete = lines.complete;
-    this.#pages.keep(lines.first, lines.texts, this.#top);
+    this.#pages.keep(lines.first, lines.texts, this.#top, lines.times);
   }
 
   // --- scrolling ---------------------------------------------------------------------------------
@@ -356,13 +368,16 @@ class RoostLog extends HTMLElement {
       const text = this.#pages.text(line);
       isMissing ||= text === undefined;
       let shown = this.#rows.get(line);
-      if (!shown || shown.text !== text) {
-        const row = rowOf(line, text, this.#query({}).toString());
+      const time = this.#withTimes ? this.#pages.time(line) : 0;
+      if (!shown || shown.text !== text || shown.time !== time) {
+        const kind = kindOf(text);
+        const seconds = this.#withTimes ? time : null;
+        const row = rowOf(line, text, kind, seconds, this.#query({}).toString());
         shown?.row.remove();
         // In the order of their numbers, for those who select or listen.
         if (above) above.after(row);
         else layer.prepend(row);
-        this.#rows.set(line, (shown = { row, text, kind: kindOf(text), marks: "" }));
+        this.#rows.set(line, (shown = { row, text, time, kind: kind && ` is-${kind}`, marks: "" }));
       }
       above = shown.row;
       const marks = shown.kind + this.#marksOf(line, goal);
@@ -401,10 +416,11 @@ class RoostLog extends HTMLElement {
   /** @param {number} first */
   async #fetchPage(first) {
     this.#fetching.add(first);
-    const query = this.#query({ first, count: Pages.LINES });
+    const query = this.#linesQuery({ first, count: Pages.LINES });
     const response = await this.#ask(`${this.#address}/output?${query}`);
     // Meanwhile another attempt may have been picked.
-    const isWanted = query.get("attempt") === this.getAttribute("attempt");
+    const isWanted =
+      query.get("attempt") === this.getAttribute("attempt") && query.has("times") === this.#withTimes;
     if (response?.ok && isWanted) {
       this.#keep(await response.json());
       this.#fetching.delete(first);
@@ -428,10 +444,27 @@ class RoostLog extends HTMLElement {
     else this.#say(this.#complete ? "It printed nothing." : "Nothing printed yet.");
   }
 
+  /** Show when each line came, or not. @param {boolean} shown */
+  #showTimes(shown) {
+    this.#withTimes = shown;
+    localStorage.setItem(TIMES_SHOWN, shown ? "1" : "");
+    this.#shown.timesButton.setAttribute("aria-pressed", String(shown));
+    for (const { row } of this.#rows.values()) row.remove();
+    this.#rows.clear();
+    if (shown) {
+      // What is here came without.
+      this.#pages.clear();
+      this.#fetching.clear();
+    }
+    if (!this.#complete) this.#openStream(this.#nextLine);
+    this.#draw();
+  }
+
   // --- searching ---------------------------------------------------------------------------------
 
   #forgetSearch() {
     this.#search = null;
+    this.#shown.marks.value = "";
     this.#tellMatches();
   }
 
@@ -444,7 +477,20 @@ class RoostLog extends HTMLElement {
       return;
     }
     this.#forgetSearch();
-    if (!pattern) return;
+    if (pattern) await this.#find(pattern);
+  }
+
+  /** Go through the lines that are marked for something. @param {string} kind */
+  async #findMarks(kind) {
+    this.#shown.pattern.value = "";
+    this.#forgetSearch();
+    if (!(kind in MARKS)) return;
+    this.#shown.marks.value = kind;
+    await this.#find(MARKS[/** @type {keyof typeof MARKS} */ (kind)]);
+  }
+
+  /** @param {string} pattern */
+  async #find(pattern) {
     const search = new Search(pattern, (first) =>
       this.#ask(`${this.#address}/output/search?${this.#query({ pattern, first })}`),
     );
@@ -499,6 +545,10 @@ class RoostLog extends HTMLElement {
     if (event.key === "f") this.#follow(!this.#following);
     else if (event.key === "n" && this.#search) this.#step(1);
     else if (event.key === "N" && this.#search) this.#step(-1);
+    else if (event.key === "m" || event.key === "M") {
+      if (!this.#shown.marks.value) this.#findMarks("error");
+      else this.#step(event.key === "m" ? 1 : -1);
+    } else if (event.key === "i") this.#showTimes(!this.#withTimes);
     else if (event.key === "/" && isInside) this.#shown.pattern.focus();
     else return;
     event.preventDefault();

@@ -1,5 +1,6 @@
-// <roost-select>: which jobs are chosen, and what can be done to them. Rows of tables, boxes for a
-// whole page or for all that match, and ids that another element (the strip of frames) hands over.
+// <roost-select>: which jobs or clients are chosen, and what can be done to them. Rows of tables,
+// boxes for a whole page or for all that match, and ids that another element (the strip of frames)
+// hands over. To which statuses an action applies its button says, or each row what it allows.
 
 export class RoostSelect extends HTMLElement {
   connectedCallback() {
@@ -26,7 +27,7 @@ export class RoostSelect extends HTMLElement {
   }
 
   get boxes() {
-    return /** @type {HTMLInputElement[]} */ ([...document.querySelectorAll('tr.job input[name="ids"]')]);
+    return /** @type {HTMLInputElement[]} */ ([...document.querySelectorAll('tr input[name="ids"][form="bulk"]')]);
   }
 
   get all() {
@@ -134,9 +135,11 @@ export class RoostSelect extends HTMLElement {
     for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (this.querySelectorAll("button[data-applies]"))) {
       const applies = (button.dataset.applies ?? "").split(",");
       const below = button.value === "reschedule_failed";
-      const count =
-        rows.filter((row) => applies.includes(row.dataset.status ?? "") || (below && Number(row.dataset.failed))).length +
-        elsewhere;
+      const count = rows.filter((row) =>
+        row.dataset.allows !== undefined
+          ? row.dataset.allows.split(" ").includes(button.value)
+          : applies.includes(row.dataset.status ?? "") || (below && Number(row.dataset.failed)),
+      ).length + elsewhere;
       const text = /** @type {HTMLElement} */ (button.querySelector("span"));
       text.dataset.words ??= text.textContent ?? "";
       const partial = !everything && count > 0 && count < total;

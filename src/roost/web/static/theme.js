@@ -1,4 +1,5 @@
-// Runs before the page is drawn, so that a dark page never flashes white.
+// Runs before the page is drawn, so that a dark page never flashes white, and one that is only to be
+// looked at never shows a button.
 (() => {
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -13,4 +14,5 @@
   apply();
   dark.addEventListener("change", apply);
   addEventListener("roost-theme", apply);
+  root.classList.toggle("look-only", localStorage.getItem("roost-look") === "1");
 })();

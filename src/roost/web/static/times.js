@@ -28,6 +28,11 @@ export function showTimes(root = document) {
       continue;
     }
     const passed = now - at;
+    if ("for" in time.dataset) {
+      const text = about(Math.max(passed, 0));
+      if (time.textContent !== text) time.textContent = text;
+      continue;
+    }
     const size = Math.abs(passed);
     const text = size < 10_000 ? "just now" : passed > 0 ? `${about(size)} ago` : `in ${about(size)}`;
     if (time.textContent !== text) time.textContent = text;

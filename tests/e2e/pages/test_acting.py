@@ -1,0 +1,115 @@
+"""Acting on many clients, taking it back, and looking without touching, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.slow
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def studio(new_farm: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
+    """A farm with three nodes of one CPU each."""
+    with new_farm() as farm:
+        farm.start_server()
+        for name in ("one", "three", "two"):
+            farm.start_agent(name, cpus=1)
+        yield farm
+
+
+def test_all_clients_that_match_are_drained_and_that_is_undone(
+    studio: Any, open_page: Open, axe: Callable[[Page], list[str]]
+) -> None:
+    page = open_page(f"{studio.url}/nodes?q=t&sort=name")
+    expect(page.locator("#node-table tbody tr")).to_have_count(2)
+    page.keyboard.press("a")
+    expect(page.locator("[data-picked]")).to_have_text("2 selected")
+    expect(page.locator("[data-statuses]")).to_have_text("2 available")
+    page.keyboard.press("p")
+    expect(page.locator(".said")).to_contain_text("2 clients drained.")
+    expect(page.locator("#node-table .state")).to_have_text(["disabled", "disabled"])
+    assert axe(page) == []
+    page.keyboard.press("u")
+    expect(page.locator(".said")).to_contain_text("Undone: 2 clients as before.")
+    expect(page.locator("#node-table .state")).to_have_text(["available", "available"])
+
+
+def test_removing_clients_asks_first_and_says_which(studio: Any, open_page: Open) -> None:
+    page = open_page(f"{studio.url}/nodes?sort=name")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Shift+D")
+    question = page.get_by_role("dialog")
+    expect(question).to_contain_text("Remove 2 clients?")
+    expect(question).to_contain_text(":one")
+    page.get_by_text("Leave them").click()
+    expect(page.locator("#node-table tbody tr")).to_have_count(3)
+
+
+def test_a_priority_is_various_and_undone_for_each(studio: Any, open_page: Open) -> None:
+    jobs = [studio.submit(name=f"graded {n}", cpus=1000, priority=n) for n in (1, 2)]
+    page = open_page(f"{studio.url}/jobs?q=graded&sort=name&up=1")
+    page.keyboard.press("a")
+    priority = page.get_by_role("spinbutton", name="Priority")
+    expect(priority).to_have_attribute("placeholder", "various")
+    priority.fill("9")
+    page.get_by_role("button", name="Set").click()
+    cells = page.locator("#rows .priority")
+    expect(cells).to_have_text(["9", "9"])
+    page.keyboard.press("u")
+    expect(cells).to_have_text(["1", "2"])
+    with studio.rpc as rpc:
+        rpc.cancelJobs(jobs)
+
+
+def test_who_only_looks_cannot_act_until_that_is_switched_off(
+    studio: Any, open_page: Open, axe: Callable[[Page], list[str]]
+) -> None:
+    job = studio.submit(name="looked at", cpus=1000)
+    page = open_page(f"{studio.url}/jobs/{job}")
+    banner = page.locator(".looking")
+    expect(banner).to_be_hidden()
+    page.get_by_role("button", name="Look, don't touch").click()
+    expect(banner).to_be_visible()
+    cancel = page.get_by_role("button", name="Cancel…")
+    expect(cancel).to_be_hidden()
+    assert axe(page) == []
+    page.keyboard.press("p")
+    page.keyboard.press("Shift+C")
+    page.reload()
+    expect(banner).to_be_visible()
+    expect(cancel).to_be_hidden()
+    page.goto(f"{studio.url}/jobs?q=looked")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    page.keyboard.press("p")
+    page.goto(f"{studio.url}/jobs/{job}?tab=notes")
+    note = page.locator("form[method=post] textarea")
+    note.evaluate("(it) => { it.value = 'no'; it.form.requestSubmit(); }")
+    page.keyboard.press("r")
+    expect(page.locator("#notes")).to_contain_text("Nobody has left a note.")
+    assert studio.status(job) == "runnable"
+    page.get_by_role("button", name="Act again").click()
+    expect(banner).to_be_hidden()
+    expect(cancel).to_be_visible()
+    page.keyboard.press("p")
+    expect(page.locator(".said")).to_contain_text("1 job paused.")
+    with studio.rpc as rpc:
+        rpc.cancelJobs([job])
+
+
+def test_a_silent_run_is_told_in_the_list(studio: Any, open_page: Open, gate: Any) -> None:
+    job = studio.submit(name="quiet", command=f"echo begun; head -n 1 {gate.path}")
+    page = open_page(f"{studio.url}/jobs?q=quiet&columns=name,status,silent")
+    expect(page.locator(f"#job-{job} .silent time")).to_have_text(re.compile(r"^\d+ s$"))
+    gate.path.write_text("go on\n")
+    expect(page.locator(f"#job-{job} .silent time")).to_have_count(0)
