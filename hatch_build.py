@@ -26,7 +26,7 @@ USERS_OF_STYLES = ("templates/*.html", "static/*.js", "fragments.py")
 """Where each class and element that our pages have is written."""
 
 FILES = {
-    "htmx.min.js": "htmx.org/dist/htmx.min.js",
+    "htmx.esm.min.js": "htmx.org/dist/htmx.esm.min.js",
     "uplot.esm.js": "uplot/dist/uPlot.esm.js",
     "uplot.min.css": "uplot/dist/uPlot.min.css",
 }
