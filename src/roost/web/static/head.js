@@ -1,4 +1,5 @@
-// Runs before the page is drawn, so that a dark page never flashes white.
+// Runs before the page is drawn: a dark page never flashes white, and of a long table only what fits
+// on a screen is drawn before the page answers. `startRows` shows the rest.
 (() => {
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -13,4 +14,8 @@
   apply();
   dark.addEventListener("change", apply);
   addEventListener("roost-theme", apply);
+  // Who comes back wants to be where they were, which may be far down.
+  const [entry] = performance.getEntriesByType("navigation");
+  const isNew = /** @type {PerformanceNavigationTiming | undefined} */ (entry)?.type === "navigate";
+  root.classList.toggle("first-rows", isNew && !location.hash);
 })();
