@@ -15,5 +15,5 @@ startTimes();
 startForms();
 startGlances();
 startViews();
-startLive();
 startRows();
+startLive();

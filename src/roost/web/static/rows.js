@@ -1,10 +1,12 @@
-// The rows of a long table that were left out of the first drawing; see `head.js`.
+// The rows of a long table that were left out of the first drawing; see `head.js`. They come when
+// the page is connected and has had a moment to answer, or when somebody moves towards them.
 
-const PATIENCE_MS = 500;
+const MOMENT_MS = 250;
+const PATIENCE_MS = 1000;
 
 export function startRows() {
   const show = () => document.documentElement.classList.remove("first-rows");
-  // Not every browser tells when it has nothing else to do.
-  if ("requestIdleCallback" in window) requestIdleCallback(show, { timeout: PATIENCE_MS });
-  else setTimeout(show, PATIENCE_MS);
+  document.addEventListener("roost-connected", () => setTimeout(show, MOMENT_MS), { once: true });
+  addEventListener("scroll", show, { once: true, passive: true });
+  setTimeout(show, PATIENCE_MS);
 }
