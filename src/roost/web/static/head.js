@@ -1,7 +1,11 @@
-// Runs before the page is drawn: a dark page never flashes white, and of a long table only what fits
-// on a screen is drawn before the page answers. `startRows` shows the rest.
+// Runs before the page is drawn, so that a dark page never flashes white.
 (() => {
   const root = document.documentElement;
+  // Of a long table what fits on a screen is drawn first; `startRows` shows the rest. But who comes
+  // back wants to be where they were, which may be far down.
+  const [entry] = performance.getEntriesByType("navigation");
+  const isNew = /** @type {PerformanceNavigationTiming | undefined} */ (entry)?.type === "navigate";
+  root.classList.toggle("first-rows", isNew && !location.hash);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const apply = () => {
     const theme = root.dataset.theme;
@@ -14,8 +18,4 @@
   apply();
   dark.addEventListener("change", apply);
   addEventListener("roost-theme", apply);
-  // Who comes back wants to be where they were, which may be far down.
-  const [entry] = performance.getEntriesByType("navigation");
-  const isNew = /** @type {PerformanceNavigationTiming | undefined} */ (entry)?.type === "navigate";
-  root.classList.toggle("first-rows", isNew && !location.hash);
 })();

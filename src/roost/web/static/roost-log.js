@@ -42,6 +42,8 @@ class RoostLog extends HTMLElement {
   #size = 0;
   #complete = false;
   #following = true;
+  /** Lines are shown that the page brought along, under numbers that are not theirs. */
+  #isFirstLook = false;
   #top = 1;
   #rowHeight = 18;
   #expectedScroll = 0;
@@ -61,8 +63,6 @@ class RoostLog extends HTMLElement {
   #life = new AbortController();
   #marked = 0;
   #previousKey = "";
-  /** Lines are shown that the page brought along, under numbers that are not theirs. */
-  #isFirstLook = false;
   /** @type {Search | null} */
   #search = null;
   /** @type {ReturnType<typeof parts> | undefined} */
