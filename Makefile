@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VENDOR := src/roost/web/static/vendor/made-from
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 SEED ?= 1
@@ -14,7 +15,7 @@ WORKERS ?= 2
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## a virtual environment in .venv with everything pinned, and .venv/bin/roost
+install: $(STAMP) $(VENDOR) ## a virtual environment in .venv with everything pinned, and .venv/bin/roost
 
 # Made again only when the lock or the package's description changes.
 $(STAMP): requirements/dev.txt pyproject.toml package-lock.json hatch_build.py
@@ -31,6 +32,11 @@ $(STAMP): requirements/dev.txt pyproject.toml package-lock.json hatch_build.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
+
+# The style sheet has what these files use of Tabler.
+$(VENDOR): $(STAMP) $(wildcard src/roost/web/templates/*.html src/roost/web/static/*.js) src/roost/web/fragments.py
+	@$(BIN)/python hatch_build.py
+	@touch $(VENDOR)
 
 demo: install ## a farm on this machine computes a picture from 24 jobs; results in demo-farm/
 	$(BIN)/python -m roost.demo

@@ -1,12 +1,15 @@
 """Build hook: what the web pages borrow goes from npm into `static/vendor`, with licences.
 
 Runs for wheels and editable installs, so an installed Roost contains all it serves and no page
-asks another host for anything. Does nothing when `vendor` was made from the present lock file.
+asks another host for anything. Of Tabler's style sheet only what our pages use is taken, a
+twentieth: a browser has to read all of it before it draws anything. So `vendor` is made from the
+lock file and from our pages; when it was made from the present ones nothing is done.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -16,15 +19,18 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-VENDOR = Path("src/roost/web/static/vendor")
+WEB = Path("src/roost/web")
+VENDOR = WEB / "static/vendor"
 STAMP = "made-from"
+USERS_OF_STYLES = ("templates/*.html", "static/*.js", "fragments.py")
+"""Where each class and element that our pages have is written."""
 
 FILES = {
-    "htmx.min.js": "htmx.org/dist/htmx.min.js",
+    "htmx.esm.min.js": "htmx.org/dist/htmx.esm.min.js",
     "uplot.esm.js": "uplot/dist/uPlot.esm.js",
     "uplot.min.css": "uplot/dist/uPlot.min.css",
-    "tabler.min.css": "@tabler/core/dist/css/tabler.min.css",
 }
+TABLER = "@tabler/core/dist/css/tabler.min.css"
 LICENCES = {
     "htmx.txt": "htmx.org/LICENSE",
     "uplot.txt": "uplot/LICENSE",
@@ -55,8 +61,7 @@ class Pages(BuildHookInterface):
 
 def make_vendor(root: Path) -> None:
     vendor = root / VENDOR
-    recipe = (root / "package-lock.json").read_bytes() + Path(__file__).read_bytes()
-    stamp = hashlib.sha256(recipe).hexdigest()
+    stamp = stamp_of(root)
     made_from = vendor / STAMP
     if made_from.exists() and made_from.read_text() == stamp:
         return
@@ -71,18 +76,23 @@ def make_vendor(root: Path) -> None:
         (fresh / name).write_text(text)
     for name, source in LICENCES.items():
         shutil.copyfile(packages / source, fresh / "licences" / name)
-    for font in FONTS:
-        _write_font(packages / "@fontsource-variable" / font, font, fresh)
-    parts = [
-        _read(packages / "@radix-ui/colors" / f"{colour}{shade}.css")
-        for shade in ("", "-dark")
-        for colour in COLOURS
-    ]
-    (fresh / "radix.css").write_text("\n".join(parts))
+    sheets = [_used_of_tabler(root, packages), *_colours(packages)]
+    sheets += [_font(packages / "@fontsource-variable" / font, font, fresh) for font in FONTS]
+    # One file, because a browser draws nothing before it has them all.
+    (fresh / "styles.css").write_text("\n".join(sheets))
     (fresh / "icons.svg").write_text(_sprite(packages / "@tabler/icons/icons/outline"))
     (fresh / STAMP).write_text(stamp)
     shutil.rmtree(vendor, ignore_errors=True)
     fresh.rename(vendor)
+
+
+def stamp_of(root: Path) -> str:
+    """What `vendor` is made from, as a hash."""
+    users = [user for pattern in USERS_OF_STYLES for user in sorted((root / WEB).glob(pattern))]
+    recipe = hashlib.sha256()
+    for file in (root / "package-lock.json", Path(__file__), *users):
+        recipe.update(file.read_bytes())
+    return recipe.hexdigest()
 
 
 def _install(root: Path) -> Path:
@@ -104,14 +114,32 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _write_font(package: Path, name: str, vendor: Path) -> None:
-    """The upright variable font in the subsets that the pages need."""
+def _used_of_tabler(root: Path, packages: Path) -> str:
+    """The rules of Tabler for classes and elements that our pages have, and what these need."""
+    command = [packages / ".bin/purgecss", "--css", packages / TABLER, "--content"]
+    command += [root / WEB / pattern for pattern in USERS_OF_STYLES]
+    command += ["--font-face", "--keyframes", "--variables"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    [sheet] = json.loads(done.stdout)
+    return str(sheet["css"])
+
+
+def _colours(packages: Path) -> list[str]:
+    return [
+        _read(packages / "@radix-ui/colors" / f"{colour}{shade}.css")
+        for shade in ("", "-dark")
+        for colour in COLOURS
+    ]
+
+
+def _font(package: Path, name: str, vendor: Path) -> str:
+    """The style sheet of the upright variable font, in the subsets that the pages need."""
     faces = re.findall(r"/\* (\S+) \*/\s*(@font-face \{.*?\})", _read(package / "index.css"), re.S)
     wanted = [f"{name}-{subset}-wght-normal" for subset in SUBSETS]
-    found = {label: face for label, face in faces if label in wanted}
-    (vendor / f"{name}.css").write_text("\n".join(found[label] for label in wanted))
     for label in wanted:
         shutil.copyfile(package / "files" / f"{label}.woff2", vendor / "files" / f"{label}.woff2")
+    found = {label: face for label, face in faces if label in wanted}
+    return "\n".join(found[label] for label in wanted)
 
 
 def _sprite(folder: Path) -> str:

@@ -36,6 +36,21 @@ def test_versions_are_exact_and_the_lock_names_no_host_to_load_from() -> None:
             assert "resolved" not in entry, name
 
 
+def test_the_style_sheet_was_made_for_the_pages_as_they_are() -> None:
+    sys.path.insert(0, str(ROOT))
+    try:
+        from hatch_build import stamp_of
+    finally:
+        sys.path.remove(str(ROOT))
+    assert (VENDOR / "made-from").read_text() == stamp_of(ROOT), "run: make install"
+
+
+def test_the_style_sheet_has_of_tabler_what_pages_use_and_no_more() -> None:
+    sheet = (VENDOR / "styles.css").read_text()
+    assert ".btn-primary{" in sheet and "[data-bs-theme=dark]" in sheet and ".carousel" not in sheet
+    assert "Copyright 2018-2026 The Tabler Authors" in sheet
+
+
 def test_every_icon_that_a_template_names_is_in_the_sprite() -> None:
     icons = set(re.findall(r'<symbol id="([^"]+)"', (VENDOR / "icons.svg").read_text()))
     templates = "".join(f.read_text() for f in (ROOT / "src/roost/web/templates").glob("*.html"))

@@ -549,6 +549,14 @@ class Gateway(Protocol):
         an unknown job or attempt."""
         ...
 
+    async def output_end(
+        self, job: JobId, bytes_max: int, attempt: int | None = None
+    ) -> tuple[list[str], int]:
+        """The lines of the last bytes of the log, or of one attempt, and its size in bytes; without
+        their numbers, which nobody knows before the whole log has been read once. Raises `NotFound`
+        as `output_lines` does."""
+        ...
+
     async def search_output(
         self, job: JobId, pattern: str, first: int, matches_max: int, attempt: int | None = None
     ) -> OutputMatches:

@@ -15,7 +15,7 @@ from roost.core.records import JobId
 from roost.gateway import OutputMatches
 from roost.store import lines as module
 from roost.store import linesearch
-from roost.store.lines import LineIndex
+from roost.store.lines import LineIndex, last_lines
 from roost.store.output import OutputStore
 
 JOB = JobId(42)
@@ -185,3 +185,29 @@ def test_the_end_of_a_huge_log_is_read_without_the_rest(
     with path.open("ab") as end:
         end.write(b"\nthe end\n")
     assert LineIndex().read(output.pieces(JOB, 1), -1, 500).texts == ["the end"]
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_max", "lines"),
+    [
+        (b"", 10, []),
+        (b"one\ntwo\n", 100, ["one", "two"]),
+        (b"one\ntwo\nthree", 7, ["three"]),
+        (b"one\ntwo\nthree", 9, ["two", "three"]),
+        (b"one\n10 %\r20 %\r\n", 100, ["one", "20 %"]),
+        (b"a line longer than what is asked for", 9, ["asked for"]),
+    ],
+)
+def test_the_last_lines_are_those_that_begin_in_the_last_bytes(
+    output: OutputStore, text: bytes, bytes_max: int, lines: list[str]
+) -> None:
+    output.write(JOB, 1, 0, text)
+    assert last_lines(output.pieces(JOB, 1), bytes_max) == lines
+
+
+def test_the_last_lines_are_those_of_the_index(output: OutputStore) -> None:
+    output.write(JOB, 1, 0, b"".join(b"line %d\n" % number for number in range(3_000)))
+    output.write(JOB, 2, 0, b"again\n")
+    pieces = output.pieces(JOB, 2)
+    found = last_lines(pieces, 4_000)
+    assert found[-1] == "again" and found == LineIndex().read(pieces, -len(found), 5_000).texts

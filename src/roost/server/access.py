@@ -79,7 +79,7 @@ from roost.server.statistics import Statistics
 from roost.server.undoing import Inverses
 from roost.store import linesearch, queries
 from roost.store.database import Database
-from roost.store.lines import LineIndex
+from roost.store.lines import LineIndex, last_lines
 from roost.store.output import OutputStore, Piece
 
 ERRORS_KEPT = 100
@@ -414,6 +414,17 @@ class Access:
             return self._lines.read(self._pieces(record, attempt), first, count, arrived_at)
 
         return replace(await asyncio.to_thread(read), complete=is_over)
+
+    async def output_end(
+        self, job: JobId, bytes_max: int, attempt: int | None = None
+    ) -> tuple[list[str], int]:
+        record = await self._record(job)
+
+        def read() -> tuple[list[str], int]:
+            pieces = self._pieces(record, attempt)
+            return last_lines(pieces, bytes_max), sum(size for _, size in pieces)
+
+        return await asyncio.to_thread(read)
 
     async def search_output(
         self, job: JobId, pattern: str, first: int, matches_max: int, attempt: int | None = None

@@ -197,6 +197,16 @@ class _Counts:
             return b""  # deleted meanwhile
 
 
+def last_lines(pieces: Sequence[Piece], bytes_max: int) -> list[str]:
+    """The lines that begin in the last `bytes_max` bytes, as a `LineIndex` gives them; of a longer
+    line its end. Nothing else of the log is read."""
+    size = sum(size for _, size in pieces)
+    start = max(0, size - bytes_max)
+    found = list(_lines(pieces, start, size))
+    is_whole = start == 0 or read_pieces(pieces, start - 1, start) == b"\n"
+    return found if is_whole or len(found) <= 1 else found[1:]
+
+
 def _after_newline(data: bytes, count: int) -> int:
     at = 0
     for _ in range(count):

@@ -106,12 +106,22 @@ async def output(gateway: Gateway, request: Request) -> OutputLines:
     )
 
 
+class Mistake(Struct, frozen=True):
+    """A pattern that is none, while somebody types. It is an answer like others, as browsers
+    complain to their console of each that is refused."""
+
+    mistake: str
+
+
 async def search_output(gateway: Gateway, request: Request) -> Struct:
     """Numbers of the lines that match a regular expression, as far as a few seconds go."""
     asked = _asked(request, SearchAsked)
-    return await gateway.search_output(
-        JobId(_id(request)), asked.pattern, asked.first, MATCHES_MAX, asked.attempt
-    )
+    try:
+        return await gateway.search_output(
+            JobId(_id(request)), asked.pattern, asked.first, MATCHES_MAX, asked.attempt
+        )
+    except Invalid as error:
+        return Mistake(str(error))
 
 
 async def follow_output(gateway: Gateway, request: Request) -> Response:

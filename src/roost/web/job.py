@@ -58,6 +58,8 @@ PARTS = {
     "nodes": frozenset({Part.SPEC, Part.REASONS, Part.PARENTS, Part.CONDITIONS, Part.HOLDS}),
 }
 BREADCRUMB_MAX = 12
+OUTPUT_END_BYTES = 12_000
+"""More than a screenful."""
 
 
 def routes(site: Site) -> list[Route]:
@@ -102,7 +104,7 @@ async def _show(site: Site, request: Request, asked: str) -> Response:
         crumbs=await _crumbs(gateway, job),
         parents=await gateway.job_views(job.parents, frozenset()),
         nodes=gateway.node_labels(),
-        failures=await failures(gateway, job) if job.rollup.tasks_failed or _failed(job) else [],
+        failures=await failures(gateway, job) if tab != "output" and _has_failed(job) else [],
         buttons=_buttons(job),
         buttons_all=buttons(),
         live=shown.pop("live", f"?jobs={job.job.id}"),
@@ -110,8 +112,8 @@ async def _show(site: Site, request: Request, asked: str) -> Response:
     )
 
 
-def _failed(job: JobView) -> bool:
-    return job.job.status.value in ("failed", "abandoned")
+def _has_failed(job: JobView) -> bool:
+    return bool(job.rollup.tasks_failed) or job.job.status.value in ("failed", "abandoned")
 
 
 def _with_count(text: str, key: str, job: JobView) -> str:
@@ -176,12 +178,9 @@ async def _children(gateway: Gateway, request: Request, job: JobView) -> dict[st
 
 async def _output(gateway: Gateway, request: Request, job: JobView) -> dict[str, object]:
     attempt = request.query_params.get("attempt", "")
-    part = await gateway.output_part(job.job.id, 0, 1)
-    return {
-        "attempt": int(attempt) if attempt.isdecimal() and len(attempt) < 9 else 0,
-        "output_size": part.total,
-        "tail": (await gateway.output(job.job.id, 4_000)).decode(errors="replace"),
-    }
+    number = int(attempt) if attempt.isdecimal() and len(attempt) < 9 else 0
+    last_lines, size = await gateway.output_end(job.job.id, OUTPUT_END_BYTES, number or None)
+    return {"attempt": number, "output_size": size, "last_lines": last_lines}
 
 
 async def _properties(gateway: Gateway, request: Request, job: JobView) -> dict[str, object]:

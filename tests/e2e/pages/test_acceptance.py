@@ -94,6 +94,39 @@ def test_rows_keep_their_height_whatever_names_there_are(studio: Any, open_page:
     assert len(set(heights)) == 1
 
 
+@pytest.fixture(scope="module")
+def many(studio: Any) -> str:
+    """The address of a list of a hundred rows."""
+    children = [{"name": f"crowd {n}", "command": "true", "cpus": 1000} for n in range(100)]
+    studio.submit(name="crowd", children=children)
+    return f"{studio.url}/jobs?q=crowd&every=1"
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_rows_beneath_the_first_screen_are_shown_too(
+    many: str, open_page: Open, scripts: bool
+) -> None:
+    page = open_page(many, java_script_enabled=scripts)
+    expect(page.locator("tr.job").last).to_be_visible()
+
+
+def test_the_bar_of_a_selection_covers_no_row_at_the_end_of_the_page(
+    many: str, open_page: Open
+) -> None:
+    page = open_page(many)
+    shown(page)
+    page.keyboard.press("a")
+    bar = page.locator("roost-select")
+    expect(bar).to_be_visible()
+    last = page.get_by_role("link", name="Older jobs")
+    expect(page.locator("tr.job").last).to_be_visible()
+    page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
+    expect(last).to_be_in_viewport()
+    expect(bar).to_be_in_viewport()
+    link, over = last.bounding_box(), bar.bounding_box()
+    assert link and over and link["y"] + link["height"] <= over["y"]
+
+
 def test_a_phone_answers_whether_my_job_is_done_and_if_not_why(
     studio: Any, open_page: Open
 ) -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from roost.remote import Remote
 
@@ -59,6 +59,27 @@ def test_a_long_output_opens_at_its_end_and_only_lines_in_sight_are_in_the_page(
     assert page.locator(".roost-log-row").count() < 100
 
 
+def test_the_end_of_an_output_is_there_before_its_lines_are_counted(
+    studio: Any, long_job: int, open_page: Open
+) -> None:
+    page = open_page(f"{studio.url}/jobs")
+    held: list[Route] = []
+    page.route("**/output/follow?**", lambda route: held.append(route))
+    page.goto(f"{studio.url}/jobs/{long_job}/output")
+    last = page.locator(".roost-log-row", has_text="line 500000")
+    expect(last).to_be_in_viewport()
+    expect(last.locator(".roost-log-number")).to_be_hidden()
+    page.locator(".roost-log-view").hover()
+    page.mouse.wheel(0, -180)
+    expect(last).not_to_be_in_viewport()
+    for route in held:
+        route.continue_()
+    # Whoever has scrolled up meanwhile stays there.
+    expect(line(page, 499_985)).to_be_in_viewport()
+    expect(page.locator(".roost-log-number").first).to_be_visible()
+    expect(page.locator(".roost-log-row", has_text="line 500000")).not_to_be_in_viewport()
+
+
 def test_the_wheel_moves_by_lines_and_the_scroll_bar_through_all(
     studio: Any, long_job: int, open_page: Open
 ) -> None:
@@ -100,6 +121,15 @@ def test_a_search_finds_lines_that_the_page_does_not_have(
     page.keyboard.press("n")
     expect(found).to_have_text("1 of 10")
     expect(page.locator(".is-current .roost-log-text")).to_have_text("line 123450")
+
+
+def test_a_pattern_that_is_none_is_told_in_words(
+    studio: Any, long_job: int, open_page: Open
+) -> None:
+    page = open_page(f"{studio.url}/jobs/{long_job}/output")
+    page.get_by_label("Search the output").fill("[a")
+    page.keyboard.press("Enter")
+    expect(page.locator(".roost-log-found")).to_contain_text("is not a regular expression")
 
 
 def test_colours_are_shown_and_whatever_else_is_printed_is_text(

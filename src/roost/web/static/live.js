@@ -63,6 +63,7 @@ function connect() {
     document.body.classList.add("connected");
     element("connection").textContent = "connected";
     heard();
+    document.dispatchEvent(new CustomEvent("roost-connected"));
   });
   source.addEventListener("beat", heard);
   source.addEventListener("counts", (event) => {

@@ -65,8 +65,12 @@ export class Search {
         this.#trouble = response ? await refusal(response) : "The server does not answer.";
         return;
       }
-      /** @type {{numbers: number[], searched_to: number}} */
+      /** @type {{numbers: number[], searched_to: number, mistake?: string}} */
       const found = await response.json();
+      if (found.mistake) {
+        this.#trouble = found.mistake;
+        return;
+      }
       this.#numbers.push(...found.numbers);
       if (found.searched_to <= this.#searchedTo) {
         this.#trouble = "The pattern takes too long.";

@@ -5,10 +5,19 @@ import { showTimes } from "./times.js";
 
 /** @typedef {{swap: (context: {text: string, target: Element, swap: string}) => Promise<void>}} Htmx */
 
+/** Large, and not needed before something has changed. @returns {Promise<Htmx | null>} */
+async function htmx() {
+  try {
+    return (await import("./vendor/htmx.esm.min.js")).default;
+  } catch {
+    return null;
+  }
+}
+
 /** @param {Element} target @param {Element} fresh */
 async function morph(target, fresh) {
-  const htmx = /** @type {{htmx?: Htmx}} */ (globalThis).htmx;
-  if (htmx) await htmx.swap({ text: fresh.innerHTML, target, swap: "innerMorph" });
+  const morpher = await htmx();
+  if (morpher) await morpher.swap({ text: fresh.innerHTML, target, swap: "innerMorph" });
   else target.replaceChildren(...fresh.childNodes);
 }
 

@@ -6,6 +6,10 @@
  * server-sent events, which also tell how many lines there are. Following means: the end stays in
  * sight. It pauses when the reader scrolls up, and goes on at the bottom.
  *
+ * The page brings the last lines along. They are shown at once, without numbers: those are known
+ * when the stream has answered, which for a log that nobody has looked at yet takes as long as it
+ * takes to count its lines.
+ *
  * The first line in sight is `#top`, a number with a fraction. A browser cannot make an element
  * higher than some million pixels; where the log would be, the scroll bar only tells roughly
  * where we are, and short moves are taken as moves by lines.
@@ -39,6 +43,8 @@ class RoostLog extends HTMLElement {
   #size = 0;
   #complete = false;
   #following = true;
+  /** Lines are shown that the page brought along, under numbers that are not theirs. */
+  #isFirstLook = false;
   #top = 1;
   #rowHeight = 18;
   #expectedScroll = 0;
@@ -66,6 +72,7 @@ class RoostLog extends HTMLElement {
 
   connectedCallback() {
     this.#life = new AbortController();
+    const brought = this.querySelector("pre[data-last-lines]")?.textContent?.split("\n") ?? [];
     if (!this.#parts) {
       this.#parts = parts();
       this.replaceChildren(this.#parts.bar, this.#parts.view);
@@ -73,6 +80,7 @@ class RoostLog extends HTMLElement {
     this.#listen(this.#parts, this.#life.signal);
     this.#rowHeight = parseFloat(getComputedStyle(this.#parts.view).lineHeight) || 18;
     this.#start();
+    if (brought.length && !this.#marked) this.#showFirst(brought);
   }
 
   disconnectedCallback() {
@@ -114,11 +122,7 @@ class RoostLog extends HTMLElement {
     const job = this.getAttribute("job") ?? "";
     const { view, download } = this.#shown;
     this.#closeStream();
-    this.#pages.clear();
-    this.#fetching.clear();
-    for (const { row } of this.#rows.values()) row.remove();
-    this.#rows.clear();
-    [this.#total, this.#size, this.#complete, this.#top] = [0, 0, false, 1];
+    this.#forgetLines();
     this.#forgetSearch();
     view.setAttribute("aria-label", `Output of job ${job}`);
     download.href = `${this.#address}/output/download`;
@@ -127,6 +131,36 @@ class RoostLog extends HTMLElement {
     this.#say("Loading…");
     this.#openStream(this.#marked ? 1 : -FIRST_LINES);
     this.#loadAttempts();
+  }
+
+  #forgetLines() {
+    this.#pages.clear();
+    this.#fetching.clear();
+    for (const { row } of this.#rows.values()) row.remove();
+    this.#rows.clear();
+    [this.#total, this.#size, this.#complete, this.#top] = [0, 0, false, 1];
+    this.#setFirstLook(false);
+  }
+
+  /** @param {string[]} texts the last lines, until they come with their numbers */
+  #showFirst(texts) {
+    this.#setFirstLook(true);
+    this.#keep({ first: 1, texts, total: texts.length, is_open: false, size: 0, complete: false });
+    this.#reach(Infinity);
+  }
+
+  /** The lines that were shown without numbers have some now. @param {Lines} lines */
+  #number(lines) {
+    const top = lines.total - this.#total + this.#top;
+    this.#forgetLines();
+    this.#keep(lines);
+    this.#top = Math.max(top, 1);
+  }
+
+  /** @param {boolean} isFirstLook */
+  #setFirstLook(isFirstLook) {
+    this.#isFirstLook = isFirstLook;
+    this.#shown.view.classList.toggle("is-first-look", isFirstLook);
   }
 
   get #shown() {
@@ -238,7 +272,7 @@ class RoostLog extends HTMLElement {
 
   /** Where to go on: the last line may not have been complete. */
   get #nextLine() {
-    return this.#total || -FIRST_LINES;
+    return (!this.#isFirstLook && this.#total) || -FIRST_LINES;
   }
 
   #visibilityChanged() {
@@ -249,7 +283,8 @@ class RoostLog extends HTMLElement {
 
   /** @param {Lines} lines */
   #receive(lines) {
-    this.#keep(lines);
+    if (this.#isFirstLook) this.#number(lines);
+    else this.#keep(lines);
     if (this.#total && this.#top > this.#topMax) this.#top = this.#topMax;
     this.#tell();
     if (this.#marked) {

@@ -2,6 +2,11 @@
 // looked at never shows a button.
 (() => {
   const root = document.documentElement;
+  // Of a long table what fits on a screen is drawn first; `startRows` shows the rest. But who comes
+  // back wants to be where they were, which may be far down.
+  const [entry] = performance.getEntriesByType("navigation");
+  const isNew = /** @type {PerformanceNavigationTiming | undefined} */ (entry)?.type === "navigate";
+  root.classList.toggle("first-rows", isNew && !location.hash);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const apply = () => {
     const theme = root.dataset.theme;
