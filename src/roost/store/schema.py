@@ -398,6 +398,7 @@ journal = Table(
     "journal",
     metadata,
     Column("number", Big, primary_key=True),
+    *_flag("is_last"),
     Column("text", Text, nullable=False),
     sqlite_strict=True,
 )
