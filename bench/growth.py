@@ -18,7 +18,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -237,21 +237,25 @@ def table(points: Sequence[Point]) -> str:
 
 PANEL_WIDTH, PANEL_HEIGHT = 400, 180
 MARGIN = 70
+COLOURS = ("#0090ff", "#888888")
 
 
 def chart(by_jobs: Sequence[Point], by_agents: Sequence[Point]) -> str:
     """An SVG: rates above, memory below; by jobs on the left, by agents on the right."""
     width, height = 2 * (PANEL_WIDTH + MARGIN) + MARGIN, 2 * (PANEL_HEIGHT + MARGIN) + MARGIN
-    panels = [
-        _panel(column, row, what, [(size(p), value(p)) for p in points])
-        for column, (points, size, by) in enumerate(
-            (
-                (by_jobs, lambda point: point.jobs, f"jobs, {by_jobs[0].agents:,} agents"),
-                (by_agents, lambda point: point.agents, f"agents, {by_agents[0].jobs:,} jobs"),
-            )
-        )
-        for row, (what, value) in enumerate(_quantities(by))
-    ]
+    sides = (
+        (f"jobs, {by_jobs[0].agents:,} agents", [(p.jobs, p) for p in by_jobs]),
+        (f"agents, {by_agents[0].jobs:,} jobs", [(p.agents, p) for p in by_agents]),
+    )
+    panels = []
+    for column, (by, points) in enumerate(sides):
+        rates = [(size, point.rate) for size, point in points]
+        by_cpu = [(size, point.jobs / point.running_cpu_s) for size, point in points]
+        memory = [(size, point.peak_bytes / 1e6) for size, point in points]
+        panels += [
+            _panel(column, 0, f"jobs a second (blue), and a CPU second: {by}", rates, by_cpu),
+            _panel(column, 1, f"peak memory of the server in MB: {by}", memory),
+        ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         'font-family="sans-serif" font-size="12" role="img">\n'
@@ -262,43 +266,36 @@ def chart(by_jobs: Sequence[Point], by_agents: Sequence[Point]) -> str:
     )
 
 
-def _quantities(by: str) -> tuple[tuple[str, Callable[[Point], float]], ...]:
-    return (
-        (f"jobs run a second, by {by}", lambda point: point.rate),
-        (f"peak memory of the server in MB, by {by}", lambda point: point.peak_bytes / 1e6),
-    )
-
-
-def _panel(column: int, row: int, what: str, values: Sequence[tuple[int, float]]) -> str:
-    """A curve over a logarithmic axis, with the height from 0 to the next round number."""
+def _panel(column: int, row: int, what: str, *curves: Sequence[tuple[int, float]]) -> str:
+    """Curves over a logarithmic axis, with the height from 0 to the next round number."""
     left = MARGIN + column * (PANEL_WIDTH + MARGIN)
     bottom = MARGIN + PANEL_HEIGHT + row * (PANEL_HEIGHT + MARGIN)
-    lowest, highest = math.log10(values[0][0]), math.log10(values[-1][0])
-    top = _round_up(max(value for _, value in values))
-    at = [
-        (
-            left + (math.log10(size) - lowest) / max(highest - lowest, 1) * PANEL_WIDTH,
-            bottom - value / top * PANEL_HEIGHT,
-        )
-        for size, value in values
-    ]
+    sizes = [size for size, _ in curves[0]]
+    span = math.log10(sizes[-1] / sizes[0]) or 1
+    top = _round_up(max(value for curve in curves for _, value in curve))
     parts = [
-        f'<text x="{left}" y="{bottom - PANEL_HEIGHT - 12}" font-weight="bold">'
+        f'<text x="{left}" y="{bottom - PANEL_HEIGHT - 24}" font-weight="bold">'
         f"{html.escape(what)}</text>",
         f'<path d="M{left} {bottom - PANEL_HEIGHT}V{bottom}h{PANEL_WIDTH}" '
         'fill="none" stroke="#888"/>',
         f'<text x="{left - 6}" y="{bottom - PANEL_HEIGHT + 4}" text-anchor="end">{top:,.0f}</text>',
         f'<text x="{left - 6}" y="{bottom + 4}" text-anchor="end">0</text>',
-        '<polyline fill="none" stroke="#0090ff" stroke-width="2" points="'
-        + " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
-        + '"/>',
     ]
-    for (x, y), (size, value) in zip(at, values, strict=True):
-        parts += [
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#0090ff"/>',
-            f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle">{value:,.0f}</text>',
-            f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{size:,}</text>',
+    across = [left + math.log10(size / sizes[0]) / span * PANEL_WIDTH for size in sizes]
+    for x, size in zip(across, sizes, strict=True):
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{size:,}</text>')
+    for colour, curve in zip(COLOURS, curves, strict=False):
+        at = [
+            (x, bottom - value / top * PANEL_HEIGHT, value)
+            for x, (_, value) in zip(across, curve, strict=True)
         ]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in at)
+        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>')
+        for x, y, value in at:
+            parts += [
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>',
+                f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle">{value:,.0f}</text>',
+            ]
     return "\n".join(parts)
 
 
