@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from roost.core import attributes
 from roost.core.messages import NewJob, SubmitJobs
-from roost.core.records import Condition, Job, JobId, JobSpec
+from roost.core.records import Condition, Job, JobId, JobSpec, lean
 from roost.errors import Invalid, Refused
 
 JOBS_PER_SUBMISSION_MAX = 200_000
@@ -579,7 +579,7 @@ def _new_job(
         parent_ids = tuple(dict.fromkeys(outer_parents + parent_ids))
         child_ids = tuple(dict.fromkeys(child_ids + outer_children))
     return NewJob(
-        JobSpec(**draft.fields),
+        lean(JobSpec(**draft.fields)),
         draft.where,
         draft.priority,
         draft.tries_left,

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cached_property
-from typing import Literal, NewType
+from typing import Any, Literal, NewType
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 JobId = NewType("JobId", int)
 NodeId = NewType("NodeId", int)
@@ -97,6 +98,22 @@ class JobSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def has_command(self) -> bool:
         return bool(self.command)
+
+
+NOTHING: dict[str, Any] = {}
+"""Of all specifications in memory that have nothing in one of their dictionaries, as most have in
+all three: one for each would be an eighth of what a live job takes."""
+
+
+def lean(spec: JobSpec) -> JobSpec:
+    """This one, which has just been read, with `NOTHING` where it has nothing."""
+    if not spec.environment:
+        force_setattr(spec, "environment", NOTHING)
+    if not spec.resources:
+        force_setattr(spec, "resources", NOTHING)
+    if not spec.attributes:
+        force_setattr(spec, "attributes", NOTHING)
+    return spec
 
 
 class Job(Struct, frozen=True, gc=False, omit_defaults=True):

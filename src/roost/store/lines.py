@@ -198,11 +198,11 @@ class _Counts:
 
 
 def last_lines(pieces: Sequence[Piece], bytes_max: int) -> list[str]:
-    """The lines that begin in the last `bytes_max` bytes, as a `LineIndex` gives them; of a longer
-    line its end. Nothing else of the log is read."""
+    """The texts of the lines that begin in the last `bytes_max` bytes, as a `LineIndex` gives them;
+    of a longer line its end. Nothing else of the log is read."""
     size = sum(size for _, size in pieces)
     start = max(0, size - bytes_max)
-    found = list(_lines(pieces, start, size))
+    found = [text for _, text in _lines(pieces, start, size)]
     is_whole = start == 0 or read_pieces(pieces, start - 1, start) == b"\n"
     return found if is_whole or len(found) <= 1 else found[1:]
 

@@ -69,6 +69,7 @@ from roost.core.records import (
     Rollup,
     Thread,
     ThreadId,
+    lean,
 )
 from roost.gateway import Sample
 from roost.store import schema
@@ -710,12 +711,14 @@ def load_component(connection: Connection, ids: Iterable[JobId]) -> LiveRecords:
     """These jobs and all that are linked with them, by id; unknown ids are left out."""
     members, children = _linked(connection, ids)
     jobs = [
-        Job(job, spec_of(spec), _STATUS[status], queued, priority, tries, runnable_at=runnable)
+        Job(
+            job, lean(spec_of(spec)), _STATUS[status], queued, priority, tries, runnable_at=runnable
+        )
         for job, spec, status, queued, priority, tries, runnable in _NEW_JOBS.fetch(
             connection, members
         )
     ]
-    jobs += [job_of(row, spec_of(row[-1])) for row in _OTHER_JOBS.fetch(connection, members)]
+    jobs += [job_of(row, lean(spec_of(row[-1]))) for row in _OTHER_JOBS.fetch(connection, members)]
     jobs.sort(key=attrgetter("id"))
     running = fetch(connection, _OPEN_ATTEMPTS)
     attempts = [attempt_of(row) for row in running if row[0] in members]
