@@ -259,6 +259,13 @@ class Agent:
                     cpus,
                     frees,
                 )
+            case plan.DrainOutput(key):
+                self._tailer.drain(key)
+            case plan.Forget(key, runs):
+                for run in runs:
+                    self._tether.request("forget", _run_name(run))
+                self._tailer.forget(key)
+                self._proxy.dismiss(key)
             case plan.WithdrawRun(run):
                 self._tether.request("withdraw", _run_name(run))
             case plan.FreeCpus(key):
@@ -270,13 +277,6 @@ class Agent:
                 self._tether.request("signal", _run_name(run), _NUMBERS[name], everybody)
             case plan.KeepNote(run, note):
                 self._tether.request("note", _run_name(run), note)
-            case plan.DrainOutput(key):
-                self._tailer.drain(key)
-            case plan.Forget(key, runs):
-                for run in runs:
-                    self._tether.request("forget", _run_name(run))
-                self._tailer.forget(key)
-                self._proxy.dismiss(key)
             case _:
                 assert_never(action)
 

@@ -36,7 +36,7 @@ import ctypes
 import fcntl
 import json
 import os
-import selectors
+import select
 import signal
 import socket
 import sys
@@ -47,7 +47,7 @@ from typing import NamedTuple
 
 from roost.agent import kin
 from roost.agent.admission import Admission
-from roost.agent.ledger import Ledger, Run
+from roost.agent.ledger import Ledger, Run, encode
 
 SOCKET = "keeper.sock"
 LOCK = "keeper.lock"
@@ -82,6 +82,8 @@ class Keeper:
         """`owner` is the installation that the marks belong to. Raises `OSError`."""
         self._owner = owner
         self._own_tag = kin.own_tag()
+        self._is_elsewhere = False
+        """It has the folder and the tag of the last job that it started."""
         self._boot = kin.boot_id()
         self._ledger = Ledger(folder / LEDGER)
         self._runs = self._ledger.runs
@@ -101,12 +103,16 @@ class Keeper:
         self._agent: socket.socket | None = None
         self._received = b""
         self._to_send = b""
-        self._events: list[object] = []
+        self._waits_to_send = False
+        """For the agent to take it."""
+        self._events: list[tuple[object, ...]] = []
         self._starts: dict[str, int] = {}
         """Starts that are to be told: moments by name."""
         self._tell_at: float | None = None
         """When these must be told at the latest, by the monotonic clock."""
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.poll()
+        self._heard: dict[int, Callable[[int], None]] = {}
+        """What to do when there is something on a descriptor; gets the events."""
         self._null = os.open(os.devnull, os.O_RDWR)
         self._children = kin.Children()
         self._become_subreaper()
@@ -118,7 +124,7 @@ class Keeper:
     def serve(self, listener: socket.socket, agent: socket.socket | None = None) -> None:
         """Until no agent is connected and nothing lives."""
         listener.setblocking(False)
-        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._hear(listener.fileno(), lambda _: self._accept(listener))
         if agent is not None:
             self._join(agent)
         while self._agent is not None or self._living:
@@ -126,10 +132,18 @@ class Keeper:
             if wait is not None and wait <= 0:
                 self._settle()
                 wait = None
-            for key, events in self._selector.select(wait):
-                act: Callable[[object, int], None] = key.data
-                act(key.fileobj, events)
+            ready = self._poll.poll(None if wait is None else wait * 1000)
+            for act, events in [(self._heard[file], events) for file, events in ready]:
+                act(events)
         self._settle()
+
+    def _hear(self, file: int, act: Callable[[int], None]) -> None:
+        self._heard[file] = act
+        self._poll.register(file, select.POLLIN)
+
+    def _hear_no_more(self, file: int) -> None:
+        del self._heard[file]
+        self._poll.unregister(file)
 
     def _tell(self, event: tuple[object, ...], within_s: float = 0) -> None:
         self._events.append(event)
@@ -144,10 +158,15 @@ class Keeper:
     def _settle(self) -> None:
         """Save, then tell: in this order."""
         self._tell_at = None
+        if self._is_elsewhere:
+            # Neither keep the last job's folder busy nor look like one of its processes.
+            os.chdir("/")
+            kin.set_tag(self._own_tag)
+            self._is_elsewhere = False
         self._save()
         events = [*(("started", name, at) for name, at in self._starts.items()), *self._events]
         if events and self._agent is not None:
-            self._to_send += json.dumps(events).encode() + b"\n"
+            self._to_send += encode(events)
             self._send()
         self._events.clear()
         self._starts.clear()
@@ -163,7 +182,7 @@ class Keeper:
 
     # --- the agent ---------------------------------------------------------------------------
 
-    def _accept(self, listener: socket.socket, _events: int) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
             self._join(listener.accept()[0])
 
@@ -171,7 +190,7 @@ class Keeper:
         self._leave()
         agent.setblocking(False)
         self._agent = agent
-        self._selector.register(agent, selectors.EVENT_READ, self._talk)
+        self._hear(agent.fileno(), lambda events: self._talk(agent, events))
         # It is told everything at once; what was waiting to be told is part of it.
         self._events.clear()
         self._starts.clear()
@@ -180,10 +199,11 @@ class Keeper:
 
     def _leave(self) -> None:
         if self._agent is not None:
-            self._selector.unregister(self._agent)
+            self._hear_no_more(self._agent.fileno())
             self._agent.close()
         self._agent = None
         self._received = self._to_send = b""
+        self._waits_to_send = False
 
     def _send(self) -> None:
         assert self._agent is not None
@@ -194,14 +214,15 @@ class Keeper:
         except OSError:
             self._leave()
             return
-        interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._to_send else 0)
-        if self._selector.get_key(self._agent).events != interest:
-            self._selector.modify(self._agent, interest, self._talk)
+        if bool(self._to_send) != self._waits_to_send:
+            self._waits_to_send = bool(self._to_send)
+            wanted = select.POLLIN | (select.POLLOUT if self._to_send else 0)
+            self._poll.modify(self._agent, wanted)
 
     def _talk(self, agent: socket.socket, events: int) -> None:
         if agent is not self._agent:
             return
-        if events & selectors.EVENT_WRITE:
+        if events & select.POLLOUT:
             self._send()
             if agent is not self._agent:
                 return
@@ -300,8 +321,8 @@ class Keeper:
             self._not_started(run, f"Its output cannot be written: {error}.")
             return
         try:
-            os.chdir(cwd)
-            kin.set_tag(self._family(run).tag)
+            os.chdir(os.path.join("/", cwd))  # noqa: PTH118  (once per job)
+            kin.set_tag(kin.tag(run.mark, self._owner))
             run.pid = os.posix_spawn(
                 argv[0],
                 argv,
@@ -333,9 +354,7 @@ class Keeper:
             self._tell_within(COLLECT_S if self._waiting else START_TOLD_S)
         finally:
             os.close(output)
-            # Neither keep the job's folder busy nor look like one of its processes.
-            os.chdir("/")
-            kin.set_tag(self._own_tag)
+            self._is_elsewhere = True
 
     def _not_started(self, run: Run, text: str) -> None:
         run.text = text
@@ -377,9 +396,9 @@ class Keeper:
         os.set_blocking(clapper, False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(clapper, warn_on_full_buffer=False)
-        self._selector.register(bell, selectors.EVENT_READ, self._reap)
+        self._hear(bell, lambda _: self._reap(bell))
 
-    def _reap(self, bell: int, _events: int) -> None:
+    def _reap(self, bell: int) -> None:
         os.read(bell, 4096)
         while True:
             try:
@@ -472,8 +491,8 @@ class Keeper:
         except OSError:
             return
 
-        def gone(_process: socket.socket, _events: int) -> None:
-            self._selector.unregister(process)
+        def gone(_: int) -> None:
+            self._hear_no_more(process)
             os.close(process)
             self._watched.discard(pid)
             if pid == run.pid and run not in self._clearing:
@@ -482,7 +501,7 @@ class Keeper:
             self._go_on()
 
         self._watched.add(pid)
-        self._selector.register(process, selectors.EVENT_READ, gone)
+        self._hear(process, gone)
 
     def _family(self, run: Run) -> kin.Family:
         return kin.Family.of(run.mark, self._owner)
@@ -494,8 +513,10 @@ def _kill(pid: int, number: int) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    try:  # noqa: SIM105  (once per job)
         os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def _now() -> int:

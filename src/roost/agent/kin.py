@@ -11,7 +11,6 @@ Standard library only. Asks and answers; signals nobody. Without /proc it finds 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import zlib
@@ -38,9 +37,7 @@ class Family(NamedTuple):
 
     @classmethod
     def of(cls, mark: str, owner: str) -> Family:
-        """The tag is a function of both names, so that it can be told again after a crash."""
-        tag = (zlib.crc32(owner.encode()) & 0x3FFFFFFF) << 32 | zlib.crc32(mark.encode())
-        return cls(mark, owner, tag)
+        return cls(mark, owner, tag(mark, owner))
 
     def claims(self, pid: int) -> bool:
         """Whether this process carries the tag or the mark."""
@@ -55,14 +52,21 @@ class Family(NamedTuple):
         return mine[0] in environment and mine[1] in environment
 
 
+def tag(mark: str, owner: str) -> int:
+    """A function of both names, so that it can be told again after a crash."""
+    return (zlib.crc32(owner.encode()) & 0x3FFFFFFF) << 32 | zlib.crc32(mark.encode())
+
+
 def own_tag() -> int:
     return resource.getrlimit(_RLIMIT_LOCKS)[0]
 
 
 def set_tag(tag: int) -> None:
     """Children spawned from now on carry this tag. Without effect where the limit is fixed."""
-    with contextlib.suppress(ValueError, OSError):
+    try:  # noqa: SIM105  (once per job)
         resource.setrlimit(_RLIMIT_LOCKS, (tag, resource.RLIM_INFINITY))
+    except (ValueError, OSError):
+        pass
 
 
 def tag_of(pid: int) -> int | None:

@@ -105,7 +105,7 @@ class Ledger:
     def save(self, remembered: Iterable[Run]) -> None:
         """Append what was noted since the last time. Raises `OSError`, then tries again later."""
         if self._noted:
-            self._pending += _line(self._noted)
+            self._pending += encode(self._noted)
             self._noted.clear()
         if not self._pending:
             return
@@ -132,7 +132,7 @@ class Ledger:
                 self.started(run)
             if run.over:
                 self.ended(run)
-        self._size = os.write(file, _line(self._noted))
+        self._size = os.write(file, encode(self._noted))
         self._noted = held
         self._rewrite_at = max(REWRITE_BYTES_MIN, 4 * self._size)
         fresh.replace(self.path)
@@ -167,5 +167,9 @@ class Ledger:
             return  # about a run whose beginning was cut short: there is nothing to learn from it
 
 
-def _line(noted: list[tuple[object, ...]]) -> bytes:
-    return json.dumps(noted).encode() + b"\n"
+_encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
+
+
+def encode(told: list[tuple[object, ...]]) -> bytes:
+    """As a line."""
+    return _encode(told).encode() + b"\n"

@@ -218,7 +218,8 @@ class Tailer:
             if not finished and len(data) == room:
                 self._dirty[tail.key] = tail
             elif tail.draining:
-                self._learn(tail, b"")
+                if tail.sent:
+                    self._learn(tail, b"")
                 drained.append((tail.key, tail.progress.progress))
                 self._close(tail)
         return outputs, drained
