@@ -108,7 +108,9 @@ async def test_after_a_refusal_none_is_asked_for_until_the_next_welcome(
     assert len(server.asked) == 1
     channels.welcomed(TICKET)
     server.answer = wire.ACCEPTED
-    assert await channels.take() is not None
+    channel = await channels.take()
+    assert channel is not None
+    channels.give_back(channel, clean=False)
 
 
 async def test_without_a_ticket_or_over_https_there_are_no_channels(server: ServerEnd) -> None:
