@@ -178,6 +178,17 @@ async def test_stretches_leave_one_after_the_other_and_are_learned_from(
     assert output.learned == DATA
 
 
+async def test_what_was_being_opened_when_the_link_ended_is_forgotten(
+    channels: Channels, server: ServerEnd
+) -> None:
+    output = Output(channels)
+    assert not output.may_send
+    output.reset()
+    await output.open()
+    output.reset()
+    assert len(server.asked) == 1
+
+
 async def test_only_so_many_stretches_are_unanswered(output: Output, file: int) -> None:
     for offset in range(STRETCHES_MAX):
         assert output.may_send
