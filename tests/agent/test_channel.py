@@ -108,7 +108,9 @@ async def test_after_a_refusal_none_is_asked_for_until_the_next_welcome(
     assert len(server.asked) == 1
     channels.welcomed(TICKET)
     server.answer = wire.ACCEPTED
-    assert await channels.take() is not None
+    channel = await channels.take()
+    assert channel is not None
+    channels.give_back(channel, clean=False)
 
 
 async def test_without_a_ticket_or_over_https_there_are_no_channels(server: ServerEnd) -> None:
@@ -174,6 +176,17 @@ async def test_stretches_leave_one_after_the_other_and_are_learned_from(
     output.send(file, 0, 1_000_000, output.learn)
     assert await server.has(SIZE) == DATA[1_000_000:] + DATA[:1_000_000]
     assert output.learned == DATA
+
+
+async def test_what_was_being_opened_when_the_link_ended_is_forgotten(
+    channels: Channels, server: ServerEnd
+) -> None:
+    output = Output(channels)
+    assert not output.may_send
+    output.reset()
+    await output.open()
+    output.reset()
+    assert len(server.asked) == 1
 
 
 async def test_only_so_many_stretches_are_unanswered(output: Output, file: int) -> None:

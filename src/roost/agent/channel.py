@@ -84,6 +84,10 @@ class Channels:
         closed, self._closed = self._closed, []
         return closed
 
+    @property
+    def has_idle(self) -> bool:
+        return bool(self._idle)
+
     def take_idle(self) -> Channel | None:
         return self._idle.pop() if self._idle else None
 
@@ -221,18 +225,20 @@ class OutputChannel:
 
     @property
     def may_send(self) -> bool:
-        """Asking is also what gets a channel when there is none."""
+        """Asking is also what opens a channel when there is none."""
         if self._unanswered >= STRETCHES_MAX:
             return False
-        if self._channel is None:
-            self._channel = self._channels.take_idle()
-        if self._channel is None and self._opening is None and self._channels.may_open:
+        if self._channel is not None or self._channels.has_idle:
+            return True
+        if self._opening is None and self._channels.may_open:
             self._opening = asyncio.create_task(self._open())
-        return self._channel is not None
+        return False
 
     def send(self, file: int, offset: int, size: int, learn: Callable[[int, bytes], None]) -> int:
-        """To be announced on the channel whose number is given. `learn` gets to see what is sent,
-        with its offset."""
+        """When it may: to be announced on the channel whose number is given. `learn` gets to see
+        what is sent, with its offset."""
+        if self._channel is None:
+            self._channel = self._channels.take_idle()
         assert self._channel is not None
         if not self._queue:
             asyncio.get_running_loop().add_writer(self._channel.socket, self._send_some)
@@ -252,13 +258,14 @@ class OutputChannel:
         self._let_go(clean=False)
         if self._opening is not None:
             self._opening.cancel()
+            self._opening = None
 
     async def _open(self) -> None:
-        try:
-            self._channel = await self._channels.take()
-        finally:
+        channel = await self._channels.take()
+        if self._opening is asyncio.current_task():
             self._opening = None
-        if self._channel is not None:
+        if channel is not None:
+            self._channels.give_back(channel, clean=True)
             self._wake()
 
     def _send_some(self) -> None:
