@@ -36,7 +36,9 @@ def test_all_clients_that_match_are_drained_and_that_is_undone(
     page.keyboard.press("p")
     expect(page.locator(".said")).to_contain_text("2 clients drained.")
     expect(page.locator("#node-table .state")).to_have_text(["disabled", "disabled"])
-    assert axe(page) == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert axe(page) == []
     page.keyboard.press("u")
     expect(page.locator(".said")).to_contain_text("Undone: 2 clients as before.")
     expect(page.locator("#node-table .state")).to_have_text(["available", "available"])
@@ -82,7 +84,9 @@ def test_who_only_looks_cannot_act_until_that_is_switched_off(
     expect(banner).to_be_visible()
     cancel = page.get_by_role("button", name="Cancel…")
     expect(cancel).to_be_hidden()
-    assert axe(page) == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert axe(page) == []
     page.keyboard.press("p")
     page.keyboard.press("Shift+C")
     page.reload()
