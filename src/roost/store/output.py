@@ -12,6 +12,7 @@ so that no folder becomes long and forgetting a job looks through a short one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -195,8 +196,10 @@ class OutputStore:
             except (FileNotFoundError, ValueError):
                 # A file system's clock may be some milliseconds behind.
                 self._since = int(self._clock()) - 1
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(f"{self._since}\n", "ascii")
+                # A disk that refuses this will refuse what matters, and that is told.
+                with contextlib.suppress(OSError):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(f"{self._since}\n", "ascii")
         return self._since
 
     def _path(self, job: JobId, number: int) -> Path:

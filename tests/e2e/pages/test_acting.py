@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from websockets.sync.client import connect
+
+from roost.core.records import NodeFacts
+from roost.web import nodes
+from roost.wire import link
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +41,9 @@ def test_all_clients_that_match_are_drained_and_that_is_undone(
     page.keyboard.press("p")
     expect(page.locator(".said")).to_contain_text("2 clients drained.")
     expect(page.locator("#node-table .state")).to_have_text(["disabled", "disabled"])
-    assert axe(page) == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert axe(page) == []
     page.keyboard.press("u")
     expect(page.locator(".said")).to_contain_text("Undone: 2 clients as before.")
     expect(page.locator("#node-table .state")).to_have_text(["available", "available"])
@@ -82,7 +89,9 @@ def test_who_only_looks_cannot_act_until_that_is_switched_off(
     expect(banner).to_be_visible()
     cancel = page.get_by_role("button", name="Cancel…")
     expect(cancel).to_be_hidden()
-    assert axe(page) == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert axe(page) == []
     page.keyboard.press("p")
     page.keyboard.press("Shift+C")
     page.reload()
@@ -113,3 +122,37 @@ def test_a_silent_run_is_told_in_the_list(studio: Any, open_page: Open, gate: An
     expect(page.locator(f"#job-{job} .silent time")).to_have_text(re.compile(r"^\d+ s$"))
     gate.path.write_text("go on\n")
     expect(page.locator(f"#job-{job} .silent time")).to_have_count(0)
+
+
+@pytest.fixture
+def crowd(new_farm: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
+    """A farm with more clients than a page shows: they say hello, and nothing more."""
+    with new_farm() as farm, ExitStack() as stack:
+        farm.start_server()
+        url = farm.url.replace("http:", "ws:") + link.PATH
+        for number in range(nodes.PAGE_NODES + 10):
+            socket = stack.enter_context(connect(url, proxy=None))
+            facts = NodeFacts(f"render{number:03}", installation=str(number))
+            socket.send(link.encode([link.Hello(link.PROTOCOL, facts)]))
+            socket.recv()
+        yield farm
+
+
+def test_all_clients_that_match_are_chosen_also_those_on_other_pages(
+    crowd: Any, open_page: Open
+) -> None:
+    page = open_page(f"{crowd.url}/nodes?q=render")
+    page.keyboard.press("a")
+    expect(page.locator("[data-picked]")).to_have_text("200 selected")
+    page.keyboard.press("a")
+    expect(page.locator("[data-picked]")).to_have_text("All 210 selected")
+    page.keyboard.press("Shift+D")
+    question = page.get_by_role("dialog")
+    expect(question).to_contain_text("Remove 210 clients?")
+    expect(question).to_contain_text("available 210")
+    expect(question).to_contain_text("and 205 more")
+    page.get_by_text("Leave them").click()
+    page.keyboard.press("p")
+    expect(page.locator(".said")).to_contain_text("210 clients drained.")
+    page.keyboard.press("u")
+    expect(page.locator(".said")).to_contain_text("Undone: 210 clients as before.")

@@ -275,7 +275,9 @@ def test_lines_of_trouble_and_of_progress_are_marked_and_gone_through(
     expect(marks).to_have_text(["error", "warning"])
     log.get_by_label("Go through marked lines").select_option("Progress")
     expect(log.locator(".roost-log-found")).to_have_text("2 of 2")
-    assert axe(page) == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert axe(page) == []
 
 
 def test_times_of_lines_are_shown_when_wanted_and_that_is_remembered(
