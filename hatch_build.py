@@ -61,7 +61,7 @@ class Pages(BuildHookInterface):
 
 def make_vendor(root: Path) -> None:
     vendor = root / VENDOR
-    stamp = stamp_of(root)
+    stamp = _stamp(root)
     made_from = vendor / STAMP
     if made_from.exists() and made_from.read_text() == stamp:
         return
@@ -76,7 +76,7 @@ def make_vendor(root: Path) -> None:
         (fresh / name).write_text(text)
     for name, source in LICENCES.items():
         shutil.copyfile(packages / source, fresh / "licences" / name)
-    sheets = [_used_of_tabler(root, packages), *_colours(packages)]
+    sheets = [used_of_tabler(root, packages), *_colours(packages)]
     sheets += [_font(packages / "@fontsource-variable" / font, font, fresh) for font in FONTS]
     # One file, because a browser draws nothing before it has them all.
     (fresh / "styles.css").write_text("\n".join(sheets))
@@ -86,7 +86,7 @@ def make_vendor(root: Path) -> None:
     fresh.rename(vendor)
 
 
-def stamp_of(root: Path) -> str:
+def _stamp(root: Path) -> str:
     """What `vendor` is made from, as a hash."""
     users = [user for pattern in USERS_OF_STYLES for user in sorted((root / WEB).glob(pattern))]
     recipe = hashlib.sha256()
@@ -114,7 +114,7 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _used_of_tabler(root: Path, packages: Path) -> str:
+def used_of_tabler(root: Path, packages: Path) -> str:
     """The rules of Tabler for classes and elements that our pages have, and what these need."""
     command = [packages / ".bin/purgecss", "--css", packages / TABLER, "--content"]
     command += [root / WEB / pattern for pattern in USERS_OF_STYLES]
