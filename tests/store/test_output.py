@@ -171,6 +171,19 @@ def test_each_second_in_which_bytes_arrive_is_kept_once(timed: OutputStore, cloc
                                                        1_000_008]  # fmt: skip
 
 
+def test_bytes_that_pass_beside_the_store_arrive_when_they_are_let_in(
+    timed: OutputStore, clock: Clock
+) -> None:
+    timed.write(JOB, 1, 0, b"1234")
+    clock.pass_(7)
+    file = timed.open(JOB, 1, create=False)
+    assert file is not None
+    os.pwrite(file, b"5678", 4)
+    os.close(file)
+    [(log, _)] = timed.pieces(JOB, 1)
+    assert timed.arrived_at(log, [0, 3, 4]) == [1_000_000, 1_000_000, 1_000_007]
+
+
 def test_bytes_sent_again_do_not_arrive_again(timed: OutputStore, clock: Clock) -> None:
     timed.write(JOB, 1, 0, b"1234")
     clock.pass_(10)

@@ -86,14 +86,17 @@ class OutputStore:
             raise _failure(path, error) from error
 
     def open(self, job: JobId, number: int, *, create: bool) -> int | None:
-        """A descriptor of the attempt's file for bytes that do not pass through here: whoever has
-        it makes no gap, and closes it. None when there is no file and none is to be made. Raises
-        `StoreFailure`."""
+        """A descriptor of the attempt's file for bytes that arrive now and do not pass through
+        here: whoever has it makes no gap, and closes it. None when there is no file and none is to
+        be made. Raises `StoreFailure`."""
         path = self._path(job, number)
         try:
             with self._lock:
                 descriptor = self._descriptor(job, number, path, create=create)
-                return None if descriptor is None else os.dup(descriptor)
+                if descriptor is None:
+                    return None
+                arrival.note(path, os.fstat(descriptor), self._clock(), self._kept_since())
+                return os.dup(descriptor)
         except OSError as error:
             raise _failure(path, error) from error
 
