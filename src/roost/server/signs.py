@@ -76,9 +76,10 @@ class Signs:
         parents = await self._database.read(queries.first_parents, jobs)
         if len(self._usual) > USUAL_KEPT_MAX:
             self._usual.clear()
+        usual: dict[JobId, int | None] = {}
         for parent in set(parents.values()):
-            asked_at, _ = self._usual.get(parent, (Moment(0), None))
+            asked_at, usual[parent] = self._usual.get(parent, (Moment(0), None))
             if now() - asked_at > USUAL_KEPT_MS:
-                found = await self._database.read(queries.usual_ms, parent)
-                self._usual[parent] = (now(), found)
-        return {job: self._usual[parent][1] for job, parent in parents.items()}
+                usual[parent] = await self._database.read(queries.usual_ms, parent)
+                self._usual[parent] = (now(), usual[parent])
+        return {job: usual[parent] for job, parent in parents.items()}
