@@ -3,9 +3,9 @@
 Exactly one connection writes; a save is one transaction and is on disk when it returns. A small one
 is done at once, on the loop, as long as the disk is quick; others have a thread. A few reader
 threads have connections that cannot write; each read sees one moment of the database from its first
-statement to its last. Reads never wait for the writer (WAL), nor it for them. What SQLite needs in
-particular, pragmas and its spelling of BEGIN, stands in `_sqlite_engines` and nowhere else: another
-database is another such function.
+statement to its last. Reads never wait for a save (WAL), nor it for them. What SQLite needs in
+particular, pragmas and its spelling of BEGIN, stands in `_sqlite_engines`, `_waiting_for_disk` and
+nowhere else: another database is another two such functions.
 
 New jobs are put down in the journal first, where a save of them is one small write; their rows are
 written, many at a time, before anybody reads or changes rows, and at the latest after some seconds.
