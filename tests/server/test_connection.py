@@ -45,22 +45,28 @@ def transport(below: Below, turn: list[Callable[[], None]]) -> JoiningTransport:
     return JoiningTransport(below, turn.append)
 
 
-def test_what_is_written_in_one_turn_leaves_in_one_piece(
-    transport: JoiningTransport, below: Below, turn: list[Callable[[], None]]
+def test_a_head_leaves_together_with_its_body_and_at_once(
+    transport: JoiningTransport, below: Below
 ) -> None:
     transport.write(b"head ")
+    assert below.sent == []
     transport.write(b"body")
-    assert below.sent == [] and len(turn) == 1
+    assert below.sent == [b"head body"]
+
+
+def test_what_is_followed_by_nothing_leaves_when_the_turn_ends(
+    transport: JoiningTransport, below: Below, turn: list[Callable[[], None]]
+) -> None:
+    transport.write(b"alone")
     turn.pop()()
     transport.write(b"next")
     turn.pop()()
-    assert below.sent == [b"head body", b"next"]
+    assert below.sent == [b"alone", b"next"]
 
 
 def test_large_pieces_are_not_kept_back(transport: JoiningTransport, below: Below) -> None:
-    transport.write(b"head ")
     transport.write(b"x" * LARGE_BYTES)
-    assert below.sent == [b"head " + b"x" * LARGE_BYTES]
+    assert below.sent == [b"x" * LARGE_BYTES]
 
 
 def test_everything_is_sent_before_the_end(transport: JoiningTransport, below: Below) -> None:

@@ -20,11 +20,12 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from roost.wire import channel
 
 LARGE_BYTES = 64 * 1024
-"""A piece as large as this is not kept back: the loop must know how much is waiting."""
+"""A piece as large as this is worth a system call of its own."""
 
 
 class JoiningTransport(asyncio.Transport):
-    """Sends what is written in one turn of the loop together; all else is that transport's."""
+    """Sends a piece with the one that follows in the same turn of the loop, or when the turn ends;
+    all else is that transport's."""
 
     def __init__(
         self, transport: asyncio.Transport, call_soon: Callable[[Callable[[], None]], Any]
@@ -34,10 +35,11 @@ class JoiningTransport(asyncio.Transport):
         self._pieces: list[bytes] = []
 
     def write(self, data: Any) -> None:
-        if not self._pieces:
-            self._call_soon(self.flush)
+        is_first = not self._pieces
         self._pieces.append(data)
-        if len(data) >= LARGE_BYTES:
+        if is_first and len(data) < LARGE_BYTES:
+            self._call_soon(self.flush)
+        else:
             self.flush()
 
     def flush(self) -> None:

@@ -3,12 +3,12 @@
 Exactly one connection writes; a save is one transaction and is on disk when it returns. A small one
 is done at once, on the loop, as long as the disk is quick; others have a thread. A few reader
 threads have connections that cannot write; each read sees one moment of the database from its first
-statement to its last. Reads never wait for the writer (WAL), nor it for them. What SQLite needs in
-particular, pragmas and its spelling of BEGIN, stands in `_sqlite_engines` and nowhere else: another
-database is another such function.
+statement to its last. Reads never wait for a save (WAL), nor it for them. What SQLite needs in
+particular, pragmas and its spelling of BEGIN, stands in `_sqlite_engines`, `_waiting_for_disk` and
+nowhere else: another database is another two such functions.
 
 New jobs are put down in the journal first, where a save of them is one small write; their rows are
-written, many at a time, before anybody reads or changes rows, and at the latest after a moment.
+written, many at a time, before anybody reads or changes rows, and at the latest after some seconds.
 
 Must not know what is saved or asked: that is `rows` and `queries`. Every failure of the database
 leaves here as `StoreFailure`, with the transaction rolled back; the caller may try again.
@@ -58,7 +58,10 @@ CLOSE_MS_MAX = 300
 _INTERRUPT_MS = 10
 
 EXPAND_AFTER_S = 1.0
-"""How long the journal is left alone."""
+"""How long nothing must have come into the journal until it is worked on."""
+JOURNALED_JOBS_MAX = 50_000
+QUIET_TRIES = 10
+"""With more jobs in it, or after so many times as long, it is worked on in any case."""
 STEP_JOBS = 1_000
 """How many jobs then get their rows at a time; a save that comes meanwhile waits so long."""
 
@@ -197,7 +200,11 @@ class Database:
         self._small_save_s += (time.monotonic() - before - self._small_save_s) / _MEMORY
 
     async def _expand_in_steps(self) -> None:
-        await asyncio.sleep(EXPAND_AFTER_S)
+        for _ in range(QUIET_TRIES):
+            before = self._journaled
+            await asyncio.sleep(EXPAND_AFTER_S)
+            if self._journaled == before or self._journaled > JOURNALED_JOBS_MAX:
+                break
         # Should it fail, whoever reads next will try again, and hears of it.
         with contextlib.suppress(StoreFailure):
             while self._journaled:
