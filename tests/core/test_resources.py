@@ -113,6 +113,20 @@ def test_a_job_for_several_hosts_takes_a_unit_for_each(play: Play) -> None:
     assert play.in_use("houdini") == 3
 
 
+def test_a_job_keeps_no_machine_once_another_has_taken_what_it_needs(play: Play) -> None:
+    play.joins("a", cpus=4)
+    play.joins("b")
+    play.resource("nuke", 1)
+    runs = [play.submit(host="a", cpus=2) for _ in range(2)]
+    large = play.submit(host="a", cpus=4, resources=NUKE)
+    assert list(play.farm.floor.holds[large]) == [play.node_ids["a"]]
+    play.submit(host="b", resources=NUKE)
+    small = play.submit(host="a")
+    play.ends(runs[0])
+    assert not play.farm.floor.holds
+    assert play.status(small) == "running"
+
+
 # --- the table ----------------------------------------------------------------------------------
 
 

@@ -99,8 +99,9 @@ class Kind:
         self.least = need.cpus if small else -math.inf
 
     def look_for_room(self) -> None:
-        """Its first job holds a machine, so it looks for nothing but room to start."""
-        if not self.backlog_jobs:
+        """Its first job holds a machine, so it looks for nothing but room to start. One that needs
+        resources looks on: it gives the machine up when another job takes them."""
+        if not (self.backlog_jobs or self.need.resources):
             self.least = self.need.cpus
 
 
