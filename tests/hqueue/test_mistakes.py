@@ -81,7 +81,9 @@ class Server:
         output = OutputStore(self._folder / "output")
         access = Access(engine, database, output, {})
         app = dispatch.Endpoint(access, Starlette())
-        config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
+        config = uvicorn.Config(
+            app, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=600
+        )
         self._uvicorn = uvicorn.Server(config)
         self.farm = engine.farm
         self._ready.set()

@@ -95,6 +95,22 @@ async def test_rows_are_written_after_a_moment_and_on_close(
     assert len(rows_in(file, "jobs")) == 2 and rows_in(file, "journal") == []
 
 
+def test_entries_get_rows_whole_and_in_order(
+    fresh: Callable[[str], Connection], make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "PIECE_JOBS", 2)
+    connection = fresh("steps.db")
+    for first in (1, 6, 11):
+        changes = make.submitted(*(make.job(number) for number in range(first, first + 5)))
+        journal.append(connection, changes)
+    assert len(everything(connection)["journal"]) == 9
+    assert journal.expand(connection, 6) == 10
+    assert queries.job_ids(connection) == [*range(1, 11)]
+    assert len(everything(connection)["journal"]) == 3
+    assert journal.expand(connection) == 5 and journal.expand(connection) == 0
+    assert queries.job_ids(connection) == [*range(1, 16)]
+
+
 async def test_a_reader_is_refused_rather_than_told_that_a_new_job_is_unknown(
     database: Database, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,7 +119,7 @@ async def test_a_reader_is_refused_rather_than_told_that_a_new_job_is_unknown(
 
     await database.save(make.submitted(make.job(1)))
     with monkeypatch.context() as patch, pytest.raises(StoreFailure, match="disk is full"):
-        patch.setattr(journal, "expand", broken)
+        patch.setattr(journal, "expand", lambda connection, _: broken(connection))
         await database.read(queries.job_ids)
     assert await database.read(queries.job_ids) == [1]
 

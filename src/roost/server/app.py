@@ -38,6 +38,7 @@ from roost.hqueue import dispatch as hqueue
 from roost.server.access import Access, Upgrades
 from roost.server.agents import Agents
 from roost.server.chirp import Desk, SubmitFolders
+from roost.server.connection import Connection
 from roost.server.engine import Engine
 from roost.server.expiry import Expiry
 from roost.server.postman import Postman
@@ -183,6 +184,7 @@ def _routes(agents: Agents) -> list[BaseRoute]:
 def _configuration(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=Connection,
         log_config=None,
         access_log=False,
         lifespan="off",

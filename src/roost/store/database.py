@@ -59,8 +59,8 @@ _INTERRUPT_MS = 10
 
 EXPAND_AFTER_S = 1.0
 """How long the journal is left alone."""
-JOURNALED_JOBS_MAX = 50_000
-"""With more new jobs in it, it is not."""
+STEP_JOBS = 1_000
+"""How many jobs then get their rows at a time; a save that comes meanwhile waits so long."""
 
 _BOTH = ("busy_timeout = 5000", "foreign_keys = ON", "temp_store = MEMORY")
 _WRITER = (
@@ -93,7 +93,7 @@ class Database:
         """What a small save took, as a running mean."""
         self._journaled = 0
         """How many new jobs are in the journal and have no rows yet."""
-        self._expansion: asyncio.TimerHandle | None = None
+        self._expansion: asyncio.Task[None] | None = None
         self._writes: set[Future[Any]] = set()
         """Under way in the writer's thread."""
         self._reads: set[Future[Any]] = set()
@@ -113,7 +113,8 @@ class Database:
         is_small = not changes.deleted and _is_small(len(changes.submitted) + len(changes.jobs))
         if journal.takes(changes):
             await self._in_turn(lambda: self._put_down(changes), is_small)
-            self._plan_expansion()
+            if self._expansion is None or self._expansion.done():
+                self._expansion = asyncio.create_task(self._expand_in_steps())
         else:
             is_small = is_small and _is_small(self._journaled)
             await self._in_turn(lambda: self._write(lambda c: save_changes(c, changes)), is_small)
@@ -195,40 +196,31 @@ class Database:
             await asyncio.wrap_future(self._in_thread(work))
         self._small_save_s += (time.monotonic() - before - self._small_save_s) / _MEMORY
 
-    def _plan_expansion(self) -> None:
-        if self._closing or self._expansion is not None:
-            return
-        loop = asyncio.get_running_loop()
-        wait_s = EXPAND_AFTER_S if self._journaled <= JOURNALED_JOBS_MAX else 0
-        self._expansion = loop.call_later(wait_s, self._begin_expansion)
-
-    def _begin_expansion(self) -> None:
-        self._expansion = None
-        if self._journaled and not self._closing:
-            # Should it fail, whoever reads next will try again, and hears of it.
-            self._in_thread(self._expand_if_possible)
+    async def _expand_in_steps(self) -> None:
+        await asyncio.sleep(EXPAND_AFTER_S)
+        # Should it fail, whoever reads next will try again, and hears of it.
+        with contextlib.suppress(StoreFailure):
+            while self._journaled:
+                await asyncio.wrap_future(self._in_thread(lambda: self._expand(STEP_JOBS)))
 
     def _put_down(self, changes: Changes) -> None:
         self._transact(lambda c: journal.append(c, changes))
         self._journaled += len(changes.submitted)
 
-    def _expand(self) -> None:
-        """Write the rows of what is in the journal.
+    def _expand(self, jobs_max: int | None = None) -> None:
+        """Write the rows of what is in the journal, or of some of it.
 
         Without waiting for the disk: should this be lost, the journal is not, and it is on disk.
         What is committed later is written behind it, so that can only be there with it.
         """
         if not self._journaled:
             return
-        self._transact(journal.expand, awaits_disk=False)
-        self._journaled = 0
-
-    def _expand_if_possible(self) -> None:
-        with contextlib.suppress(StoreFailure):  # what is in the journal stays there
-            self._expand()
+        jobs = self._transact(lambda c: journal.expand(c, jobs_max), awaits_disk=False)
+        self._journaled = self._journaled - jobs if jobs and jobs_max is not None else 0
 
     def _finish(self) -> None:
-        self._expand_if_possible()
+        with contextlib.suppress(StoreFailure):  # what is in the journal stays there
+            self._expand()
         self._drop_pen()
 
     def _write(self, function: Callable[[Connection], R]) -> R:

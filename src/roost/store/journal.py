@@ -6,9 +6,10 @@ are written later, those of many jobs together. Nobody may look at the other tab
 them, before `expand` has been called: `store.database` sees to that, so that all others can do as
 if this did not exist.
 
-An entry is one save or several pieces of it, none longer than the interpreter may be held up for.
-Everything in the table is expanded at once, so pieces and entries are simply joined, in order. What
-another Roost has left here is read by the rules of JSON: a field is only added, with a default.
+An entry is one save, in pieces none of which holds up the interpreter for long; the last one is
+marked. Entries are expanded whole and in order, so that what has rows is always what once was; some
+together, since pieces and entries are simply joined. What another Roost has left here is read by
+the rules of JSON: a field is only added, with a default.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ _OTHERS = tuple(
 _LEFT_OUT = JobSpec(name="")
 """Of a known job, whose specification is in its row."""
 
-_INSERT = Bulk(("text",), lambda dialect: insert(schema.journal))
-_TEXTS = select(schema.journal.c.text).order_by(schema.journal.c.number)
-_EMPTY = delete(schema.journal)
+_INSERT = Bulk(("is_last", "text"), lambda dialect: insert(schema.journal))
+_PIECES = select(schema.journal).order_by(schema.journal.c.number)
+_FORGET = delete(schema.journal)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Changes).decode
@@ -52,7 +53,8 @@ def takes(changes: Changes) -> bool:
 def append(connection: Connection, changes: Changes) -> None:
     """Put down a save that is of this kind."""
     assert takes(changes)
-    _INSERT.run(connection, [(_encode(piece).decode(),) for piece in _pieces(changes)])
+    texts = [_encode(piece).decode() for piece in _pieces(changes)]
+    _INSERT.run(connection, [(int(n == len(texts)), text) for n, text in enumerate(texts, 1)])
 
 
 def _pieces(changes: Changes) -> Iterator[Changes]:
@@ -64,16 +66,23 @@ def _pieces(changes: Changes) -> Iterator[Changes]:
         rest = {}
 
 
-def expand(connection: Connection) -> None:
-    """Write the rows of everything that is put down here, and forget it."""
+def expand(connection: Connection, jobs_max: int | None = None) -> int:
+    """Write the rows of all entries, or of the oldest ones until they have that many new jobs, and
+    forget them. How many new jobs there were."""
     whole = Changes()
-    for text in connection.scalars(_TEXTS):
-        piece = _decode(text)
-        for name in (*_LONG, *_SHORT):
-            getattr(whole, name).extend(getattr(piece, name))
-        for name in _COUNTERS:
-            if (value := getattr(piece, name)) is not None:
-                setattr(whole, name, value)
-    if whole:
+    last = 0
+    with connection.execute(_PIECES) as found:
+        for number, is_last, text in found:
+            piece = _decode(text)
+            for name in (*_LONG, *_SHORT):
+                getattr(whole, name).extend(getattr(piece, name))
+            for name in _COUNTERS:
+                if (value := getattr(piece, name)) is not None:
+                    setattr(whole, name, value)
+            last = number
+            if is_last and jobs_max is not None and len(whole.submitted) >= jobs_max:
+                break
+    if last:
         save_changes(connection, whole)
-        connection.execute(_EMPTY)
+        connection.execute(_FORGET.where(schema.journal.c.number <= last))
+    return len(whole.submitted)

@@ -403,6 +403,7 @@ journal = Table(
     "journal",
     metadata,
     Column("number", Big, primary_key=True),
+    *_flag("is_last"),
     Column("text", Text, nullable=False),
     sqlite_strict=True,
 )
