@@ -178,22 +178,25 @@ def history(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
         few, many = callers
         rows = []
         for name, request in _questions().items():
-            times: dict[Caller, list[float]] = {few: [], many: []}
             by_id = name.endswith("per id")
-            for number in range(PER_ID_ROUNDS if by_id else ROUNDS):
-                for caller, finished in ((few, FEW), (many, sizes.finished)):
-                    took = _answer_ms(caller, request(caller, FIRST_FINISHED + finished - 1))
-                    if number >= WARMING_UP:
-                        times[caller].append(took / finished if by_id else took)
-            medians = [[statistics.median(times[caller])] for caller in (many, few)]
+            rounds = 1 if by_id else ROUNDS
+            medians: dict[Caller, list[float]] = {few: [], many: []}
+            for _ in range(repetitions):
+                times: dict[Caller, list[float]] = {few: [], many: []}
+                for number in range(-WARMING_UP, rounds):
+                    for caller, finished in ((few, FEW), (many, sizes.finished)):
+                        took = _answer_ms(caller, request(caller, FIRST_FINISHED + finished - 1))
+                        if number >= 0:
+                            times[caller].append(took / finished if by_id else took)
+                for caller, measured in times.items():
+                    medians[caller].append(statistics.median(measured))
             label = f"{name} with {sizes.finished:,} finished jobs, beside {FEW:,}"
-            rows.append(Row("n", label, "ms", *medians, False))
+            rows.append(Row("n", label, "ms", medians[many], medians[few], False))
     return rows
 
 
-ROUNDS = 25
-PER_ID_ROUNDS = 7
-WARMING_UP = 2
+ROUNDS = 15
+WARMING_UP = 1
 FIRST_FINISHED = 100
 """The ids of finished jobs go on from here."""
 LISTINGS = (
