@@ -226,8 +226,7 @@ async def test_pause_stops_all_processes_and_resume_continues_them(server, agent
     await server.printed("up")
     await server.signal("pause")
     await server.said(AttemptPaused)
-    # A process that was told to stop still has to get its turn to do so.
-    await server.until(lambda: {process.state for process in agent.members()} == {"T"})
+    assert {process.state for process in agent.members()} == {"T"}
     await server.signal("resume")
     await server.said(AttemptResumed)
     assert "T" not in {process.state for process in agent.members()}
