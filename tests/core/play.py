@@ -277,7 +277,7 @@ class Play:
         return [event.status for event in self.events if event.job == job]
 
     def why(self, job: int) -> str:
-        return " ".join(reason.text for reason in explain(self.farm, JobId(job)))
+        return " ".join(reason.text for reason in explain(self.farm, [JobId(job)])[JobId(job)])
 
     def nodes_of(self, job: int) -> list[str]:
         return [node for j, _, node in self.started if j == job]

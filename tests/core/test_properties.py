@@ -191,7 +191,14 @@ def test_a_waiting_job_is_explained_and_only_a_waiting_job(seed: int) -> None:
         play.later(ms=1)
     for job in play.farm.jobs.values():
         is_waiting = job.status in (S.QUEUED, S.RUNNABLE, S.PAUSED)
-        assert bool(explain(play.farm, job.id)) == is_waiting, job
+        assert bool(explain(play.farm, [job.id])[job.id]) == is_waiting, job
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_jobs_explained_together_are_told_what_each_is_told_alone(seed: int) -> None:
+    farm = History(seed, 60).play.farm
+    alone = {job: explain(farm, [job])[job] for job in farm.jobs}
+    assert explain(farm, farm.jobs) == alone
 
 
 @pytest.mark.parametrize("seed", range(6, 10))

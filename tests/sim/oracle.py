@@ -406,4 +406,4 @@ def _is_on_duty(node: Node, now: Moment, zone: tzinfo) -> bool:
 
 
 def _why(farm: Farm, job: JobId) -> str:
-    return " ".join(reason.text for reason in explain(farm, job))
+    return " ".join(reason.text for reason in explain(farm, [job])[job])

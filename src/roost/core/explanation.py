@@ -6,36 +6,56 @@ placement walks (`matching`); nodes with the same obstacle are named together.
 
 from __future__ import annotations
 
-from roost.core.matching import rank_of
-from roost.core.records import JobId, JobStatus, NodeId, Reason
+from bisect import bisect_left
+from collections.abc import Iterable
+
+from roost.core.matching import Need, Rank, rank_of
+from roost.core.records import Job, JobId, JobStatus, NodeId, Reason
 from roost.core.state import State
 
 S = JobStatus
 NODES_NAMED_MAX = 4
 
 
-def explain(farm: State, job_id: JobId) -> tuple[Reason, ...]:
-    """Empty when the job is not waiting, or is about to be placed."""
-    job = farm.jobs.get(job_id)
-    if job is None:
-        return ()
+def explain(farm: State, ids: Iterable[JobId]) -> dict[JobId, tuple[Reason, ...]]:
+    """Of each of these jobs; nothing when it is not waiting, or is about to be placed.
+
+    Jobs that need the same wait for the same, and are looked at once: unless they come before or
+    behind a job that holds machines, their ranks make no difference.
+    """
+    ranks_that_hold = sorted(farm.floor.waiting[job][0] for job in farm.floor.holds)
+    found: dict[JobId, tuple[Reason, ...]] = {}
+    shared: dict[tuple[Need, int], tuple[Reason, ...]] = {}
+    for job_id in ids:
+        job = farm.jobs.get(job_id)
+        if job is None:
+            found[job_id] = ()
+        elif job.status is not S.RUNNABLE or job_id in farm.stopping:
+            found[job_id] = _why_not_runnable(farm, job)
+        else:
+            need, rank = farm.need(job), rank_of(job)
+            alike = need, bisect_left(ranks_that_hold, rank)
+            if alike not in shared:
+                shared[alike] = _why_no_node(farm, need, rank)
+            found[job_id] = shared[alike]
+    return found
+
+
+def _why_not_runnable(farm: State, job: Job) -> tuple[Reason, ...]:
+    job_id = job.id
     if job.status is S.QUEUED:
         tally = farm.tree.tallies[job_id]
         total = len(farm.tree.children[job_id])
         return (Reason(f"It waits for {tally.children_open} of its {total} children."),)
     if job.status is S.PAUSED:
         return (Reason("It is paused; resume it to let it run."),)
-    if job.status is not S.RUNNABLE:
-        return ()
-    if job_id in farm.stopping:
+    if job.status is S.RUNNABLE:
         return (Reason("Its previous run is still being stopped."),)
-    return _why_no_node(farm, job_id)
+    return ()
 
 
-def _why_no_node(farm: State, job_id: JobId) -> tuple[Reason, ...]:
-    job = farm.jobs[job_id]
-    need = farm.need(job)
-    found = farm.floor.obstacles(need, rank_of(job))
+def _why_no_node(farm: State, need: Need, rank: Rank) -> tuple[Reason, ...]:
+    found = farm.floor.obstacles(need, rank)
     if not found:
         return (Reason("No machine has joined the farm."),)
     shortage = farm.floor.stock.shortage(need.resources)

@@ -139,7 +139,6 @@ class Candidate(Struct, frozen=True):
 
     need: Need
     rank: Rank
-    job: JobId
     node: Node
     use: NodeUse
     connected: bool

@@ -282,7 +282,6 @@ class Floor:
         return Candidate(
             need,
             rank,
-            JobId(rank[1]),
             self.nodes[node],
             self.uses[node],
             node in self.connected,

@@ -252,12 +252,14 @@ class Access:
         if Part.REASONS not in parts and Part.HOLDS not in parts:
             return views
         farm = self._engine.farm
+        live = [view.job.id for view in views if view.job.status not in FINAL]
+        reasons = explain(farm, live) if Part.REASONS in parts else {}
         return [
             view
             if view.job.status in FINAL
             else replace(
                 view,
-                reasons=explain(farm, view.job.id) if Part.REASONS in parts else (),
+                reasons=reasons.get(view.job.id, ()),
                 held_nodes=tuple(farm.floor.holds.get(view.job.id, ())),
             )
             for view in views
