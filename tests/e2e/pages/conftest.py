@@ -94,9 +94,16 @@ def open_page(watched: Watched) -> Callable[..., Page]:
     return watched.open
 
 
+END_OF_FADING = """() => {
+  for (const one of document.getAnimations())
+    if (one instanceof CSSTransition) one.finish();
+}"""
+
+
 def serious_issues(page: Page) -> list[str]:
-    """What axe finds that keeps people from using the page."""
+    """What axe finds that keeps people from using the page, as it is once colours have faded."""
     page.evaluate(AXE.read_text())
+    page.evaluate(END_OF_FADING)
     found = page.evaluate("() => axe.run({resultTypes: ['violations']})")
     return [
         f"{one['id']}: {one['help']} at {node['target']}"
