@@ -70,6 +70,10 @@ def _table(cells: Sequence[tuple[str, ...]]) -> str:
 
 
 BAR = 24
+BARS_MAX = 24
+"""Of one measure."""
+Bar = tuple[str, str, float]
+"""Measure, what, ratio."""
 CHART_WIDTH = 960
 LABEL_WIDTH = 560
 RATIO_DRAWN_MAX = 5.0
@@ -82,7 +86,7 @@ def chart(rows: Sequence[Row]) -> str:
 
 
 def _chart(cells: Sequence[tuple[str, ...]]) -> str:
-    shown = [(measure, what, float(ratio)) for measure, what, *_, ratio in cells if ratio]
+    shown = _drawn([(measure, what, float(ratio)) for measure, what, *_, ratio in cells if ratio])
     longest = min(RATIO_DRAWN_MAX, max([1.0, *(ratio for *_, ratio in shown)]))
     scale = (CHART_WIDTH - LABEL_WIDTH - 60) / longest
     height = BAR * len(shown) + 2 * BAR
@@ -108,6 +112,15 @@ def _chart(cells: Sequence[tuple[str, ...]]) -> str:
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _drawn(bars: Sequence[Bar]) -> list[Bar]:
+    """Of a measure with very many rows the lowest; all of them are in the table."""
+    lowest: dict[str, list[float]] = {}
+    for measure, _, ratio in bars:
+        lowest.setdefault(measure, []).append(ratio)
+    kept = {measure: sorted(ratios)[:BARS_MAX][-1] for measure, ratios in lowest.items()}
+    return [bar for bar in bars if bar[2] <= kept[bar[0]]]
 
 
 def settings(folder: Path | None, repetitions: int, numbers: dict[str, int]) -> dict[str, str]:

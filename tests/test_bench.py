@@ -129,6 +129,13 @@ def test_a_chart_has_a_bar_for_every_ratio() -> None:
     assert "fast &amp; &lt;quick&gt;" in svg and ">2.00<" in svg
 
 
+def test_of_a_measure_with_very_many_rows_the_lowest_ratios_are_drawn() -> None:
+    report = runpy.run_path(str(BENCH.with_name("report.py")))
+    rows = [report["Row"]("a", f"row {n}", "s", [float(n)], [1.0]) for n in range(1, 41)]
+    svg = report["chart"]([*rows, report["Row"]("b", "alone", "s", [100.0], [1.0])])
+    assert "row 24<" in svg and "row 25<" not in svg and "alone<" in svg
+
+
 def test_rows_measured_again_take_the_place_of_their_measure_alone() -> None:
     report = runpy.run_path(str(BENCH.with_name("report.py")))
     row = report["Row"]
