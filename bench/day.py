@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import heapq
 import itertools
 import os
 import random
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -400,7 +402,13 @@ def _written_bytes() -> int:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size
+    """Bytes in use, wherever they are: in the file or still in its log."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        page, count, free = (
+            database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+    return int(page * (count - free))
 
 
 def main(arguments: list[str]) -> int:

@@ -55,6 +55,9 @@ from roost.web.site import Look
 from roost.wire import link
 
 STOP_SECONDS_MAX = 1
+TURN_S = 0.001
+"""How long a thread keeps the interpreter that another one wants: while a large call is read in a
+thread, small ones have several turns each."""
 OUTPUT_FOLDER = "output"
 PACKAGE_PATH = "/api/v1/package"
 """What nodes are upgraded with; see `agent.upgrade`."""
@@ -71,6 +74,7 @@ async def run_server(options: ServerOptions, on_ready: Callable[[ServerReady], N
     Raises `Conflict` when the folder or the port is taken, `StoreFailure` when the record cannot
     be read, `Invalid` for a host, a database URL or a time zone that cannot be used.
     """
+    sys.setswitchinterval(TURN_S)
     lock = lock_folder(options.data, "server")
     try:
         return await _serve(options, on_ready)
