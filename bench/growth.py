@@ -285,6 +285,8 @@ def _panel(column: int, row: int, what: str, *curves: Sequence[tuple[int, float]
     for x, size in zip(across, sizes, strict=True):
         parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{size:,}</text>')
     for colour, curve in zip(COLOURS, curves, strict=False):
+        # The first of two curves is the lower one: its numbers go beneath it.
+        below = 18 if curve is curves[0] and len(curves) > 1 else -8
         at = [
             (x, bottom - value / top * PANEL_HEIGHT, value)
             for x, (_, value) in zip(across, curve, strict=True)
@@ -294,7 +296,7 @@ def _panel(column: int, row: int, what: str, *curves: Sequence[tuple[int, float]
         for x, y, value in at:
             parts += [
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>',
-                f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle">{value:,.0f}</text>',
+                f'<text x="{x:.1f}" y="{y + below:.1f}" text-anchor="middle">{value:,.0f}</text>',
             ]
     return "\n".join(parts)
 
