@@ -51,17 +51,14 @@ from roost.core.messages import (
 from roost.core.records import PROGRESS_UNIT, AttemptCause, Moment, NodeFacts, NodeId
 from roost.store.database import Database
 from roost.wire import link
-from studio import GROUPS, SHOTS, USERS
+from studio import BEAT_S, FAILING, FRAMES, GROUPS, SHOTS, USERS
 
 DAY_S = 86_400
 PEAK = 1.6
 """So many times the mean of the day arrive in its busiest hour."""
-BEAT_S = 10.0
 CPUS = 32
-FRAMES = (24, 48, 100, 120, 240)
 WARM_S = 30.0
 """So long is simulated before it is measured; all CPUs are taken from the first moment."""
-FAILING = 0.02
 BATCH_MAX = 2_000
 LATENCY_S = 0.005
 SYNCS, SYNC_BYTES = 200, 65_536

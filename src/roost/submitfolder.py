@@ -299,7 +299,7 @@ class JobFiles:
     def _do_pwrite(self, number: int, _: int, offset: int, *, data: bytes) -> Answer:
         descriptor = self._descriptor(number)
         self._take_space(descriptor, offset, len(data))
-        return Answer(_write_at(descriptor, data, offset))
+        return Answer(write_at(descriptor, data, offset))
 
     def _do_swrite(
         self,
@@ -321,7 +321,7 @@ class JobFiles:
             place = offset + turn * skip + within
             part = view[done : done + stride - within]
             self._take_space(descriptor, place, len(part))
-            done += _write_at(descriptor, part, place)
+            done += write_at(descriptor, part, place)
         return Answer(done)
 
     def _take_space(self, descriptor: int, at: int, length: int) -> None:
@@ -427,7 +427,8 @@ def _promised(descriptor: int, at: int, length: int, data: bytes) -> int:
     return max(len(data), min(length, size - at))
 
 
-def _write_at(descriptor: int, data: bytes | memoryview, offset: int) -> int:
+def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> int:
+    """All of it, however little is taken at a time; gives how much it was. Raises `OSError`."""
     rest = memoryview(data)
     while rest:
         written = os.pwrite(descriptor, rest, offset)

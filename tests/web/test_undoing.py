@@ -23,6 +23,13 @@ def test_a_token_is_good_once() -> None:
         inverses.take(token)
 
 
+def test_what_was_refused_can_be_tried_again() -> None:
+    inverses = Inverses()
+    token = inverses.keep(resumed(2))
+    inverses.put_back(token, inverses.take(token))
+    assert inverses.take(token) == resumed(2)
+
+
 def test_what_is_no_inverse_has_no_token() -> None:
     assert Inverses().keep(None) == ""
     assert Inverses().keep([JobId(7)]) == ""

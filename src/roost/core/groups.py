@@ -57,7 +57,7 @@ def on_add_to_group(farm: State, command: AddToGroup) -> RemoveFromGroup | None:
     """Raises `NotFound`. Nodes that are members already stay."""
     group = _known(farm, command.id)
     _refuse_unknown(farm, command.nodes)
-    new = tuple(node for node in dict.fromkeys(command.nodes) if node not in group.nodes)
+    new = tuple(node for node in dict.fromkeys(command.nodes) if node not in group.members)
     _set_members(farm, group, (*group.nodes, *new))
     return RemoveFromGroup(group.id, new) if new else None
 
@@ -66,8 +66,9 @@ def on_remove_from_group(farm: State, command: RemoveFromGroup) -> AddToGroup | 
     """Raises `NotFound`. Nodes that are no members do not matter."""
     group = _known(farm, command.id)
     _refuse_unknown(farm, command.nodes)
-    gone = tuple(node for node in group.nodes if node in command.nodes)
-    _set_members(farm, group, [node for node in group.nodes if node not in gone])
+    doomed = frozenset(command.nodes)
+    gone = tuple(node for node in group.nodes if node in doomed)
+    _set_members(farm, group, [node for node in group.nodes if node not in doomed])
     return AddToGroup(group.id, gone) if gone else None
 
 
@@ -75,7 +76,8 @@ def on_set_group_nodes(farm: State, command: SetGroupNodes) -> None:
     """Raises `NotFound`. A member that has left the farm stays one: nobody saw it to untick it."""
     group = _known(farm, command.id)
     _refuse_unknown(farm, command.nodes)
-    stay = [n for n in group.nodes if n in command.nodes or farm.nodes[n].leaving]
+    ticked = frozenset(command.nodes)
+    stay = [node for node in group.nodes if node in ticked or farm.nodes[node].leaving]
     _set_members(farm, group, dict.fromkeys((*stay, *command.nodes)))
 
 

@@ -3,10 +3,11 @@
 Method names, arguments, results and exceptions are those of `htcondor.htchirp`. What differs is
 what does not work there, and what harms a starter of HTCondor:
 
-* Files go up as open, write in pieces, close, and never as `putfile`, which cannot carry an empty
-  file, keeps all of it in the starter's memory and, when it is refused, severs starter and shadow.
+* Files go up as open, write in pieces, close: a starter keeps all of a `putfile` in its memory and,
+  when it refuses one, severs itself from the shadow; and none can carry an empty file.
 * Files come down as one `getfile` when they are small, else as open, read in pieces, close: any
   size, any kind of file, flat memory on all sides.
+* Large files go and come whole where the server counts beyond 32 bits, for it is no starter then.
 * Nothing of length 0 or below is ever read or written; strides are read with `pread`, because
   starters loop for ever on a strided read beyond the end of a file.
 * Offsets beyond 31 bits are sent after a harmless `lseek` has shown that the server counts so far.

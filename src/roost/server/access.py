@@ -46,7 +46,7 @@ from roost.core.records import (
     ThreadId,
 )
 from roost.core.upgrading import upgrade_job, upgrades
-from roost.errors import Forbidden, Invalid, NotFound
+from roost.errors import Forbidden, Invalid, NotFound, Refused
 from roost.gateway import (
     ACTING,
     Acted,
@@ -195,7 +195,11 @@ class Access:
 
     async def undo(self, token: str) -> Undone:
         command = self._inverses.take(token)
-        again = self._inverses.keep(await self.ask(command))
+        try:
+            again = self._inverses.keep(await self.ask(command))
+        except Refused:
+            self._inverses.put_back(token, command)
+            raise
         match command:
             case PauseJobs(ids=jobs) | ResumeJobs(ids=jobs):
                 return Undone(jobs, undo=again)

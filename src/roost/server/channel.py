@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from roost.submitfolder import write_at
 from roost.wire import channel as wire
 
 PIPE_BYTES = 1024 * 1024
@@ -104,7 +105,7 @@ class Channel:
             except OSError as error:
                 if error.errno not in _REFUSALS:
                     raise
-                moved = _write(file, os.read(self._out, held), offset)
+                moved = write_at(file, os.read(self._out, held), offset)
             offset += moved
             held -= moved
 
@@ -142,12 +143,3 @@ def _pipe() -> tuple[int, int]:
     with contextlib.suppress(OSError):  # an account has only so much of them
         fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return out, into
-
-
-def _write(file: int, data: bytes, offset: int) -> int:
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(file, rest, offset)
-        offset += written
-        rest = rest[written:]
-    return len(data)

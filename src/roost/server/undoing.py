@@ -33,13 +33,17 @@ class Inverses:
         if not isinstance(reply, _KINDS):
             return ""
         token = secrets.token_urlsafe(12)
-        self._commands[token] = reply
-        self._ids += _size(reply)
+        self.put_back(token, reply)
+        return token
+
+    def put_back(self, token: str, command: Inverse) -> None:
+        """One that was taken and refused: it can be tried again."""
+        self._commands[token] = command
+        self._ids += _size(command)
         while len(self._commands) > 1 and (
             len(self._commands) > COMMANDS_MAX or self._ids > IDS_MAX
         ):
             self._ids -= _size(self._commands.popitem(last=False)[1])
-        return token
 
     def take(self, token: str) -> Inverse:
         """The command, once. Raises `NotFound`."""

@@ -1,5 +1,5 @@
 // "Look, don't touch": while it is on, no page in this browser acts. Kept in this browser only.
-// theme.js sets the class before the page is drawn; here it is switched, and meant: whatever slips
+// head.js sets the class before the page is drawn; here it is switched, and meant: whatever slips
 // past the style sheet is not sent.
 
 const KEY = "roost-look";
