@@ -108,6 +108,19 @@ def test_a_job_has_so_many_attributes_and_no_more(play: Play) -> None:
     assert len(play.farm.own_attributes(play.job(JOB))) == attributes.NAMES_MAX
 
 
+def test_all_attributes_of_a_job_together_have_a_limit_in_bytes(play: Play) -> None:
+    text = '"' + "x" * (attributes.TEXT_BYTES_MAX - 2) + '"'
+    fits = attributes.ALL_BYTES_MAX // attributes.TEXT_BYTES_MAX - 1
+    play.send(m.SetAttributes(JOB, {f"A{number}": text for number in range(fits)}))
+    play.sets(JOB, "Last", text[:1000] + '"')
+    with pytest.raises(TooLarge, match="keep what is larger in a file"):
+        play.sets(JOB, "Last", text)
+    assert value(play, "Last") == text[:1000] + '"'
+    play.sets(JOB, "A0", text)
+    play.sets(JOB, "A0", "1")
+    play.sets(JOB, "Last", text)
+
+
 def test_setting_from_outside_is_all_or_nothing(play: Play) -> None:
     with pytest.raises(Forbidden):
         play.send(m.SetAttributes(JOB, {"Fine": "1", "Owner": '"eve"'}))
@@ -466,6 +479,7 @@ def test_a_specification_comes_back_with_its_attributes() -> None:
         ("attributes", {"A": {"expr": "1 +"}}, "ends too early"),
         ("attributes", [1], "must be an object"),
         ("attributes", {f"A{n}": 1 for n in range(1001)}, "1000 attributes"),
+        ("attributes", {f"A{n}": "x" * 60_000 for n in range(18)}, "1048576 bytes together"),
         ("submitDir", "shots/a", "must be an absolute path"),
         ("submitDir", "/shots/../etc", "must be an absolute path"),
         ("submitDir", "C:/shots", "must be an absolute path"),

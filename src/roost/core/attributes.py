@@ -25,6 +25,8 @@ NAMES_MAX = 1_000
 """Attributes of one job."""
 NAME_CHARACTERS_MAX = 255
 TEXT_BYTES_MAX = 64 * 1024
+ALL_BYTES_MAX = 1024 * 1024
+"""Names and texts of one job together: the server has them in memory."""
 DELAYED_NAMES_MAX = 100
 """Different names that one job may set with delay (Chirp spec, decision 8)."""
 DELAYED_BYTES_MAX = 993
@@ -130,10 +132,15 @@ def text_of(name: str, data: object) -> str:
     return checked_text(name, text)
 
 
-def check_count(count: int) -> None:
-    """Raises `TooLarge`."""
-    if count > NAMES_MAX:
+def check_room(texts: Mapping[str, str]) -> None:
+    """May a job have all of these attributes? Raises `TooLarge`."""
+    if len(texts) > NAMES_MAX:
         raise TooLarge(f"A job can have {NAMES_MAX} attributes.")
+    if sum(len(name) + len(text.encode()) for name, text in texts.items()) > ALL_BYTES_MAX:
+        raise TooLarge(
+            f"The attributes of a job can have {ALL_BYTES_MAX} bytes together; keep what is larger "
+            "in a file."
+        )
 
 
 def spelled(attributes: Mapping[str, str], name: str) -> str | None:

@@ -224,9 +224,14 @@ def _checked(farm: State, job: Job, texts: dict[str, str]) -> dict[str, str]:
         attributes.check_name(name)
         checked[name] = attributes.checked_text(name, text)
     known = farm.attributes.get(job.id, {})
-    if any(fold(name) not in known for name in checked):
-        names = (*known, *map(fold, job.spec.attributes), *map(fold, checked))
-        attributes.check_count(len(set(names)))
+    if any(
+        (before := known.get(fold(name))) is None or len(text.encode()) > len(before.text.encode())
+        for name, text in checked.items()
+    ):
+        texts = {fold(name): text for name, text in job.spec.attributes.items()}
+        texts |= {folded: attribute.text for folded, attribute in known.items()}
+        texts |= {fold(name): text for name, text in checked.items()}
+        attributes.check_room(texts)
     return checked
 
 

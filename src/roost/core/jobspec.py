@@ -293,7 +293,7 @@ def _attributes(value: object) -> dict[str, str]:
             if attributes.spelled(texts, name) is not None:
                 raise Invalid(f"{name} is there twice; case does not matter.")
             texts[name] = attributes.text_of(name, item)
-            attributes.check_count(len(texts))
+        attributes.check_room(texts)
     except Refused as error:
         raise Invalid(f"cannot be taken: {str(error).rstrip('.')}") from None
     return texts

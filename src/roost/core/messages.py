@@ -254,7 +254,7 @@ class SetAttribute(Struct, frozen=True, tag=True):
     """A running attempt sets an attribute of its job (Chirp's `set_job_attr`).
 
     Refused with `Conflict` when the attempt does not run on that node (any more), `Forbidden` for
-    a protected name, `Invalid` for a bad name or text, `TooLarge` for one too long or too many.
+    a protected name, `Invalid` for a bad name or text, `TooLarge` for one too long or too much.
     """
 
     node: NodeId
