@@ -149,16 +149,12 @@ class Output(OutputChannel):
     def __init__(self, channels: Channels) -> None:
         self.opened = asyncio.Event()
         super().__init__(channels, self.opened.set)
-        self.learned = bytearray(SIZE)
 
     async def open(self) -> None:
         assert not self.may_send, "asking is what opens it"
         async with asyncio.timeout(PATIENCE_S):
             await self.opened.wait()
         assert self.may_send
-
-    def learn(self, offset: int, data: bytes) -> None:
-        self.learned[offset : offset + len(data)] = data
 
 
 @pytest.fixture
@@ -169,13 +165,12 @@ async def output(channels: Channels) -> AsyncIterator[Output]:
     output.reset()
 
 
-async def test_stretches_leave_one_after_the_other_and_are_learned_from(
+async def test_stretches_leave_one_after_the_other(
     output: Output, server: ServerEnd, file: int
 ) -> None:
-    output.send(file, 1_000_000, 2_000_000, output.learn)
-    output.send(file, 0, 1_000_000, output.learn)
+    output.send(file, 1_000_000, 2_000_000)
+    output.send(file, 0, 1_000_000)
     assert await server.has(SIZE) == DATA[1_000_000:] + DATA[:1_000_000]
-    assert output.learned == DATA
 
 
 async def test_what_was_being_opened_when_the_link_ended_is_forgotten(
@@ -192,7 +187,7 @@ async def test_what_was_being_opened_when_the_link_ended_is_forgotten(
 async def test_only_so_many_stretches_are_unanswered(output: Output, file: int) -> None:
     for offset in range(STRETCHES_MAX):
         assert output.may_send
-        output.send(file, offset, 1, output.learn)
+        output.send(file, offset, 1)
     assert not output.may_send
     output.answered()
     assert output.may_send
@@ -201,7 +196,7 @@ async def test_only_so_many_stretches_are_unanswered(output: Output, file: int) 
 async def test_a_channel_is_given_back_when_all_is_answered(
     output: Output, channels: Channels, server: ServerEnd, file: int
 ) -> None:
-    number = output.send(file, 0, 10, output.learn)
+    number = output.send(file, 0, 10)
     await server.has(10)
     output.answered()
     idle = channels.take_idle()
@@ -219,7 +214,7 @@ async def test_a_stretch_that_cannot_be_sent_ends_the_channel(
         os.ftruncate(file, 1000)
     else:
         server.drop()
-    number = output.send(file, 0, SIZE, output.learn)
+    number = output.send(file, 0, SIZE)
     async with asyncio.timeout(PATIENCE_S):
         await told.wait()
     assert channels.pull() == [ChannelClosed(number)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 
 import pytest
 
-from roost.agent.slots import Slots, clear_output, holds_only
+from roost.agent.slots import TRUNCATE_BYTES_MAX, Slots, clear_output, holds_only
 
 
 @pytest.fixture
@@ -28,6 +30,25 @@ def test_an_output_file_that_somebody_has_open_is_left_to_them(slots: Slots) -> 
         clear_output(str(file))
         assert not file.exists()
         straggler.write("late")
+
+
+def test_a_large_output_file_is_given_up_for_a_new_one(slots: Slots) -> None:
+    file = Path(slots.output(3))
+    file.write_bytes(bytes(TRUNCATE_BYTES_MAX + 1))
+    clear_output(str(file))
+    assert not file.exists(), "nobody gets a file that is still being emptied"
+    for thread in threading.enumerate():
+        if thread.name == "free":
+            thread.join()
+    assert not any(str(file) in held for held in open_files()), "its space is given back"
+
+
+def open_files() -> list[str]:
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(entry.readlink()))
+    return found
 
 
 def test_there_need_not_be_an_output_file(slots: Slots) -> None:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from roost.agent.channel import STRETCH_BYTES_MAX
-from roost.agent.tailer import LINE_BYTES_MAX, ProgressReader, Tailer
+from roost.agent.tailer import LINE_BYTES_MAX, LOOK_BYTES, ProgressReader, Tailer
 from roost.core.records import PROGRESS_UNIT
 from roost.wire.link import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_WINDOW_BYTES, Output, OutputAhead
 
@@ -52,6 +52,17 @@ def test_last_line_counts_without_its_end():
     assert reader.progress == UNIT // 10
 
 
+def test_a_line_cut_by_what_is_passed_over_does_not_count():
+    reader = ProgressReader()
+    reader.read(b"\nPROGRESS: 1/")
+    reader.pass_over()
+    reader.read(b"1\nPROGRESS: 1/4\n")
+    assert reader.progress == UNIT // 4
+    reader.pass_over()
+    reader.read(b"PROGRESS: 3/4 is how a line ends that began earlier\n")
+    assert reader.progress == UNIT // 4
+
+
 class FakeChannel:
     """Takes what it is given and sends nothing."""
 
@@ -63,10 +74,9 @@ class FakeChannel:
     def may_send(self):
         return self.room > 0
 
-    def send(self, file, offset, size, learn):
+    def send(self, file, offset, size):
         self.room -= 1
         self.taken.append((offset, os.pread(file, size, offset)))
-        learn(*self.taken[-1])
         return 7
 
     def answered(self):
@@ -255,3 +265,68 @@ def test_acknowledgements_of_the_link_and_answers_are_counted_apart(tailer, chan
         more.write(bytes(OUTPUT_WINDOW_BYTES + 10))
     tailer.look()
     assert sum(len(output.data) for output in everything(tailer)) == OUTPUT_WINDOW_BYTES
+
+
+# --- progress of what leaves beside the link ---------------------------------------------------
+
+HALF, MOST, ALL = b"\nPROGRESS: 1/2\n", b"\nPROGRESS: 3/4\n", b"\nPROGRESS: 1/1"
+
+
+def print_at(file, lines, size):
+    """An output of so many bytes with these lines in it, by offset."""
+    text = bytearray(b"." * size)
+    for offset, line in lines.items():
+        text[offset : offset + len(line)] = line
+    assert len(text) == size
+    file.write_bytes(text)
+
+
+@pytest.fixture
+def printed(tailer, channel, tmp_path):
+    """To be called: what is pulled of an output of so many bytes with these lines in it."""
+    file = tmp_path / "1.1"
+
+    def pulled(lines, size):
+        print_at(file, lines, size)
+        channel.room = 2
+        tailer.follow(KEY, str(file))
+        tailer.look()
+        return [type(output) for output in everything(tailer)]
+
+    return pulled
+
+
+def test_of_a_long_stretch_the_end_is_read_for_progress(tailer, printed):
+    end = CHUNK + STRETCH_BYTES_MAX
+    lines = {CHUNK: MOST, end - LOOK_BYTES: HALF, end + 10: HALF}
+    assert printed(lines, end + LOOK_BYTES) == [Output, OutputAhead, OutputAhead]
+    assert tailer.progressed() == [(KEY, UNIT // 2)]
+
+
+def test_of_a_short_stretch_everything_is_read_for_progress(tailer, printed):
+    assert printed({CHUNK: HALF}, CHUNK + LOOK_BYTES) == [Output, OutputAhead]
+    assert tailer.progressed() == [(KEY, UNIT // 2)]
+
+
+def test_a_line_on_the_border_of_two_pieces_that_are_read_counts(tailer, channel, printed):
+    border = CHUNK + STRETCH_BYTES_MAX
+    assert printed({CHUNK - 5: HALF, border - 5: MOST}, border + LOOK_BYTES)
+    assert tailer.progressed() == [(KEY, 3 * UNIT // 4)]
+
+
+def test_the_last_line_of_a_flood_counts_without_its_end(tailer, printed):
+    size = CHUNK + STRETCH_BYTES_MAX
+    printed({size - len(ALL): ALL}, size)
+    tailer.drain(KEY)
+    assert tailer.pull(100) == ([], []), "not answered yet"
+    tailer.answer(KEY, size)
+    assert tailer.pull(100) == ([], [(KEY, UNIT)])
+
+
+def test_a_file_that_was_cut_ends_no_line(tailer, channel, printed, tmp_path):
+    printed({CHUNK - len(ALL): ALL}, CHUNK)
+    tailer.drain(KEY)
+    tailer._read = lambda *_: b""
+    print_at(tmp_path / "1.1", {}, 2 * CHUNK)
+    assert everything(tailer) == [OutputAhead(7, 1, 1, CHUNK, CHUNK)]
+    assert tailer.progressed() == []

@@ -85,6 +85,7 @@ def test_a_file_that_the_kernel_does_not_move_into_is_written(ends: Ends, tmp_pa
 def test_what_comes_before_the_end_is_kept_and_counted(ends: Ends, file: int) -> None:
     ends.send(DATA[:1_500_000], end=True)
     assert ends.do(lambda: ends.channel.receive(file, 0, SIZE)) == 1_500_000
+    assert os.fstat(file).st_size == 1_500_000, "nobody sees the room for what has not come"
     assert os.pread(file, SIZE, 0) == DATA[:1_500_000]
     assert ends.do(lambda: ends.channel.receive(file, 1_500_000, 10)) == 0
 

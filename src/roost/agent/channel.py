@@ -38,7 +38,6 @@ STRETCH_BYTES_MAX = 4 * 1024 * 1024
 STRETCHES_MAX = 4
 """Of output, announced and unacknowledged."""
 SEND_BYTES = 512 * 1024
-READ_BYTES = 256 * 1024
 PIPE_BYTES = 1024 * 1024
 _PORT = 80
 
@@ -199,15 +198,12 @@ class Channels:
 
 
 class _Stretch:
-    __slots__ = ("file", "learn", "left", "offset")
+    __slots__ = ("file", "left", "offset")
 
-    def __init__(
-        self, file: int, offset: int, size: int, learn: Callable[[int, bytes], None]
-    ) -> None:
+    def __init__(self, file: int, offset: int, size: int) -> None:
         self.file = file
         self.offset = offset
         self.left = size
-        self.learn = learn
 
 
 class OutputChannel:
@@ -234,15 +230,14 @@ class OutputChannel:
             self._opening = asyncio.create_task(self._open())
         return False
 
-    def send(self, file: int, offset: int, size: int, learn: Callable[[int, bytes], None]) -> int:
-        """When it may: to be announced on the channel whose number is given. `learn` gets to see
-        what is sent, with its offset."""
+    def send(self, file: int, offset: int, size: int) -> int:
+        """When it may: to be announced on the channel whose number is given."""
         if self._channel is None:
             self._channel = self._channels.take_idle()
         assert self._channel is not None
         if not self._queue:
             asyncio.get_running_loop().add_writer(self._channel.socket, self._send_some)
-        self._queue.append(_Stretch(os.dup(file), offset, size, learn))
+        self._queue.append(_Stretch(os.dup(file), offset, size))
         self._unanswered += 1
         return self._channel.number
 
@@ -274,10 +269,6 @@ class OutputChannel:
         try:
             size = min(stretch.left, SEND_BYTES)
             sent = os.sendfile(self._channel.socket.fileno(), stretch.file, stretch.offset, size)
-            end = stretch.offset + sent
-            for offset in range(stretch.offset, end, READ_BYTES):
-                piece = os.pread(stretch.file, min(READ_BYTES, end - offset), offset)
-                stretch.learn(offset, piece)
         except BlockingIOError:
             return
         except OSError:
@@ -285,7 +276,7 @@ class OutputChannel:
         if not sent:  # or somebody has cut the file
             self._let_go(clean=False)
             return
-        stretch.offset = end
+        stretch.offset += sent
         stretch.left -= sent
         if not stretch.left:
             os.close(self._queue.popleft().file)

@@ -3,7 +3,8 @@
 Making and removing a file and a folder for every attempt costs more than running a short command.
 So an attempt gets a numbered slot (see `plan`), and leaves it as it found it: an empty output file,
 a scratch folder with nothing but a contact file whose cookie is good no more. What an attempt has
-not left clean, or what a process of it may still have open, is removed and made anew.
+not left clean, what a process of it may still have open, and what takes long to empty is removed
+and made anew.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+
+TRUNCATE_BYTES_MAX = 4 * 1024 * 1024
+"""A file that is larger is removed: to free a gigabyte takes 0.1 s, and nobody waits for that."""
 
 
 class Slots:
@@ -46,15 +51,28 @@ def clear_output(path: str) -> None:
         file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
+    close = os.close
     try:
         # The kernel grants this lease only while nobody else has the file open.
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        if os.fstat(file).st_size:
+        size = os.fstat(file).st_size
+        if size > TRUNCATE_BYTES_MAX:
+            os.unlink(path)  # noqa: PTH108  (once per job)
+            close = _free
+        elif size:
             os.ftruncate(file, 0)
     except OSError:
         os.unlink(path)  # noqa: PTH108  (once per job)
     finally:
-        os.close(file)
+        close(file)
+
+
+def _free(fd: int) -> None:
+    """Close the last descriptor of a removed file, which gives its blocks and pages back."""
+    try:
+        threading.Thread(target=os.close, args=(fd,), name="free").start()
+    except RuntimeError:  # an account has only so many threads
+        os.close(fd)
 
 
 def holds_only(folder: str, name: str, size: int) -> bool:

@@ -13,7 +13,8 @@ other: while stretches are unanswered, nothing of that attempt takes the link, a
 for their answers.
 
 Progress (`PROGRESS: n/m` at the start of a line, `ALF_PROGRESS n%` anywhere) is read in passing
-from the bytes that are sent, each of them once.
+from the bytes that are sent, each of them once. Of a stretch only the end is read: a line that is
+followed by more than `LOOK_BYTES` in the same stretch is passed over, and the next one counts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import re
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -38,6 +38,9 @@ LINE_BYTES_MAX = 4096
 """A line longer than this is not looked at for progress."""
 STRETCH_BYTES_MIN = 256 * 1024
 """With less than this to send, a data channel is not worth its two messages."""
+LOOK_BYTES = 256 * 1024
+"""Of a stretch, what is read for progress, at its end. What comes by less than this in
+`daemon.OUTPUT_PAUSE_S`, 12 MiB a second, is read wholly."""
 
 _WORD = b"PROGRESS"
 """What every line about progress has."""
@@ -74,6 +77,10 @@ class ProgressReader:
         self.progress = 0
         self._rest = b"\n"
         """The beginning of a line that has no end yet, with the end of the line before."""
+
+    def pass_over(self) -> None:
+        """Some of the output is not read: what comes next begins within a line."""
+        self._rest = b""
 
     def read(self, data: bytes, *, last: bool = False) -> None:
         """`last`: no more comes, so that the rest is a line too."""
@@ -204,7 +211,7 @@ class Tailer:
             finished = tail.draining and _size(tail.path) <= tail.sent
             if room <= 0 and not finished:
                 continue
-            data = b"" if finished else self._read(tail, room)
+            data = b"" if finished else self._read(tail, room, tail.sent)
             # Taken out and, if there may be more, put in last: everybody gets a turn.
             del self._dirty[tail.key]
             if data:
@@ -213,13 +220,13 @@ class Tailer:
                 tail.sent += len(data)
                 tail.linked = tail.sent
                 self._under_way += len(data)
-                self._learn(tail, data)
+                self._learn(tail, tail.sent - len(data), data)
                 tail.flooding = len(data) == OUTPUT_CHUNK_BYTES_MAX
             if not finished and len(data) == room:
                 self._dirty[tail.key] = tail
             elif tail.draining:
                 if tail.sent:
-                    self._learn(tail, b"")
+                    self._learn(tail, tail.sent, b"", last=True)
                 drained.append((tail.key, tail.progress.progress))
                 self._close(tail)
         return outputs, drained
@@ -264,29 +271,28 @@ class Tailer:
             offset = tail.sent
             tail.sent += size
             tail.stretches.append(tail.sent)
-            channel = self._channel.send(tail.file, offset, size, partial(self._learn_at, tail))
+            look = min(size, LOOK_BYTES)
+            self._learn(tail, tail.sent - look, self._read(tail, look, tail.sent - look))
+            channel = self._channel.send(tail.file, offset, size)
             yield OutputAhead(channel, *tail.key, offset, size)
             self._dirty[tail.key] = tail
 
-    def _read(self, tail: _Tail, room: int) -> bytes:
+    def _read(self, tail: _Tail, size: int, offset: int) -> bytes:
         try:
             if tail.file < 0:
                 tail.file = os.open(tail.path, os.O_RDONLY)
-            return os.pread(tail.file, room, tail.sent)
+            return os.pread(tail.file, size, offset)
         except OSError:
             return b""
 
-    def _learn(self, tail: _Tail, data: bytes) -> None:
-        """From what was sent last."""
-        self._learn_at(tail, tail.sent - len(data), data)
-
-    def _learn_at(self, tail: _Tail, offset: int, data: bytes) -> None:
-        end = offset + len(data)
-        fresh = data[tail.read_to - offset :] if tail.read_to > offset else data
-        tail.read_to = max(tail.read_to, end)
-        if fresh or (tail.draining and not data):
+    def _learn(self, tail: _Tail, offset: int, data: bytes, *, last: bool = False) -> None:
+        if offset > tail.read_to:
+            tail.progress.pass_over()
+        fresh = data[max(0, tail.read_to - offset) :]
+        tail.read_to = max(tail.read_to, offset + len(data))
+        if fresh or last:
             before = tail.progress.progress
-            tail.progress.read(fresh, last=not data)
+            tail.progress.read(fresh, last=last)
             if tail.progress.progress != before:
                 self._progressed[tail.key] = tail
 

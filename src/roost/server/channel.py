@@ -10,6 +10,7 @@ closes its channels.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -25,6 +26,9 @@ PIPE_BYTES = 1024 * 1024
 """As much as anybody may have; of a smaller pipe, the bytes take more rounds."""
 SEND_BYTES = 1024 * 1024 * 1024
 COPY_BYTES = 256 * 1024
+RESERVED_BYTES = 4 * 1024 * 1024
+"""Room in a file for bytes on their way is asked for by so much: a stretch of output."""
+_FALLOC_FL_KEEP_SIZE = 1
 _REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """What the kernel says where it cannot move bytes by itself."""
 
@@ -79,7 +83,7 @@ class Channel:
 
         Raises `OSError` for what the disk does, when all of them have been taken from the channel.
         """
-        done = 0
+        done = reserved = 0
         while done < size:
             try:
                 held = os.splice(self._peer.fileno(), self._in, min(size - done, PIPE_BYTES))
@@ -87,6 +91,9 @@ class Channel:
                 break
             if not held:
                 break
+            if done >= reserved:
+                reserved = min(size, done + RESERVED_BYTES)
+                _reserve(file, offset + done, reserved - done)
             try:
                 self._empty_pipe(file, offset + done, held)
             except OSError:
@@ -136,6 +143,15 @@ class Channel:
         data = os.pread(file, min(size, COPY_BYTES), offset)
         self._peer.sendall(data)
         return len(data)
+
+
+def _reserve(file: int, offset: int, size: int) -> None:
+    """Have the file system find the place for bytes that come, at once instead of page by page. The
+    file's size stays, so that nobody reads what is not there yet. A refusal means nothing."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).fallocate(
+            file, _FALLOC_FL_KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(size)
+        )
 
 
 def _pipe() -> tuple[int, int]:
