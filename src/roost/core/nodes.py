@@ -26,6 +26,7 @@ from roost.core.messages import (
     AttemptStarted,
     AttributesReported,
     DropNode,
+    EntryReported,
     HeldAttempt,
     NodeBeat,
     NodeDisconnected,
@@ -272,6 +273,9 @@ def on_node_reported(farm: State, message: NodeReported) -> None:
         return
     if isinstance(report, AttributesReported):
         blackboard.take_delayed(farm, attempt, report.attributes)
+        return
+    if isinstance(report, EntryReported):
+        blackboard.take_entry(farm, attempt, report)
         return
     if attempt.nodes[0] != message.node:
         return

@@ -28,7 +28,7 @@ from roost.core.messages import AttemptOrder, AttemptReport, HeldAttempt, Signal
 from roost.core.records import JobId, NodeFacts, NodeId
 from roost.errors import ProtocolError
 
-PROTOCOL = 1
+PROTOCOL = 2
 PATH = "/api/v1/agent"
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 FRAME_BYTES_SOFT = 256 * 1024
