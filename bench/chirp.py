@@ -1,10 +1,11 @@
-"""Chirp from inside a job, beside Debian's `chirp_server` and a starter of HTCondor.
+"""Chirp from inside a job, beside servers in C and a starter of HTCondor.
 
 A real job asks a real agent over loopback. *Relayed*, its files are with the server, one process
 further; *shared*, the agent works on the folder itself. `chirp_server` (Debian's
 `coop-computing-tools`) takes turns with it, operation by operation, and is asked by the same client
-(`chirp_client`). It has no attributes of jobs; beside these, and what else was measured of it,
-stands a stock starter: not in this run, so its figures are the better of two on a like machine.
+(`chirp_client`). So is a server in C that does nothing but answer, alone or by way of a relay: the
+least that an operation of one or three processes takes on this machine. Of a stock starter there
+are only figures, the better of two on a like machine.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 
 import roost
 from farms import Farm, farm
+from limits import chirp_floor
 from report import Row
 
 CLIENT = Path(__file__).with_name("chirp_client.py")
@@ -38,25 +40,31 @@ class Operation(NamedTuple):
     what: str
     starter: float = 0
     """What HTCondor 25.14 did with htchirp 3.0, in the unit of the row."""
+    floor: str = ""
+    """Which server of `limits.chirp_floor` does it in as many processes."""
     once: bool = False
     """A large file, once: the unit is MiB/s."""
 
 
 FILES = (
-    Operation("connect", "connect and say who it is", 8_600),
-    Operation("stat", "stat", 10_800),
-    Operation("read", "open, read and close of 1 KiB", 2_300),
-    Operation("put", "put of 1 KiB", 450),
+    Operation("connect", "connect and say who it is", 8_600, "alone"),
+    Operation("stat", "stat", 10_800, "relayed"),
+    Operation("read", "open, read and close of 1 KiB", 2_300, "relayed"),
+    Operation("put", "put of 1 KiB", 450, "relayed"),
     Operation("fetch", "fetch of {mib} MiB", 207, once=True),
     Operation("upload", "put of {mib} MiB", 181, once=True),
 )
 ATTRIBUTES = (
-    Operation("get_job_attr", "get_job_attr", 10_700),
+    Operation("get_job_attr", "get_job_attr", 10_700, "relayed"),
     Operation("set_job_attr", "set_job_attr", 900),
-    Operation("get_job_attr_delayed", "get_job_attr_delayed", 8_000),
-    Operation("set_job_attr_delayed", "set_job_attr_delayed", 12_600),
-    Operation("ulog", "ulog", 14_900),
+    Operation("get_job_attr_delayed", "get_job_attr_delayed", 8_000, "alone"),
+    Operation("set_job_attr_delayed", "set_job_attr_delayed", 12_600, "alone"),
+    Operation("ulog", "ulog", 14_900, "alone"),
 )
+FLOORS = {
+    "alone": "a process in C that answers at once",
+    "relayed": "a relay in C that does nothing",
+}
 
 
 def operations(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
@@ -64,8 +72,12 @@ def operations(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
     shared = folder / "shared"
     shared.mkdir(exist_ok=True)
     roots = {"ROOST_SUBMIT_ROOTS": str(shared), "ROOST_SHARED_ROOTS": str(shared)}
-    with farm(folder, settings=roots) as up, _chirp_server(folder) as address:
-        return _rows(Sides(up, shared, address, sizes), repetitions)
+    with (
+        farm(folder, settings=roots) as up,
+        _chirp_server(folder) as address,
+        _floor(folder) as contacts,
+    ):
+        return _rows(Sides(up, shared, address, contacts, sizes), repetitions)
 
 
 class Sides(NamedTuple):
@@ -73,6 +85,8 @@ class Sides(NamedTuple):
     shared: Path
     address: str
     """Of `chirp_server`; empty without one."""
+    contacts: dict[str, Path]
+    """Of the servers that do nothing; none without a C compiler."""
     sizes: Any
 
     def count(self, operation: Operation) -> int:
@@ -98,15 +112,25 @@ class Sides(NamedTuple):
         """One rate, or none where `chirp_server` has no such thing or is not there."""
         if not self.address or operation not in FILES:
             return []
+        return [self._outside(operation, self.address)]
+
+    def at_floor(self, operation: Operation) -> list[float]:
+        """One rate, or none where there is no such server."""
+        if operation.floor not in self.contacts:
+            return []
+        contact = str(self.contacts[operation.floor])
+        return [self._outside(operation, _CONDOR_CHIRP_CONFIG=contact)]
+
+    def _outside(self, operation: Operation, *address: str, **environment: str) -> float:
         done = subprocess.run(
-            [*self._command(operation), self.address],
-            env={**os.environ, "PYTHONPATH": SOURCES},
+            [*self._command(operation), *address],
+            env={**os.environ, "PYTHONPATH": SOURCES, **environment},
             stdout=subprocess.PIPE,
             text=True,
             check=True,
             timeout=ANSWER_S_MAX,
         )
-        return [float(done.stdout)]
+        return float(done.stdout)
 
     def _command(self, operation: Operation) -> list[str]:
         count = str(self.count(operation))
@@ -119,10 +143,12 @@ def _rows(sides: Sides, repetitions: int) -> list[Row]:
         folders = FOLDERS if operation.name != "connect" and operation in FILES else FOLDERS[:1]
         rates: dict[str, list[float]] = {folder: [] for folder in folders}
         limits: list[float] = []
+        floor: list[float] = []
         for _ in range(repetitions):
             for folder in folders:
                 rates[folder].append(sides.in_job(operation, folder))
             limits += sides.at_peer(operation)
+            floor += sides.at_floor(operation)
         what = operation.what.format(mib=sides.sizes.chirp_mib)
         unit = "MiB/s" if operation.once else "ops/s"
         starter = [operation.starter] * repetitions
@@ -136,7 +162,22 @@ def _rows(sides: Sides, repetitions: int) -> list[Row]:
         if operation in FILES:
             name = f"{what}, {folders[0]}, beside a starter"
             rows.append(Row("r", name, unit, rates[folders[0]], starter))
+        if floor:
+            name = f"{what}, {folders[0]}" if len(folders) > 1 else what
+            name = f"{name}, beside {FLOORS[operation.floor]}"
+            rows.append(Row("r", name, unit, rates[folders[0]], floor))
     return rows
+
+
+@contextlib.contextmanager
+def _floor(folder: Path) -> Iterator[dict[str, Path]]:
+    with contextlib.ExitStack() as stack:
+        contacts: dict[str, Path] = {}
+        try:
+            contacts = stack.enter_context(chirp_floor(folder))
+        except LookupError as error:
+            print(f"Chirp is not measured beside servers in C: {error}.", file=sys.stderr)
+        yield contacts
 
 
 @contextlib.contextmanager

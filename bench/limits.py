@@ -1,33 +1,39 @@
 """What the machine itself can do: the physical limits that the farm is compared with.
 
-Each is the least that any program would have to do for the same result: spawn and wait in C, one
-bare start of a shell, parsing the same body. None of it uses Roost.
+Each is the least that any program would have to do for the same result: spawn and wait in C, lines
+passed on in C, one bare start of a shell, parsing the same body. None of it uses Roost.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
 import time
 import xmlrpc.client
+from collections.abc import Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("spawn_loop.c")
+
+def compiled(name: str, folder: Path) -> Path:
+    """The program made of `name.c` for this run. Raises `LookupError` without a C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise LookupError("there is no C compiler, so no limit to compare with")
+    source = Path(__file__).with_name(f"{name}.c")
+    subprocess.run([compiler, "-O2", "-o", folder / name, source], check=True)
+    return folder / name
 
 
 class SpawnLoop:
-    """`spawn_loop.c`, compiled for this run."""
+    """`spawn_loop.c`."""
 
     def __init__(self, folder: Path) -> None:
         """Raises `LookupError` when there is no C compiler."""
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None:
-            raise LookupError("there is no C compiler, so no limit to compare with")
-        self._program = folder / "spawn_loop"
+        self._program = compiled("spawn_loop", folder)
         self._folder = folder
-        subprocess.run([compiler, "-O2", "-o", self._program, SOURCE], check=True)
 
     def rate(self, count: int, at_once: int, shell: str, command: str) -> float:
         """Commands per second."""
@@ -37,6 +43,22 @@ class SpawnLoop:
                 [self._program, *arguments], stdout=subprocess.PIPE, text=True, check=True
             )
         return count / float(done.stdout)
+
+
+@contextlib.contextmanager
+def chirp_floor(folder: Path) -> Iterator[dict[str, Path]]:
+    """`chirp_floor.c` while it runs: the contact file of a server in C that answers `alone`, and of
+    one that has each request `relayed` to another process. Raises `LookupError` as above."""
+    program = compiled("chirp_floor", folder)
+    contacts = {kind: folder / f"{kind}.contact" for kind in ("alone", "relayed")}
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        for contact, port in zip(contacts.values(), process.stdout.readline().split(), strict=True):
+            contact.write_text(f"127.0.0.1 {int(port)} {'x' * 31}\n")
+        try:
+            yield contacts
+        finally:
+            process.stdin.close()
 
 
 def bare_start(shell: str, command: str, output: Path) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import tempfile
 import time
@@ -12,6 +13,8 @@ from farms import farm, resident_bytes
 from report import Row
 
 MIB = 1024 * 1024
+FILES_IN_MEMORY = 2
+"""Of one flood: the job's and the server's."""
 TRICKLE = "for i in $(seq {lines}); do echo line $i of what a renderer tells; sleep 0.1; done"
 
 
@@ -25,7 +28,9 @@ def flood(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
         line = b"a line of what a renderer tells about a frame, sixty-four bytes\n"
         text.write_bytes(line * (sizes.flood_mib * MIB // len(line)))
         for _ in range(repetitions):
+            _touch_memory(FILES_IN_MEMORY * sizes.flood_mib * MIB)
             limits.append(sizes.flood_mib / _copy(text, Path(place) / "copy"))
+            _touch_memory(FILES_IN_MEMORY * sizes.flood_mib * MIB)
             agent = up.processes()["agent"]
             before, memory = time.perf_counter(), resident_bytes(agent)
             job = up.newjob({"name": "flood", "command": f"cat {text}"})[0]
@@ -38,6 +43,14 @@ def flood(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
         Row("o", f"{name}, beside `cat file > file`", "MiB/s", rates, limits),
         Row("o", "growth of the agent by it", "MiB", grown),
     ]
+
+
+def _touch_memory(size: int) -> None:
+    """A virtual machine gives memory that is free back to its host, and to get a page again costs
+    more than to copy it. So both sides find memory that is there."""
+    with mmap.mmap(-1, size) as memory:
+        for at in range(0, size, mmap.PAGESIZE):
+            memory[at] = 1
 
 
 def _copy(source: Path, target: Path) -> float:

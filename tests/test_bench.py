@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from roost.htchirp import HTChirp
 
 BENCH = Path(__file__).parents[1] / "bench" / "run.py"
 
@@ -169,6 +172,31 @@ def test_chirp_is_measured_without_its_peer_where_that_is_not_installed(tmp_path
     assert "Chirp is not measured beside absent: it is not installed." in done.stderr
     rows = [line.split("|")[2].strip() for line in done.stdout.splitlines()][2:]
     assert {"stat, shared", "put of 1 MiB, relayed", "ulog, beside a starter"} <= set(rows)
+    assert {
+        "stat, relayed, beside a relay in C that does nothing",
+        "get_job_attr, beside a relay in C that does nothing",
+        "connect and say who it is, beside a process in C that answers at once",
+        "ulog, beside a process in C that answers at once",
+    } <= set(rows)
+
+
+def test_the_servers_in_c_that_do_nothing_answer_a_client_of_chirp(tmp_path: Path) -> None:
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        pytest.skip("there is no C compiler")
+    limits = runpy.run_path(str(BENCH.with_name("limits.py")))
+    small = tmp_path / "small"
+    small.write_bytes(b"x" * 1024)
+    with limits["chirp_floor"](tmp_path) as contacts:
+        for contact in contacts.values():
+            host, port, cookie = contact.read_text().split()
+            for _ in range(2):
+                with HTChirp(host, int(port), ("cookie",), cookie) as chirp:
+                    assert chirp.stat("small")["size"] == 1024
+                    assert chirp.read("small", 1024) == b"x" * 1024
+                    assert chirp.put(str(small), "put") == 1024
+                    assert chirp.get_job_attr("Frames") == "24"
+                    chirp.ulog("a frame is done")
+                    chirp.set_job_attr_delayed("ChirpLoss", 2.5)
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ class ServerEnd:
         """As a server that cannot save: it closes every connection without a word."""
         self.beat_ms = 60_000
         self.url = ""
-        self._through = 0
+        self.through = 0
         self._socket: ServerConnection | None = None
         self._changed = asyncio.Condition()
 
@@ -110,7 +110,7 @@ class ServerEnd:
                 for held in hello.attempts
                 if (held.job, held.number) not in self.unwanted
             ]
-            self._through = 0
+            self.through = 0
             await socket.send(link.encode([link.Welcome(1, self.beat_ms, tuple(outputs))]))
             async with self._changed:
                 self._socket = socket
@@ -131,11 +131,11 @@ class ServerEnd:
         for message in messages:
             match message:
                 case link.Reports(first, reports):
-                    assert first > self._through, "report numbers must grow"
-                    self._through = first + len(reports) - 1
+                    assert first > self.through, "report numbers must grow"
+                    self.through = first + len(reports) - 1
                     self.reports += reports
                     if self.saves:
-                        answers.append(link.ReportsSaved(self._through))
+                        answers.append(link.ReportsSaved(self.through))
                 case link.Output(job, number, offset, data):
                     stored = self.output.setdefault((job, number), bytearray())
                     assert offset <= len(stored), "output must have no gaps"

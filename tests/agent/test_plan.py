@@ -30,12 +30,14 @@ from roost.agent.plan import (
     Welcomed,
     WithdrawRun,
 )
+from roost.core import attributes
 from roost.core.messages import (
     AttemptEnded,
     AttemptOrder,
     AttemptPaused,
     AttemptResumed,
     AttemptStarted,
+    EntryReported,
     HeldAttempt,
 )
 from roost.core.records import AttemptCause
@@ -551,3 +553,59 @@ def test_a_new_agent_leaves_the_slots_that_are_in_use(running: Play):
     running.order(2)
     after = returned(running, ((2, 1, "command"), None))
     assert [after.order(job)[0].slot for job in (3, 4)] == [0, 2]
+
+
+# --- lines for the story ----------------------------------------------------------------------
+
+
+def write(play: Play, text: str, job: int = 1) -> list[object]:
+    assert play.plan.may_write((job, 1))
+    play.tell(plan.EntryWritten((job, 1), "ulog", text))
+    return play.reports()
+
+
+def test_lines_are_numbered_along_their_attempt_and_reported_before_its_end(running: Play):
+    assert write(running, "a") == [EntryReported(1, 1, 1, "ulog", "a")]
+    assert write(running, "b") == [EntryReported(1, 1, 2, "ulog", "b")]
+    running.order(2)
+    assert write(running, "c", job=2) == [EntryReported(2, 1, 1, "ulog", "c")]
+    running.runs_through()
+    running.end_report()
+    assert not running.plan.may_write((1, 1))
+    assert [type(r.report) for r in running.plan.unsaved] == [
+        AttemptStarted, EntryReported, EntryReported, EntryReported, AttemptEnded,
+    ]  # fmt: skip
+
+
+def test_lines_that_are_not_saved_are_reported_again_as_they_were(running: Play):
+    for text in "abc":
+        write(running, text)
+    running.tell(ReportsSaved(2))
+    running.tell(Welcomed(frozenset({(1, 1)})))
+    assert [(report.entry, report.text) for report in running.reports()] == [(2, "b"), (3, "c")]
+
+
+def test_another_agent_never_uses_a_number_again(running: Play):
+    write(running, "a")
+    numbers = [1]
+    for text in "bc":
+        note = running.notes[(1, 1, "command")]
+        running = Play()
+        running.tell(KeeperJoined((KeptRun((1, 1, "command"), note, 1_000),)))
+        [report] = write(running, text)
+        numbers.append(report.entry)
+    assert numbers == [1, plan.ENTRIES_OF_AGENT + 1, 2 * plan.ENTRIES_OF_AGENT + 1]
+
+
+def test_a_run_that_floods_the_story_may_write_no_more(running: Play, monkeypatch):
+    monkeypatch.setattr(attributes, "ENTRIES_MAX", 2)
+    write(running, "a")
+    write(running, "b")
+    assert not running.plan.may_write((1, 1))
+
+
+def test_nobody_is_told_what_an_unwanted_attempt_writes(running: Play):
+    write(running, "a")
+    running.tell(Unwanted())
+    assert not running.plan.may_write((1, 1))
+    assert running.plan.unsaved == []

@@ -21,9 +21,7 @@ from roost.core.records import (
 )
 
 JOBS = (JobId(7), JobId(8))
-OF_THE_RECORD = {
-    m.SubmitJobs, m.ExpireJobs, m.SetAttribute, m.LogEntry, m.EnterPhase, m.NoticesDone,
-}  # fmt: skip
+OF_THE_RECORD = {m.SubmitJobs, m.ExpireJobs, m.SetAttribute, m.NoticesDone}
 """Told by jobs themselves, or nobody's deed."""
 DEEDS: list[tuple[Any, str, str, tuple[JobId, ...], int | None]] = [
     (m.CancelJobs(JOBS), "cancel", "", JOBS, None),

@@ -179,6 +179,7 @@ class History:
                 m.AttemptResumed(*key),
                 m.AttemptEnded(*key, AttemptCause.EXITED, self.random.choice((0, 1))),
                 m.AttemptEnded(*key, self.random.choice(list(AttemptCause))),
+                m.EntryReported(*key, self.random.randint(1, 9), "ulog", "a line"),
             )
         )
         self.play.send(m.NodeReported(attempt.nodes[0], report))

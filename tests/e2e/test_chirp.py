@@ -37,6 +37,11 @@ def folder_of(farm: Farm, job: int) -> Path:
     return farm.folder / "server" / "jobs" / str(job)
 
 
+def story(farm: Farm, job: int) -> list[dict[str, str]]:
+    entries: list[dict[str, str]] = farm.job(job, "logs")["logs"]
+    return entries
+
+
 # --- clients ----------------------------------------------------------------------------------
 
 
@@ -507,6 +512,62 @@ def test_a_server_that_returns_goes_on_serving_the_job(farm: Farm, tmp_path: Pat
     wire.line()
     assert wire.say("fsync 1") == b"0\n" and wire.say("fsync 0") == b"-17\n"
     assert job.end() == "succeeded"
+
+
+def test_lines_of_a_job_are_told_once_in_order_and_before_its_end(
+    chirp_farm: Farm,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    job = Waiting(chirp_farm, tmp_path, attributes=OPEN)
+    one, two = job.wire(), job.wire()
+    for number in range(300):
+        assert (one, two)[number % 2].say(f"ulog {number}") == b"0\n"
+    one.send(b"ulog before\nset_job_attr Stage 1\nulog after\nphase output\n")
+    assert [one.line() for _ in range(4)] == [b"0\n"] * 4
+    assert job.end() == "succeeded"
+    told = [(entry["status"], entry["message"]) for entry in story(chirp_farm, job.id)]
+    assert [text for word, text in told if word == "ulog"][:300] == list(map(str, range(300)))
+    assert told[-5:-1] == [
+        ("ulog", "before"),
+        ("attribute", "Setting job attribute Stage to 1"),
+        ("ulog", "after"),
+        ("phase", "output"),
+    ]
+    assert told[-1][0] == "succeeded"
+
+
+def test_no_line_is_lost_or_told_twice_when_the_server_dies(farm: Farm, tmp_path: Path) -> None:
+    farm.start_server()
+    farm.start_agent()
+    job = Waiting(farm, tmp_path, attributes=OPEN)
+    wire = job.wire()
+    written = []
+    for turn in range(3):
+        for number in range(200):
+            written.append(f"{turn} {number}")
+            assert wire.say(f"ulog {turn}\\ {number}") == b"0\n"
+            if number == 100:
+                assert farm.server is not None
+                farm.server.kill()  # in the middle of what it saves
+        farm.start_server()
+    assert job.end() == "succeeded"
+    told = story(farm, job.id)
+    assert [entry["message"] for entry in told if entry["status"] == "ulog"] == written
+    assert told[-1]["status"] == "succeeded"
+
+
+def test_lines_are_told_after_another_agent_has_taken_over(farm: Farm, tmp_path: Path) -> None:
+    farm.start_server()
+    agent = farm.start_agent("a")
+    job = Waiting(farm, tmp_path, attributes=OPEN)
+    for text in ("first", "second", "third"):
+        assert job.wire().say(f"ulog {text}") == b"0\n"
+        farm.wait_until(job.id, lambda: story(farm, job.id)[-1]["message"] == text)  # noqa: B023
+        agent.kill()
+        agent = farm.start_agent("a")
+    assert job.end() == "succeeded"
+    told = [entry["message"] for entry in story(farm, job.id) if entry["status"] == "ulog"]
+    assert told == ["first", "second", "third"]
 
 
 def test_a_transfer_that_a_dying_server_cuts_is_noticed_at_once(farm: Farm, tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """What running jobs say of themselves: attributes, at once or with delay, and lines in their story.
 
-What the agent's proxy and the link do with it is left out: a wish is under way for a moment, gets
-to the server if the machine has a connection then, and is answered once it is saved. Values only
-grow for each name of a job, so that what was acknowledged can be told from what came before.
+Lines are taken over by the plan of the agent, if there is one, and travel with its reports. For the
+rest, what the agent's proxy and the link do is left out: a wish is under way for a moment, gets to
+the server if the machine has a connection then, and is answered once it is saved. Values only grow
+for each name of a job, so that what was acknowledged can be told from what came before.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from roost.agent import plan
 from roost.core import messages as m
 from roost.core.attributes import fold, number_of
 from roost.core.records import AttemptKey, JobId, NodeId
@@ -26,13 +28,33 @@ class Chirp:
         self.world = world
         self.acknowledged: dict[tuple[JobId, str], int] = {}
         """The latest value of each attribute, by folded name, that a job was told is saved."""
-        self.entries: dict[JobId, dict[str, None]] = {}
-        """Lines that a job was told are saved."""
+        self.lines: dict[AttemptKey, list[str]] = {}
+        """What agents have taken over for the story; no two are the same."""
+        self.may_be_lost: set[str] = set()
+        """Of these, what an agent had not heard of yet when it ended."""
         self._value = 0
 
     def speak(self, machine: Machine, key: AttemptKey) -> None:
         """A run on this machine has something to say."""
-        self.world.after(self.world.random.randint(1, 30), self._arrive, machine, key)
+        if self.world.random.random() < 0.3:
+            self._write(machine, key)
+        else:
+            self.world.after(self.world.random.randint(1, 30), self._arrive, machine, key)
+
+    def _write(self, machine: Machine, key: AttemptKey) -> None:
+        if machine.agent is None or not machine.agent.plan.may_write(key):
+            return
+        if self.world.random.random() < 0.1:
+            machine.agent.tell(plan.EntryWritten(key, "phase", "output"))
+            return
+        self._value += 1
+        line = f"line {self._value} of {key[0]}.{key[1]}"
+        self.lines.setdefault(key, []).append(line)
+        machine.agent.tell(plan.EntryWritten(key, "ulog", line))
+
+    def agent_ends(self, unsaved: list[plan.Reported]) -> None:
+        reports = [reported.report for reported in unsaved]
+        self.may_be_lost |= {one.text for one in reports if isinstance(one, m.EntryReported)}
 
     def _arrive(self, machine: Machine, key: AttemptKey) -> None:
         node = self._node(machine)
@@ -42,11 +64,7 @@ class Chirp:
         self._value += 1
         name, value = self.world.random.choice(NAMES), self._value
         text = self.world.random.choice((str(value), str(value), f'"{value}"', f"{value}.0"))
-        match self.world.random.randint(0, 9):
-            case 0:
-                self._log(m.LogEntry(node, job, number, f"entry {value}"))
-            case 1:
-                self._tell(m.EnterPhase(node, job, number, "output"))
+        match self.world.random.randint(2, 9):
             case 2:
                 share = self.world.random.random()
                 self._tell(m.SetAttribute(node, job, number, "Progress", f"{share}"))
@@ -75,13 +93,6 @@ class Chirp:
         self._value += 1
         name, value = self.world.random.choice(NAMES), self._value
         self.set(m.SetAttributes(job, {name: str(value)}), job, name, value)
-
-    def _log(self, entry: m.LogEntry) -> None:
-        def done(_: object, refusal: Refused | None) -> None:
-            if refusal is None:
-                self.entries.setdefault(entry.job, {})[entry.text] = None
-
-        self.world.server.tell(entry, done)
 
     def _tell(self, command: m.Command) -> None:
         self.world.server.tell(command, lambda _, refusal: None)

@@ -408,6 +408,7 @@ class Agent:
 
     def end(self, *, gently: bool, vanished: bool = False) -> None:
         self._ended = True
+        self.world.chirp.agent_ends(self.plan.unsaved)
         self.requests_lost = not gently
         connection, self._connection = self._connection, None
         self.machine.connection = None

@@ -29,6 +29,7 @@ from roost.core.records import (
     AttemptCause,
     AttemptKey,
     Condition,
+    Event,
     Job,
     JobId,
     JobStatus,
@@ -258,22 +259,41 @@ class Oracle:
         """What they were told is saved is there, or something that was set later."""
         chirp, read = self.world.chirp, self.world.server.store.read
         parts = {Part.ATTRIBUTES, Part.EVENTS}
-        ids = sorted({*(job for job, _ in chirp.acknowledged), *chirp.entries})
+        ids = sorted({*(job for job, _ in chirp.acknowledged), *(job for job, _ in chirp.lines)})
         views = {view.job.id: view for view in read(queries.job_views, ids, parts)}  # type: ignore[attr-defined]
         for (job, name), value in chirp.acknowledged.items():
             if job not in self._may_vanish:
                 texts = [one.text for one in views[job].attributes if fold(one.name) == name]
                 assert texts, f"#{job} was told that it has {name}, and it has not"
                 assert number_in(texts[0]) >= value, f"#{job}: {name} was {value}, is {texts[0]}"
-        for job, entries in chirp.entries.items():
-            if job not in self._may_vanish:
-                told = {event.message for event in views[job].events}
-                assert told >= entries.keys(), f"#{job}: {entries.keys() - told} is not told"
         for job, view in views.items():
+            self._look_at_lines(job, view.events)
             points = read(queries.attribute_points, job)
             for one in view.attributes:
                 kept = [point.number for point in points.get(fold(one.name), ())]  # type: ignore[attr-defined]
                 assert kept == list(range(0, one.count, stride(one.count))), f"#{job} {one.name}"
+
+    def _look_at_lines(self, job: JobId, story: Iterable[Event]) -> None:
+        """Each line once, in order, and before the end of its attempt; none is lost but with an
+        agent, or with an attempt that was given up."""
+        chirp = self.world.chirp
+        keys = sorted(key for key in chirp.lines if key[0] == job)
+        written = {line: None for key in keys for line in chirp.lines[key]}
+        told: list[str] = []
+        ended = False
+        for event in story:
+            if event.status == "ulog":
+                assert not ended, f"#{job}: {event.message} comes after the end"
+                told.append(event.message)
+            elif event.status in S._value2member_map_:
+                ended = event.status in (S.SUCCEEDED, S.FAILED)
+        missing = written.keys() - told
+        assert told == [line for line in written if line not in missing], f"#{job}: {told}"
+        for key in keys:
+            attempt = self.attempts[key]
+            if attempt.ended_at is not None and attempt.cause not in GIVEN_UP:
+                lost = missing.intersection(chirp.lines[key]) - chirp.may_be_lost
+                assert not lost or job in self._may_vanish, f"#{job}: {lost} is not told"
 
     def loaded(self, farm: Farm) -> None:
         """A server has started from the store: what was promised is there."""

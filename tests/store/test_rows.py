@@ -98,7 +98,7 @@ def attempts(draw: st.DrawFn) -> Attempt:
         JobId(1), draw(st.integers(1, 99)), draw(node_ids), Moment(draw(moments)), draw(texts),
         draw(maybe_moments), ended, draw(st.booleans()),
         None if ended is None else draw(st.sampled_from(AttemptCause)),
-        draw(st.none() | wide), draw(texts),
+        draw(st.none() | wide), draw(texts), draw(wide),
     )  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """What the Chirp proxy cannot answer itself, on its way to who can.
 
 Most goes over the agent link to the server. Files in a folder that this machine was told to see
-as well (`shared_roots`) are worked on here, in threads, by the code that the server uses.
+as well (`shared_roots`) are worked on here, in threads, by the code that the server uses. Lines for
+a job's story are answered as soon as the agent has taken them over, to be delivered with its
+reports; when it has too many that the server has not saved, they wait.
 
 A call is sent once. If the link breaks before its answer has come, the answer is `OFFLINE`: it may
 have happened, and an append must not happen twice. A call that has not left waits for the link
@@ -20,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from roost.beneath import Beneath
-from roost.core.messages import ChirpOrder
+from roost.core import attributes
+from roost.core.messages import ChirpOrder, EntryKind
 from roost.core.records import AttemptKey
 from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
 from roost.wire.chirp import COMMANDS, Code, Gate
@@ -28,6 +31,9 @@ from roost.wire.link import NO_CHANNEL, ChirpAnswer, ChirpCall, ChirpCallerGone,
 
 LINK_S_MAX = 5.0
 """A call waits so long for a link that is down; clients give up after 10 seconds."""
+
+_ENTRIES: dict[str, EntryKind] = {"ulog": "ulog", "phase": "phase"}
+"""Commands that write into the story."""
 
 
 class _Waiting(NamedTuple):
@@ -41,12 +47,30 @@ class _Waiting(NamedTuple):
     """Gives it up."""
 
 
+class _Entry(NamedTuple):
+    """A line that waits to be taken over."""
+
+    key: AttemptKey
+    kind: EntryKind
+    text: str
+    future: asyncio.Future[Answer]
+    patience: asyncio.TimerHandle
+
+
 class Calls:
-    def __init__(self, shared_roots: Sequence[Path], wake: Callable[[], None]) -> None:
-        """`wake` is called when there is something to `pull`."""
+    def __init__(
+        self,
+        shared_roots: Sequence[Path],
+        wake: Callable[[], None],
+        enter: Callable[[AttemptKey, EntryKind, str], int],
+    ) -> None:
+        """`wake` is called when there is something to `pull`. `enter` takes a line for a job's
+        story over, or refuses it; its answer is the job's, but for `OFFLINE`: no room for now."""
         self.epoch = 0
         self._shared_roots = shared_roots
         self._wake = wake
+        self._enter = enter
+        self._entries: deque[_Entry] = deque()
         self._lanes = FileLanes()
         self._callers = itertools.count(1)
         self._numbers = itertools.count(1)
@@ -78,6 +102,9 @@ class Calls:
         for those that are not done here."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
+        if (kind := _ENTRIES.get(command)) is not None:
+            self._begin_entry(key, kind, words[0], future)
+            return future
         root = self._shared_root(order) if COMMANDS[command].gate is Gate.IO else None
         if root is not None:
             self._here.add(caller)
@@ -98,6 +125,20 @@ class Calls:
         self._waiting.append(_Waiting(call, len(data), future, patience))
         self._wake()
         return future
+
+    def _begin_entry(
+        self, key: AttemptKey, kind: EntryKind, line: bytes, future: asyncio.Future[Answer]
+    ) -> None:
+        try:
+            text = attributes.entry(line.decode())
+        except UnicodeDecodeError:
+            future.set_result(Answer(Code.INVALID_REQUEST))
+            return
+        if not self._entries and (result := self._enter(key, kind, text)) != Code.OFFLINE:
+            future.set_result(Answer(result))
+            return
+        patience = future.get_loop().call_later(LINK_S_MAX, _give_up, future)
+        self._entries.append(_Entry(key, kind, text, future, patience))
 
     def gone(self, caller: int) -> None:
         """This connection has ended: nobody waits for its answers, its descriptors can close."""
@@ -127,6 +168,17 @@ class Calls:
     @property
     def pending(self) -> bool:
         return bool(self._waiting)
+
+    def enter_waiting(self) -> None:
+        """There may be room for lines again."""
+        while self._entries:
+            key, kind, text, future, patience = self._entries[0]
+            if not future.done():
+                if (result := self._enter(key, kind, text)) == Code.OFFLINE:
+                    return
+                future.set_result(Answer(result))
+            patience.cancel()
+            self._entries.popleft()
 
     def pull(self, bytes_max: int) -> list[FromAgent]:
         """What to send next, in order; one more than `bytes_max` allows, at most."""

@@ -37,9 +37,10 @@ from roost.agent.slots import Slots
 from roost.agent.starter import Starter
 from roost.agent.tailer import FolderWatch, Tailer
 from roost.agent.tether import Tether
-from roost.core.messages import AttemptEnded, AttemptOrder
+from roost.core.messages import AttemptEnded, AttemptOrder, EntryKind
 from roost.core.records import AttemptKey, JobId, Moment, NodeFacts
 from roost.errors import Conflict, Unreachable
+from roost.wire.chirp import Code
 from roost.wire.link import (
     FRAME_BYTES_SOFT,
     PROTOCOL,
@@ -60,7 +61,12 @@ from roost.wire.link import (
 
 log = logging.getLogger(__name__)
 
-REPORTS_PER_FRAME_MAX = 2_000
+REPORTS_PER_FRAME_MAX = 1_000
+UNSAVED_MAX = 4_000
+"""Reports that the server has not saved; with more of them, jobs wait that write into their story.
+A line is a kilobyte at most."""
+ENTRIES_COLLECTED_S = 0.005
+"""So long the first of several lines waits for others, unless there is something else to send."""
 BEAT_S = 10.0
 """Until the server says how often."""
 RESTART = -1
@@ -142,6 +148,7 @@ class Agent:
         self._next_beat: asyncio.TimerHandle | None = None
         self._started = (time.time_ns(), time.monotonic_ns())
         self._deadline: asyncio.TimerHandle | None = None
+        self._collected: asyncio.TimerHandle | None = None
         self.restarting = False
         self._stopped = asyncio.Event()
         self._joined = asyncio.Event()
@@ -155,7 +162,7 @@ class Agent:
             self._on_keeper_events,
         )
         self._tether.lost = self._on_keeper_lost
-        self._calls = Calls(options.shared_roots, lambda: self._link.wake())
+        self._calls = Calls(options.shared_roots, lambda: self._link.wake(), self._enter)
         self._proxy = Proxy(folder.path, self._slots, self._calls, self._channels)
         self._link = Link(
             options.server,
@@ -191,7 +198,7 @@ class Agent:
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-            for timer in (self._deadline, self._next_beat):
+            for timer in (self._deadline, self._next_beat, self._collected):
                 if timer is not None:
                     timer.cancel()
             self._proxy.close()
@@ -295,6 +302,7 @@ class Agent:
         if moment is not None:
             wait = max(0, moment - self._now()) / 1000
             self._deadline = asyncio.get_running_loop().call_later(wait, self._on_deadline)
+        self._calls.enter_waiting()
         self._link.wake()
         if not self._link.connected:
             self._folder.flush_log()  # else when the link comes to rest
@@ -420,7 +428,8 @@ class Agent:
         self._settle()
 
     def _fill(self) -> list[FromAgent]:
-        """The next frame. Output goes before reports, so that an end follows its output."""
+        """The next frame. An end follows the output of its attempt, and a call what its attempt had
+        to report before."""
         messages: list[FromAgent] = []
         if self._farewell_due:
             self._farewell_due = False
@@ -430,7 +439,9 @@ class Agent:
             messages.append(self._make_beat())
             for key in self._proxy.delaying():
                 self._send_delayed(key)
-        messages.extend(self._calls.pull(FRAME_BYTES_SOFT))
+        messages.extend(self._take_reports())
+        if not self._reports:
+            messages.extend(self._calls.pull(FRAME_BYTES_SOFT))
         messages.extend(self._channels.pull())
         outputs, drained = self._tailer.pull(FRAME_BYTES_SOFT)
         messages.extend(outputs)
@@ -443,6 +454,22 @@ class Agent:
             if self._plan.leaving and self._plan.idle:
                 self.stop()
         return messages
+
+    def _enter(self, key: AttemptKey, kind: EntryKind, text: str) -> int:
+        """Take a line of a job over, if there is room; see `Calls`."""
+        if not self._plan.may_write(key):
+            return Code.TOO_BIG
+        if len(self._plan.unsaved) >= UNSAVED_MAX:
+            return Code.OFFLINE
+        self._tell(plan.EntryWritten(key, kind, text))
+        if self._collected is None:
+            loop = asyncio.get_running_loop()
+            self._collected = loop.call_later(ENTRIES_COLLECTED_S, self._send_collected)
+        return 0
+
+    def _send_collected(self) -> None:
+        self._collected = None
+        self._link.wake()
 
     def _send_delayed(self, key: AttemptKey) -> None:
         if attributes := self._proxy.take_delayed(key):

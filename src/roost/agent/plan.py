@@ -12,6 +12,9 @@ enough: what has started by then is signalled instead.
 Every attempt has a *slot*, a small number: the place of its output file and its scratch folder,
 which the next attempt uses again.
 
+Lines that a job writes into its story are numbered along its attempt, and no number comes twice,
+whichever agent leads it: so the server knows a line that is reported again.
+
 What always holds: an attempt is started at most once and a job has at most one living attempt; no
 two attempts have one slot; a script's exit status changes nothing; `AttemptEnded` is reported when
 nothing of the attempt lives and all of its output has been sent; a report is kept until the server
@@ -29,6 +32,7 @@ from typing import Literal, assert_never
 import msgspec
 from msgspec import Struct, field
 
+from roost.core import attributes
 from roost.core.messages import (
     AttemptEnded,
     AttemptOrder,
@@ -37,6 +41,8 @@ from roost.core.messages import (
     AttemptResumed,
     AttemptStarted,
     AttributesReported,
+    EntryKind,
+    EntryReported,
     HeldAttempt,
     SignalAction,
 )
@@ -46,6 +52,8 @@ Purpose = Literal["command", "on_success", "on_error", "on_cancel", "on_child_er
 SignalName = Literal["interrupt", "terminate", "kill", "stop", "continue"]
 RunKey = tuple[JobId, int, Purpose]
 
+ENTRIES_OF_AGENT = 1 << 32
+"""An agent that takes an attempt over numbers its lines from the next multiple of this."""
 FORGOTTEN_MAX = 4096
 """So many attempts are remembered by number alone, against orders that come late."""
 
@@ -116,6 +124,14 @@ class AttributesSet(Struct, frozen=True):
     attributes: tuple[tuple[str, str], ...]
 
 
+class EntryWritten(Struct, frozen=True):
+    """An attempt writes a line into its job's story, as it may (`may_write`)."""
+
+    key: AttemptKey
+    kind: EntryKind
+    text: str
+
+
 class ReportsSaved(Struct, frozen=True):
     through: int
 
@@ -162,6 +178,7 @@ Event = (
     | RunSignalled
     | OutputSent
     | AttributesSet
+    | EntryWritten
     | ReportsSaved
     | Welcomed
     | Unwanted
@@ -271,6 +288,8 @@ class Course(Struct, omit_defaults=True):
     text: str = ""
     unwanted: bool = False
     """Killed without a report: nobody wants to know."""
+    entries: int = 0
+    """The number of the last line that it wrote into the story."""
 
     @property
     def key(self) -> AttemptKey:
@@ -334,6 +353,10 @@ class Plan(Struct):
     def handle(self, event: Event, now: Moment) -> list[Action]:
         """Take an event in; returns what is to be done about it, in order."""
         match event:
+            case EntryWritten(key, kind, text):
+                assert self.may_write(key)
+                self.courses[key].entries += 1
+                self._report(EntryReported(*key, self.courses[key].entries, kind, text))
             case OrderReceived(order):
                 self._on_order(order)
             case SignalReceived(job, number, action):
@@ -386,6 +409,13 @@ class Plan(Struct):
             for key, course in self.courses.items()
             if not course.unwanted
         )
+
+    def may_write(self, key: AttemptKey) -> bool:
+        """Whether an attempt may add another line to its job's story."""
+        course = self.courses.get(key)
+        if course is None or course.unwanted or key in self._ends_told:
+            return False
+        return course.entries % ENTRIES_OF_AGENT < attributes.ENTRIES_MAX
 
     @property
     def idle(self) -> bool:
@@ -775,6 +805,9 @@ class Plan(Struct):
                     order = AttemptOrder(*key, name="", command="", environment={})
                     course = Course(order, run.run[2], -1, unwanted=True)
                     self._actions.append(SignalRun(run.run, "kill"))
+                else:
+                    course.entries += ENTRIES_OF_AGENT - course.entries % ENTRIES_OF_AGENT
+                    self._keep(course)
                 self.courses[key] = course
                 self._learn(key)
                 if course.is_ahead:

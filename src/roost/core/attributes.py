@@ -4,7 +4,8 @@ A job carries attributes in HTCondor's sense: a name, without regard to case, an
 expression as text. Some it was submitted with, others are set while it runs; all nodes of an
 attempt share them. The standard ones (`ClusterId`, `JobStatus`, …) are answered from the job and
 cannot be set; `blackboard` does both. Here are the rules that need no farm: which names and texts
-are taken, which values leave a history and which points of it are kept, and the gates of Chirp.
+are taken, which values leave a history and which points of it are kept, the gates of Chirp, and how
+much is kept of a line that a job writes into its story.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ DELAYED_BYTES_MAX = 993
 """Length of a value set with delay."""
 POINTS_MAX = 256
 """How many moments of a numeric attribute are remembered, the latest included."""
+ENTRIES_MAX = 10_000
+"""What one run may add to the story, as far as this server, or this agent, has seen it: a loop that
+logs is stopped before nobody can read the story any more."""
+ENTRY_BYTES_MAX = 1023
+"""Of a line that a job writes into its story, as HTCondor keeps of `ulog` (Chirp spec §2.6)."""
 
 PROGRESS = "Progress"
 """Setting it moves the job's progress, as a progress line in its output does."""
@@ -240,3 +246,8 @@ def matches_prefix(name: str, prefixes: str) -> bool:
         if pattern and re.fullmatch(".*".join(parts), name, re.IGNORECASE):
             return True
     return False
+
+
+def entry(text: str) -> str:
+    """So much of a line as is kept, cut between characters."""
+    return text.encode()[:ENTRY_BYTES_MAX].decode(errors="ignore")

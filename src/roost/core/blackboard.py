@@ -1,9 +1,10 @@
 """The attributes of a job as it runs: what it reads, what it sets, what it adds to its story.
 
 Every node of an attempt may set and read them, so parallel jobs have one blackboard. What a job
-asks for is refused before anything has changed; what it reports with delay is taken where it can
-be. A job that is not in memory has no standard attributes here: readers of finished jobs have the
-store (`queries`).
+asks for is refused before anything has changed. What is reported of it, attributes set with delay
+and lines for its story, is taken where it can be, and a line once, however often it is reported. A
+job that is not in memory has no standard attributes here: readers of finished jobs have the store
+(`queries`).
 """
 
 from __future__ import annotations
@@ -15,21 +16,16 @@ from roost.core.attributes import PRIORITY, PROGRESS, STANDARD, fold
 from roost.core.classad import format_value, parse_value, quote
 from roost.core.jobs import change_priority
 from roost.core.lifecycle import FINAL
-from roost.core.messages import EnterPhase, LogEntry, SetAttribute, SetAttributes
+from roost.core.messages import EntryReported, SetAttribute, SetAttributes
 from roost.core.records import PROGRESS_UNIT, Attempt, Job, JobId, JobStatus, Moment, NodeId
 from roost.core.state import State
 from roost.errors import Conflict, NotFound, Refused, TooLarge
 
 S = JobStatus
 
-ENTRY_BYTES_MAX = 1023
-"""Of a line that a job writes into its story, as HTCondor keeps of `ulog` (Chirp spec §2.6)."""
-ENTRIES_MAX = 10_000
-"""What one run may add to the story, as far as this server has seen it: a loop that logs is stopped
-before nobody can read the story any more."""
 SHOWN_CHARACTERS_MAX = 200
 """Of a value, in the story."""
-ATTRIBUTE, ULOG, PHASE = "attribute", "ulog", "phase"
+ATTRIBUTE = "attribute"
 """The word of such an event in the story of a job."""
 
 # --- reading ----------------------------------------------------------------------------------
@@ -167,8 +163,12 @@ def on_set_attribute(farm: State, command: SetAttribute) -> None:
     """See the command for what it raises."""
     job = _running(farm, command.node, command.job, command.number)
     checked = _checked(farm, job, {command.name: command.text})
-    if fold(command.name) == fold(PRIORITY):
-        _require_room(farm, job)  # the story tells of every change of priority
+    if fold(command.name) == fold(PRIORITY) and not _has_room(farm, job):
+        # The story tells of every change of priority.
+        raise TooLarge(
+            f"This run of job {job.id} has told {attributes.ENTRIES_MAX} things already; "
+            f"let it tell less."
+        )
     if _set_all(farm, job, checked, is_told=_has_room(farm, job)):
         _count(farm, job)
 
@@ -268,41 +268,24 @@ def _cut(text: str) -> str:
 # --- the story --------------------------------------------------------------------------------
 
 
-def on_log_entry(farm: State, command: LogEntry) -> None:
-    job = _running(farm, command.node, command.job, command.number)
-    _add_entry(farm, job, ULOG, command.text)
-
-
-def on_enter_phase(farm: State, command: EnterPhase) -> None:
-    job = _running(farm, command.node, command.job, command.number)
-    _add_entry(farm, job, PHASE, command.phase)
-    if command.phase.lower() == "output":
+def take_entry(farm: State, attempt: Attempt, entry: EntryReported) -> None:
+    """Left out are lines of an earlier run, those that are here, and those of a run that floods."""
+    job = farm.jobs.get(attempt.job)
+    if job is None or job.attempt != attempt.number or entry.entry <= attempt.last_entry:
+        return
+    if not _has_room(farm, job):
+        return
+    farm.update_attempt(attempt, last_entry=entry.entry)
+    farm.log(job.id, entry.kind, entry.text)
+    _count(farm, job)
+    if entry.kind == "phase" and entry.text.lower() == "output":
         farm.set_attribute(job, attributes.TRANSFER_TIME, str(farm.now // 1000))
 
 
-def _add_entry(farm: State, job: Job, word: str, text: str) -> None:
-    _require_room(farm, job)
-    farm.log(job.id, word, entry(text))
-    _count(farm, job)
-
-
-def _require_room(farm: State, job: Job) -> None:
-    if not _has_room(farm, job):
-        raise TooLarge(
-            f"This run of job {job.id} has told {ENTRIES_MAX} things already; let it tell less."
-        )
-
-
 def _has_room(farm: State, job: Job) -> bool:
-    return farm.entries.get((job.id, job.attempt), 0) < ENTRIES_MAX
+    return farm.entries.get((job.id, job.attempt), 0) < attributes.ENTRIES_MAX
 
 
 def _count(farm: State, job: Job) -> None:
     key = (job.id, job.attempt)
     farm.entries[key] = farm.entries.get(key, 0) + 1
-
-
-def entry(text: str) -> str:
-    """So much of a text as is kept, cut between characters; what is no text becomes `?`."""
-    kept = text.replace("\0", "?").encode(errors="replace")[:ENTRY_BYTES_MAX]
-    return kept.decode(errors="ignore")

@@ -208,8 +208,6 @@ HANDLERS: dict[type, Callable[[State, Any], object]] = {
     m.RemoveThreads: notes.on_remove_threads,
     m.SetAttributes: blackboard.on_set_attributes,
     m.SetAttribute: blackboard.on_set_attribute,
-    m.LogEntry: blackboard.on_log_entry,
-    m.EnterPhase: blackboard.on_enter_phase,
     m.NodeJoined: nodes.on_node_joined,
     m.NodeDisconnected: nodes.on_node_disconnected,
     m.NodeBeat: nodes.on_node_beat,

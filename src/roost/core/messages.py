@@ -264,26 +264,6 @@ class SetAttribute(Struct, frozen=True, tag=True):
     text: str
 
 
-class LogEntry(Struct, frozen=True, tag=True):
-    """A running attempt writes into its job's story (Chirp's `ulog`). Refused with `Conflict`, and
-    with `TooLarge` when it has written too much already."""
-
-    node: NodeId
-    job: JobId
-    number: int
-    text: str
-
-
-class EnterPhase(Struct, frozen=True, tag=True):
-    """A running attempt says what it is about to do; `output` is told from the attributes
-    (Chirp's `phase`, decision 2). Refused as `LogEntry` is."""
-
-    node: NodeId
-    job: JobId
-    number: int
-    phase: str
-
-
 class NoticesDone(Struct, frozen=True, tag=True):
     """These were delivered, or given up: forget them."""
 
@@ -320,8 +300,6 @@ Command = (
     | RemoveThreads
     | SetAttributes
     | SetAttribute
-    | LogEntry
-    | EnterPhase
     | NoticesDone
 )
 
@@ -402,13 +380,36 @@ class AttributesReported(Struct, frozen=True, tag=True):
     attributes: tuple[tuple[str, str], ...]
 
 
+EntryKind = Literal["ulog", "phase"]
+"""What a job writes: any line, or what it is about to do, where `output` can be told from its
+attributes (Chirp's commands; decision 2)."""
+
+
+class EntryReported(Struct, frozen=True, gc=False, tag=True):
+    """An attempt has added a line to its job's story. One that cannot be taken is left out."""
+
+    job: JobId
+    number: int
+    entry: int
+    """Grows from each line of an attempt to the next, so that one said again is known."""
+    kind: EntryKind
+    text: str
+
+
 class NodeLeft(Struct, frozen=True, tag=True):
     """`terminate()`: it takes no new jobs, finishes what runs, and is not listed any more."""
 
     node: NodeId
 
 
-AttemptReport = AttemptStarted | AttemptPaused | AttemptResumed | AttemptEnded | AttributesReported
+AttemptReport = (
+    AttemptStarted
+    | AttemptPaused
+    | AttemptResumed
+    | AttemptEnded
+    | AttributesReported
+    | EntryReported
+)
 
 
 class NodeReported(Struct, frozen=True, gc=False, tag=True):

@@ -26,6 +26,7 @@ from roost.core.messages import (
     AttemptStarted,
     AttributesReported,
     DropNode,
+    EntryReported,
     HeldAttempt,
     NodeBeat,
     NodeDisconnected,
@@ -276,6 +277,8 @@ def on_node_reported(farm: State, message: NodeReported) -> None:
     if attempt.nodes[0] != message.node:
         return
     match report:
+        case EntryReported():
+            blackboard.take_entry(farm, attempt, report)
         case AttemptStarted():
             _attempt_started(farm, attempt)
         case AttemptPaused():

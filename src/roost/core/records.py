@@ -190,6 +190,8 @@ class Attempt(Struct, frozen=True, gc=False):
     exit_code: int | None = None
     """As `subprocess` counts: negative for a signal."""
     text: str = ""
+    last_entry: int = 0
+    """Of the lines that it added to its job's story, the number of the latest."""
 
     @property
     def key(self) -> AttemptKey:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from roost.beneath import Beneath
 from roost.core import blackboard
-from roost.core.messages import ChirpOrder, EnterPhase, LogEntry, SetAttribute
+from roost.core.messages import ChirpOrder, SetAttribute
 from roost.core.records import JobId, NodeId
 from roost.errors import Forbidden, Invalid, Refused, TooLarge, Unavailable
 from roost.server.channel import Channel
@@ -197,10 +197,6 @@ class Desk:
                 reply(Answer(Code.DOESNT_EXIST) if text is None else _text(text))
             case "set_job_attr", [name, text]:
                 engine.tell(SetAttribute(node, call.job, call.number, name, text), done)
-            case "ulog", [text]:
-                engine.tell(LogEntry(node, call.job, call.number, text), done)
-            case "phase", [phase]:
-                engine.tell(EnterPhase(node, call.job, call.number, phase), done)
             case _:  # `constrain`: a job's requirements are its conditions (decision 18)
                 reply(Answer(Code.INVALID_REQUEST))
 

@@ -5,7 +5,8 @@ reached `FRAME_BYTES_SOFT`. The link is ordered; it may break at any moment and 
 
 * **Orders** are idempotent by (job, attempt number).
 * **Reports** carry a number that only grows per agent process; the agent keeps each until the
-  server says `ReportsSaved(through)`. After a break it sends the unsaved ones again.
+  server says `ReportsSaved(through)`. After a break it sends the unsaved ones again: each can be
+  said twice without harm. A call goes behind the reports that were made before it.
 * **Output** is addressed by attempt and byte offset and may be sent again. `Welcome` tells how
   much of each held attempt's output the server already has.
 * An attempt's `AttemptEnded` is sent after the last byte of its output, on the same link.
@@ -28,7 +29,7 @@ from roost.core.messages import AttemptOrder, AttemptReport, HeldAttempt, Signal
 from roost.core.records import JobId, NodeFacts, NodeId
 from roost.errors import ProtocolError
 
-PROTOCOL = 1
+PROTOCOL = 2
 PATH = "/api/v1/agent"
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 FRAME_BYTES_SOFT = 256 * 1024
