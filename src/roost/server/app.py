@@ -1,7 +1,7 @@
 """The composition root of the server: puts the parts together, starts and stops them in order.
 
-HTTP is uvicorn's, but for connections that an agent asks to have as data channels: these leave
-it with their first request.
+HTTP is uvicorn's, but for the connections of agents: links and data channels leave it with their
+first request.
 
 Start: lock the folder, migrate and load the record, then listen. Stop: listen no more, drain and
 save the inbox, close the sessions, close the store; two seconds at the most, with open clients.
@@ -25,7 +25,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from roost import package, timezone
@@ -46,6 +46,7 @@ from roost.server.engine import Engine
 from roost.server.expiry import Expiry
 from roost.server.postman import Postman
 from roost.server.removal import Removal
+from roost.server.websocket import websocket_class
 from roost.settings import ServerOptions, ServerReady
 from roost.store import queries
 from roost.store.database import Database
@@ -148,7 +149,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         postman.take(await database.read(queries.notices))
         look = Look(options.farm_name, options.farm_colour, options.shown)
         site = pages.routes(access, look)
-        others = Starlette(routes=[*_routes(agents), *site, *api.routes(access)])
+        others = Starlette(routes=[*_routes(), *site, *api.routes(access)])
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
         server = _Server(_configuration(app, agents))
         running = asyncio.ensure_future(engine.run())
@@ -178,14 +179,11 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         await database.close()
 
 
-def _routes(agents: Agents) -> list[BaseRoute]:
+def _routes() -> list[BaseRoute]:
     async def own_package(request: Request) -> Response:
         return Response(await asyncio.to_thread(package.archive), media_type="application/zip")
 
-    return [
-        WebSocketRoute(link.PATH, agents.serve),
-        Route(PACKAGE_PATH, own_package, methods=["GET"]),
-    ]
+    return [Route(PACKAGE_PATH, own_package, methods=["GET"])]
 
 
 def _configuration(app: ASGIApp, agents: Agents) -> uvicorn.Config:
@@ -195,9 +193,7 @@ def _configuration(app: ASGIApp, agents: Agents) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         lifespan="off",
-        ws="websockets-sansio",
-        ws_max_size=link.FRAME_BYTES_MAX,
-        ws_per_message_deflate=False,
+        ws=websocket_class(link.PATH, link.FRAME_BYTES_MAX, agents.open_session),
         timeout_graceful_shutdown=STOP_SECONDS_MAX,
         server_header=False,
     )
