@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -59,6 +60,9 @@ STOP_SECONDS_MAX = 1
 TURN_S = 0.001
 """How long a thread keeps the interpreter that another one wants: while a large call is read in a
 thread, small ones have several turns each."""
+COLLECT_AFTER = 10_000
+"""So many more objects than before make Python look for cycles among them. What stays for each
+connected agent is looked through too, so that must be rare."""
 OUTPUT_FOLDER = "output"
 PACKAGE_PATH = "/api/v1/package"
 """What nodes are upgraded with; see `agent.upgrade`."""
@@ -76,6 +80,7 @@ async def run_server(options: ServerOptions, on_ready: Callable[[ServerReady], N
     be read, `Invalid` for a host, a database URL or a time zone that cannot be used.
     """
     sys.setswitchinterval(TURN_S)
+    gc.set_threshold(COLLECT_AFTER)
     lock = lock_folder(options.data, "server")
     try:
         return await _serve(options, on_ready)
