@@ -587,7 +587,10 @@ class Changes(Struct, omit_defaults=True):
     """To append, in order."""
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in self.__struct_fields__)
+        return self != _NO_CHANGES
+
+
+_NO_CHANGES = Changes()
 
 
 class LiveRecords(Struct):

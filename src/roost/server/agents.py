@@ -1,15 +1,14 @@
 """The server's end of the agent link: one session per connected agent.
 
-Takes frames apart and hands their messages to the engine; collects what is to be said to an agent
-and sends it as one frame when the loop comes to rest. Output goes straight to its file, from the
-link or from a data channel: it is acknowledged when the bytes are there, so an attempt's output is
-stored before its end is decided. Decides nothing; who may join is the core's answer.
+Takes frames apart as they come and hands their messages to the engine; collects what is to be said
+to an agent and sends it as one frame in the loop's next turn. Output goes straight to its file,
+from the link or from a data channel: it is acknowledged when the bytes are there, so an attempt's
+output is stored before its end is decided. Decides nothing; who may join is the core's answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import secrets
@@ -17,7 +16,6 @@ import socket
 from collections.abc import Callable, Sequence
 
 import structlog
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from roost.core.messages import (
     DeleteOutput,
@@ -36,6 +34,7 @@ from roost.errors import Conflict, ProtocolError, Refused, StoreFailure
 from roost.server.channel import Channel
 from roost.server.chirp import Desk
 from roost.server.engine import Engine
+from roost.server.websocket import WebSocket
 from roost.store.output import OutputStore
 from roost.wire import channel as wire
 from roost.wire import link
@@ -72,20 +71,19 @@ class Agents:
         self._open: set[Session] = set()
         self._tickets: dict[str, Session] = {}
 
-    async def serve(self, websocket: WebSocket) -> None:
-        """The WebSocket endpoint at `link.PATH`."""
-        await websocket.accept()
-        session = Session(self, websocket)
+    def open_session(self, socket: WebSocket) -> Session:
+        """For a connection at `link.PATH`."""
+        session = Session(self, socket)
         self._open.add(session)
-        try:
-            await session.run()
-        finally:
-            self._open.discard(session)
-            self._tickets.pop(session.ticket, None)
-            session.close_channels()
-            session.ended = True
-            if session.node is not None:
-                self.part(session, session.node)
+        return session
+
+    def forget(self, session: Session) -> None:
+        """Its connection has ended."""
+        self._open.discard(session)
+        self._tickets.pop(session.ticket, None)
+        session.close_channels()
+        if session.node is not None:
+            self.part(session, session.node)
 
     def give_ticket(self, session: Session) -> None:
         session.ticket = secrets.token_hex(16)
@@ -142,15 +140,18 @@ class Agents:
 class Session:
     """One connection of one agent."""
 
-    def __init__(self, agents: Agents, websocket: WebSocket) -> None:
+    def __init__(self, agents: Agents, socket: WebSocket) -> None:
         self.agents = agents
         self.number = next(_numbers)
         self.ended = False
         self.node: NodeId | None = None
-        self._websocket = websocket
+        self._socket = socket
+        self._loop = asyncio.get_running_loop()
         self._outbox: list[link.FromServer] = []
-        self._filled = asyncio.Event()
-        self._closed = asyncio.Event()
+        self._hello_due = self._loop.call_later(HELLO_SECONDS_MAX, self.close)
+        self._greeted = False
+        self._early: list[link.FromAgent] | None = []
+        """What came before the agent was welcomed or refused."""
         self._refused = False
         self.callers: set[int] = set()
         """Connections of jobs that may have descriptors open."""
@@ -158,11 +159,13 @@ class Session:
         self.channels: dict[int, Channel] = {}
 
     def say(self, message: link.FromServer) -> None:
+        """In one frame with all else that is said in this turn of the loop."""
+        if not self._outbox and not self._socket.is_full:
+            self._loop.call_soon(self.drained)
         self._outbox.append(message)
-        self._filled.set()
 
     def close(self) -> None:
-        self._closed.set()
+        self._socket.close()
 
     def add_channel(self, number: int, peer: socket.socket) -> None:
         try:
@@ -182,65 +185,59 @@ class Session:
         for number in tuple(self.channels):
             self.close_channel(number)
 
-    async def run(self) -> None:
-        """Until either side ends the connection."""
-        tasks = [
-            asyncio.ensure_future(self._receive()),
-            asyncio.ensure_future(self._send()),
-            asyncio.ensure_future(self._closed.wait()),
-        ]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            with contextlib.suppress(RuntimeError, OSError, WebSocketDisconnect):
-                await self._websocket.close()
+    # --- what the connection calls --------------------------------------------------------
 
-    async def _send(self) -> None:
-        while not self._refused or self._outbox:
-            await self._filled.wait()
-            self._filled.clear()
-            messages, self._outbox = self._outbox, []
-            try:
-                for frame in link.frames(messages):
-                    await self._websocket.send_bytes(link.encode(frame))
-            except (WebSocketDisconnect, RuntimeError, OSError):
-                return
-
-    async def _receive(self) -> None:
+    def receive(self, data: bytes) -> None:
+        """A frame of the agent."""
         try:
-            async with asyncio.timeout(HELLO_SECONDS_MAX):
-                first = link.decode_from_agent(await self._websocket.receive_bytes())
-            if not first or not isinstance(first[0], link.Hello):
-                raise ProtocolError("The first message of an agent must be its hello.")
-            await self._join(first[0])
-            for message in first[1:]:
-                self._take(message)
-            while True:
-                for message in link.decode_from_agent(await self._websocket.receive_bytes()):
+            messages = link.decode_from_agent(data)
+            if not self._greeted:
+                self._greet(messages)
+            elif self._early is not None:
+                self._early += messages
+            else:
+                for message in messages:
                     self._take(message)
-        except (WebSocketDisconnect, TimeoutError):
-            return
-        except ProtocolError as error:
-            log.warning("an agent broke the protocol", node=self.node, error=str(error))
-        except KeyError:
-            log.warning("an agent sent a text frame", node=self.node)
-        except StoreFailure as failure:
-            # It comes back and sends the output again from what is stored.
-            log.error("cannot store output", node=self.node, reason=str(failure))
+        except (ProtocolError, StoreFailure) as failure:
+            self._give_up(failure)
 
-    async def _join(self, hello: link.Hello) -> None:
+    def drained(self) -> None:
+        """Send what was said, as far as the agent takes it."""
+        messages, self._outbox = self._outbox, []
+        for frame in link.frames(messages):
+            if self._socket.is_full:
+                self._outbox += frame
+            else:
+                self._socket.send(link.encode(frame))
+        if self._refused and not self._outbox:
+            self.close()
+
+    def end(self) -> None:
+        """The connection has ended."""
+        self.ended = True
+        self._hello_due.cancel()
+        self.agents.forget(self)
+
+    # --- joining --------------------------------------------------------------------------
+
+    def _greet(self, messages: list[link.FromAgent]) -> None:
+        if not messages or not isinstance(messages[0], link.Hello):
+            raise ProtocolError("The first message of an agent must be its hello.")
+        self._greeted = True
+        self._hello_due.cancel()
+        self._early = messages[1:]
+        self._join(messages[0])
+
+    def _join(self, hello: link.Hello) -> None:
         if hello.protocol != link.PROTOCOL:
             self._refuse(
                 f"This server speaks version {link.PROTOCOL} of the agent link and the agent "
                 f"version {hello.protocol}: install the same Roost on both."
             )
             return
-        joined = asyncio.get_running_loop().create_future()
 
         def done(reply: object, refusal: Refused | None) -> None:
+            self._socket.resume_reading()
             if isinstance(refusal, Conflict):
                 self._refuse(str(refusal), kill=True)
             elif refusal is not None:
@@ -248,12 +245,24 @@ class Session:
             else:
                 assert isinstance(reply, int)
                 self._welcome(NodeId(reply), hello)
-            if not joined.cancelled():
-                joined.set_result(None)
+                early, self._early = self._early or [], None
+                try:
+                    for message in early:
+                        self._take(message)
+                except (ProtocolError, StoreFailure) as failure:
+                    self._give_up(failure)
 
+        self._socket.pause_reading()
         joining = NodeJoined(hello.facts, hello.attempts, self.number)
         self.agents.engine().tell(joining, done)
-        await joined
+
+    def _give_up(self, failure: ProtocolError | StoreFailure) -> None:
+        if isinstance(failure, ProtocolError):
+            log.warning("an agent broke the protocol", node=self.node, error=str(failure))
+        else:
+            # It comes back and sends the output again from what is stored.
+            log.error("cannot store output", node=self.node, reason=str(failure))
+        self.close()
 
     def _refuse(self, text: str, *, kill: bool = False) -> None:
         log.warning("refused an agent", reason=text)

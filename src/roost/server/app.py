@@ -1,7 +1,7 @@
 """The composition root of the server: puts the parts together, starts and stops them in order.
 
-HTTP is uvicorn's, but for connections that an agent asks to have as data channels: these leave
-it with their first request.
+HTTP is uvicorn's, but for the connections of agents: links and data channels leave it with their
+first request.
 
 Start: lock the folder, migrate and load the record, then listen. Stop: listen no more, drain and
 save the inbox, close the sessions, close the store; two seconds at the most, with open clients.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -25,7 +26,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from roost import package, timezone
@@ -46,6 +47,7 @@ from roost.server.engine import Engine
 from roost.server.expiry import Expiry
 from roost.server.postman import Postman
 from roost.server.removal import Removal
+from roost.server.websocket import websocket_class
 from roost.settings import ServerOptions, ServerReady
 from roost.store import queries
 from roost.store.database import Database
@@ -58,6 +60,9 @@ STOP_SECONDS_MAX = 1
 TURN_S = 0.001
 """How long a thread keeps the interpreter that another one wants: while a large call is read in a
 thread, small ones have several turns each."""
+COLLECT_AFTER = 10_000
+"""So many more objects than before make Python look for cycles among them. What stays for each
+connected agent is looked through too, so that must be rare."""
 OUTPUT_FOLDER = "output"
 PACKAGE_PATH = "/api/v1/package"
 """What nodes are upgraded with; see `agent.upgrade`."""
@@ -75,6 +80,7 @@ async def run_server(options: ServerOptions, on_ready: Callable[[ServerReady], N
     be read, `Invalid` for a host, a database URL or a time zone that cannot be used.
     """
     sys.setswitchinterval(TURN_S)
+    gc.set_threshold(COLLECT_AFTER)
     lock = lock_folder(options.data, "server")
     try:
         return await _serve(options, on_ready)
@@ -148,7 +154,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         postman.take(await database.read(queries.notices))
         look = Look(options.farm_name, options.farm_colour, options.shown)
         site = pages.routes(access, look)
-        others = Starlette(routes=[*_routes(agents), *site, *api.routes(access)])
+        others = Starlette(routes=[*_routes(), *site, *api.routes(access)])
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
         server = _Server(_configuration(app, agents))
         running = asyncio.ensure_future(engine.run())
@@ -178,14 +184,11 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         await database.close()
 
 
-def _routes(agents: Agents) -> list[BaseRoute]:
+def _routes() -> list[BaseRoute]:
     async def own_package(request: Request) -> Response:
         return Response(await asyncio.to_thread(package.archive), media_type="application/zip")
 
-    return [
-        WebSocketRoute(link.PATH, agents.serve),
-        Route(PACKAGE_PATH, own_package, methods=["GET"]),
-    ]
+    return [Route(PACKAGE_PATH, own_package, methods=["GET"])]
 
 
 def _configuration(app: ASGIApp, agents: Agents) -> uvicorn.Config:
@@ -195,9 +198,7 @@ def _configuration(app: ASGIApp, agents: Agents) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         lifespan="off",
-        ws="websockets-sansio",
-        ws_max_size=link.FRAME_BYTES_MAX,
-        ws_per_message_deflate=False,
+        ws=websocket_class(link.PATH, link.FRAME_BYTES_MAX, agents.open_session),
         timeout_graceful_shutdown=STOP_SECONDS_MAX,
         server_header=False,
     )
