@@ -7,6 +7,9 @@ A call is sent once. If the link breaks before its answer has come, the answer i
 have happened, and an append must not happen twice. A call that has not left waits for the link
 for a while, as a server that is started anew is back in a moment. Descriptors of before a break
 are gone with it: `epoch` counts the breaks.
+
+An answer is given to a function on the loop, never before `begin` has returned. Nothing here keeps
+it, or what was asked, any longer.
 """
 
 from __future__ import annotations
@@ -29,16 +32,34 @@ from roost.wire.link import NO_CHANNEL, ChirpAnswer, ChirpCall, ChirpCallerGone,
 LINK_S_MAX = 5.0
 """A call waits so long for a link that is down; clients give up after 10 seconds."""
 
+Answered = Callable[[Answer], None]
+
+
+class Caller:
+    """A job's connection: its calls are done in the order in which they are begun."""
+
+    __slots__ = ("key", "number", "order", "root", "used")
+
+    def __init__(self, number: int, key: AttemptKey, order: ChirpOrder, root: Path | None) -> None:
+        self.number = number
+        self.key = key
+        self.order = order
+        self.root = root
+        """The folder above its files that this machine sees too."""
+        self.used = False
+        """Somebody may have descriptors open for it."""
+
 
 class _Waiting(NamedTuple):
     """What has not left yet."""
 
     message: FromAgent
-    size: int = 0
-    """Of its data."""
-    future: asyncio.Future[Answer] | None = None
-    patience: asyncio.TimerHandle | None = None
-    """Gives it up."""
+    until: float = float("inf")
+    answered: Answered | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.message.data) if isinstance(self.message, ChirpCall) else 0
 
 
 class Calls:
@@ -51,70 +72,72 @@ class Calls:
         self._callers = itertools.count(1)
         self._numbers = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
-        self._under_way: dict[int, asyncio.Future[Answer]] = {}
-        self._here: set[int] = set()
-        self._there: set[int] = set()
+        self._under_way: dict[int, Answered] = {}
+        self._patience: asyncio.TimerHandle | None = None
+        """Goes off when a call may have waited for too long."""
 
     def close(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
         self._lanes.close()
 
     # --- for the proxy ------------------------------------------------------------------------
 
-    def new_caller(self) -> int:
-        return next(self._callers)
+    def new_caller(self, key: AttemptKey, order: ChirpOrder) -> Caller:
+        return Caller(next(self._callers), key, order, self._shared_root(order))
 
     def begin(
         self,
-        order: ChirpOrder,
-        key: AttemptKey,
-        caller: int,
+        caller: Caller,
+        answered: Answered,
         command: str,
-        words: tuple[bytes, ...],
-        numbers: tuple[int, ...],
+        words: tuple[bytes, ...] = (),
+        numbers: tuple[int, ...] = (),
         data: bytes = b"",
         channel: int = NO_CHANNEL,
-    ) -> asyncio.Future[Answer]:
-        """Calls of one caller are done in the order in which they were begun. A data channel is
-        for those that are not done here."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        root = self._shared_root(order) if COMMANDS[command].gate is Gate.IO else None
-        if root is not None:
-            self._here.add(caller)
-            self._lanes.run(
-                caller,
-                lambda: _open(root, order),
-                command,
-                words,
-                numbers,
-                data,
-                lambda answer: _settle_on(loop, future, answer),
-            )
-            return future
+    ) -> None:
+        """A data channel is for calls that are not done here."""
+        if caller.root is not None and COMMANDS[command].gate is Gate.IO:
+            self._begin_here(caller, caller.root, answered, command, words, numbers, data)
+            return
         number = next(self._numbers)
-        call = ChirpCall(number, *key, caller, command, words, numbers, data, channel)
-        self._there.add(caller)
-        patience = loop.call_later(LINK_S_MAX, _give_up, future)
-        self._waiting.append(_Waiting(call, len(data), future, patience))
+        call = ChirpCall(number, *caller.key, caller.number, command, words, numbers, data, channel)
+        caller.used = True
+        loop = asyncio.get_running_loop()
+        self._waiting.append(_Waiting(call, loop.time() + LINK_S_MAX, answered))
+        if self._patience is None:
+            self._patience = loop.call_later(LINK_S_MAX, self._give_up)
         self._wake()
-        return future
 
-    def gone(self, caller: int) -> None:
+    def gone(self, caller: Caller) -> None:
         """This connection has ended: nobody waits for its answers, its descriptors can close."""
-        if caller in self._here:
-            self._here.discard(caller)
+        if caller.root is not None:
             self._lanes.close_lane(caller)
-        if caller in self._there:
-            self._there.discard(caller)
-            self._waiting.append(_Waiting(ChirpCallerGone(caller)))
+        if caller.used:
+            self._waiting.append(_Waiting(ChirpCallerGone(caller.number)))
             self._wake()
-
-    def is_here(self, order: ChirpOrder) -> bool:
-        """Whether this attempt's files are worked on here."""
-        return self._shared_root(order) is not None
 
     def remove_folder(self, folder: Path) -> None:
         self._lanes.do(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+    def _begin_here(
+        self,
+        caller: Caller,
+        root: Path,
+        answered: Answered,
+        command: str,
+        words: tuple[bytes, ...],
+        numbers: tuple[int, ...],
+        data: bytes,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+
+        def answer(answer: Answer) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(answered, answer)
+
+        order = caller.order
+        self._lanes.run(caller, lambda: _open(root, order), command, words, numbers, data, answer)
 
     def _shared_root(self, order: ChirpOrder) -> Path | None:
         if not order.submit_dir or not self._shared_roots:
@@ -124,55 +147,54 @@ class Calls:
 
     # --- for the daemon -----------------------------------------------------------------------
 
-    @property
-    def pending(self) -> bool:
-        return bool(self._waiting)
-
     def pull(self, bytes_max: int) -> list[FromAgent]:
         """What to send next, in order; one more than `bytes_max` allows, at most."""
         messages: list[FromAgent] = []
         size = 0
         while self._waiting and size < bytes_max:
-            message, length, future, patience = self._waiting.popleft()
-            if isinstance(message, ChirpCall):
-                assert future is not None and patience is not None
-                # It would keep the answer, and all the data in it, for as long as it lasts.
-                patience.cancel()
-                if future.done():
-                    continue
-                self._under_way[message.call] = future
-            messages.append(message)
-            size += length
+            waiting = self._waiting.popleft()
+            if isinstance(waiting.message, ChirpCall):
+                assert waiting.answered is not None
+                self._under_way[waiting.message.call] = waiting.answered
+            messages.append(waiting.message)
+            size += waiting.size
         return messages
 
     def answered(self, answer: ChirpAnswer) -> None:
-        future = self._under_way.pop(answer.call, None)
-        if future is not None and not future.done():
-            future.set_result(Answer(answer.result, answer.data, answer.descriptor))
+        answered = self._under_way.pop(answer.call, None)
+        if answered is not None:
+            answered(Answer(answer.result, answer.data, answer.descriptor))
 
     def link_down(self) -> None:
         self.epoch += 1
         lost = list(self._under_way.values())
         self._under_way.clear()
         # What has not left may still go, unless it is about a descriptor that is gone.
-        lost += [
-            future
-            for message, _, future, _ in self._waiting
-            if isinstance(message, ChirpCall) and future is not None and _names_descriptor(message)
-        ]
-        for future in lost:
-            if not future.done():
-                future.set_result(Answer(Code.OFFLINE))
+        lost += self._take_back(_names_descriptor)
+        for answered in lost:
+            answered(Answer(Code.OFFLINE))
+
+    def _give_up(self) -> None:
+        """What has waited for too long never leaves."""
+        now = asyncio.get_running_loop().time()
+        lost = self._take_back(lambda waiting: waiting.until <= now)
+        next_one = min((waiting.until for waiting in self._waiting), default=float("inf"))
+        self._patience = None
+        if next_one < float("inf"):
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_at(next_one, self._give_up)
+        for answered in lost:
+            answered(Answer(Code.OFFLINE))
+
+    def _take_back(self, which: Callable[[_Waiting], bool]) -> list[Answered]:
+        taken = [waiting for waiting in self._waiting if which(waiting)]
+        self._waiting = deque(waiting for waiting in self._waiting if not which(waiting))
+        return [waiting.answered for waiting in taken if waiting.answered is not None]
 
 
-def _give_up(future: asyncio.Future[Answer]) -> None:
-    """It has not left yet, and never will."""
-    if not future.done():
-        future.set_result(Answer(Code.OFFLINE))
-
-
-def _names_descriptor(call: ChirpCall) -> bool:
-    return COMMANDS[call.command].numbers[:1] == ("fd",)
+def _names_descriptor(waiting: _Waiting) -> bool:
+    call = waiting.message
+    return isinstance(call, ChirpCall) and COMMANDS[call.command].numbers[:1] == ("fd",)
 
 
 def _open(root: Path, order: ChirpOrder) -> JobFiles:
@@ -180,14 +202,3 @@ def _open(root: Path, order: ChirpOrder) -> JobFiles:
         folder = allowed.below(bytes(Path(order.submit_dir).relative_to(root)))
     folder.virtual_root = order.virtual_root
     return JobFiles(folder, FileRules(order.read_only, order.umask), Space(0))
-
-
-def _settle_on(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Answer], answer: Answer
-) -> None:
-    def settle() -> None:
-        if not future.done():
-            future.set_result(answer)
-
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(settle)
