@@ -9,6 +9,7 @@ import weakref
 import pytest
 
 from roost.agent.calls import Calls
+from roost.agent.channel import Channels
 from roost.core.messages import ChirpOrder, Gates
 from roost.core.records import JobId
 from roost.submitfolder import Answer
@@ -28,7 +29,7 @@ class Taken(list[Answer]):
 
 def test_nothing_keeps_the_data_of_an_answer_that_was_taken() -> None:
     async def call() -> weakref.ref[Taken]:
-        calls, taken = Calls((), lambda: None), Taken()
+        calls, taken = Calls((), Channels("http://nowhere", lambda: None), lambda: None), Taken()
         caller = calls.new_caller((JobId(1), 1), order())
         calls.begin(caller, taken.append, "getfile", (b"a",))
         [message] = calls.pull(1)
@@ -52,7 +53,10 @@ def test_what_waits_too_long_for_a_link_is_answered_and_never_leaves(
     monkeypatch.setattr("roost.agent.calls.LINK_S_MAX", 0.001)
 
     async def main() -> None:
-        calls, done = Calls((), lambda: None), asyncio.Event()
+        calls, done = (
+            Calls((), Channels("http://nowhere", lambda: None), lambda: None),
+            asyncio.Event(),
+        )
         answers: list[Answer] = []
 
         def answered(answer: Answer) -> None:
@@ -77,7 +81,7 @@ def test_what_waits_too_long_for_a_link_is_answered_and_never_leaves(
 
 def test_when_the_link_breaks_only_what_has_left_or_names_a_descriptor_is_lost() -> None:
     async def main() -> None:
-        calls = Calls((), lambda: None)
+        calls = Calls((), Channels("http://nowhere", lambda: None), lambda: None)
         answers: dict[str, Answer] = {}
         caller = calls.new_caller((JobId(1), 1), order())
 

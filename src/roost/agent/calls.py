@@ -1,12 +1,18 @@
 """What the Chirp proxy cannot answer itself, on its way to who can.
 
-Most goes over the agent link to the server. Files in a folder that this machine was told to see
-as well (`shared_roots`) are worked on here, in threads, by the code that the server uses.
+Most goes over the agent link to the server. A caller that asks much of its files gets a lane beside
+the link (`lane`) while it does, and its calls on files go there; it is lent for that caller alone,
+as files that hang must not hold up others. Files in a folder that this machine was told to see as
+well (`shared_roots`) are worked on here, in threads, by the code that the server uses.
 
 A call is sent once. If the link breaks before its answer has come, the answer is `OFFLINE`: it may
 have happened, and an append must not happen twice. A call that has not left waits for the link
 for a while, as a server that is started anew is back in a moment. Descriptors of before a break
-are gone with it: `epoch` counts the breaks.
+are gone with it: `epoch` counts the breaks. A lane that is lost by itself takes what is under way
+there with it, and nothing else.
+
+Calls of one caller are done in the order in which they were begun, also from the link to a lane
+and back: what is begun between the two is kept until the server has agreed.
 
 An answer is given to a function on the loop, never before `begin` has returned. Nothing here keeps
 it, or what was asked, any longer.
@@ -22,23 +28,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from roost.agent.channel import Channel, Channels
+from roost.agent.lane import Answered, Lane
 from roost.beneath import Beneath
 from roost.core.messages import ChirpOrder
 from roost.core.records import AttemptKey
 from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
 from roost.wire.chirp import COMMANDS, Code, Gate
-from roost.wire.link import NO_CHANNEL, ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent
+from roost.wire.link import LANE, NO_CHANNEL, ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent
 
 LINK_S_MAX = 5.0
 """A call waits so long for a link that is down; clients give up after 10 seconds."""
 
-Answered = Callable[[Answer], None]
+LANES_MAX = 4
+"""At a time; the other channels are for bulk."""
+LANE_CALLS = 8
+"""On files, by one caller over the link, before it is worth a lane."""
+LANE_IDLE_S = 2.0
+"""A lane without calls for about so long is ended."""
 
 
 class Caller:
-    """A job's connection: its calls are done in the order in which they are begun."""
+    """A job's connection."""
 
-    __slots__ = ("key", "number", "order", "root", "used")
+    __slots__ = ("asked", "gone", "kept", "key", "lane", "number", "order", "root", "used")
 
     def __init__(self, number: int, key: AttemptKey, order: ChirpOrder, root: Path | None) -> None:
         self.number = number
@@ -47,7 +60,13 @@ class Caller:
         self.root = root
         """The folder above its files that this machine sees too."""
         self.used = False
-        """Somebody may have descriptors open for it."""
+        """The server may have descriptors open for it."""
+        self.gone = False
+        self.asked = 0
+        """Calls on files over the link since it has no lane."""
+        self.lane: Lane | None = None
+        self.kept: deque[tuple[ChirpCall, Answered]] | None = None
+        """While a lane begins or ends: calls on files that are to go the new way."""
 
 
 class _Waiting(NamedTuple):
@@ -63,12 +82,20 @@ class _Waiting(NamedTuple):
 
 
 class Calls:
-    def __init__(self, shared_roots: Sequence[Path], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, shared_roots: Sequence[Path], channels: Channels, wake: Callable[[], None]
+    ) -> None:
         """`wake` is called when there is something to `pull`."""
         self.epoch = 0
+        self._channels = channels
+        self._lanes: set[Caller] = set()
+        """Who has one, or is to get one."""
+        self._opening: set[asyncio.Task[None]] = set()
+        self._look: asyncio.TimerHandle | None = None
+        """For lanes that are not used."""
         self._shared_roots = shared_roots
         self._wake = wake
-        self._lanes = FileLanes()
+        self._files = FileLanes()
         self._callers = itertools.count(1)
         self._numbers = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
@@ -77,9 +104,15 @@ class Calls:
         """Goes off when a call may have waited for too long."""
 
     def close(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-        self._lanes.close()
+        for timer in (self._patience, self._look):
+            if timer is not None:
+                timer.cancel()
+        for task in self._opening:
+            task.cancel()
+        for caller in self._lanes:
+            if caller.lane is not None:
+                caller.lane.close()
+        self._files.close()
 
     # --- for the proxy ------------------------------------------------------------------------
 
@@ -102,23 +135,23 @@ class Calls:
             return
         number = next(self._numbers)
         call = ChirpCall(number, *caller.key, caller.number, command, words, numbers, data, channel)
-        caller.used = True
-        loop = asyncio.get_running_loop()
-        self._waiting.append(_Waiting(call, loop.time() + LINK_S_MAX, answered))
-        if self._patience is None:
-            self._patience = loop.call_later(LINK_S_MAX, self._give_up)
-        self._wake()
+        if COMMANDS[command].gate is Gate.IO:
+            self._begin_on_files(caller, call, answered)
+        else:
+            self._send(call, answered)
 
     def gone(self, caller: Caller) -> None:
         """This connection has ended: nobody waits for its answers, its descriptors can close."""
+        caller.gone = True
         if caller.root is not None:
-            self._lanes.close_lane(caller)
-        if caller.used:
-            self._waiting.append(_Waiting(ChirpCallerGone(caller.number)))
-            self._wake()
+            self._files.close_lane(caller)
+        if caller.lane is not None:
+            self._end_lane(caller, caller.lane)
+        elif caller.kept is None:
+            self._say_gone(caller)
 
     def remove_folder(self, folder: Path) -> None:
-        self._lanes.do(lambda: shutil.rmtree(folder, ignore_errors=True))
+        self._files.do(lambda: shutil.rmtree(folder, ignore_errors=True))
 
     def _begin_here(
         self,
@@ -137,7 +170,111 @@ class Calls:
                 loop.call_soon_threadsafe(answered, answer)
 
         order = caller.order
-        self._lanes.run(caller, lambda: _open(root, order), command, words, numbers, data, answer)
+        self._files.run(caller, lambda: _open(root, order), command, words, numbers, data, answer)
+
+    # --- to the server ------------------------------------------------------------------------
+
+    def _begin_on_files(self, caller: Caller, call: ChirpCall, answered: Answered) -> None:
+        caller.used = True
+        if caller.kept is not None:
+            caller.kept.append((call, answered))
+        elif caller.lane is None:
+            self._send(call, answered)
+            caller.asked += 1
+            if caller.asked >= LANE_CALLS:
+                self._open_lane(caller)
+        elif call.channel == NO_CHANNEL:
+            caller.lane.begin(call, answered)
+        else:
+            self._end_lane(caller, caller.lane)
+            self._begin_on_files(caller, call, answered)
+
+    def _send(self, call: ChirpCall, answered: Answered) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting.append(_Waiting(call, loop.time() + LINK_S_MAX, answered))
+        if self._patience is None:
+            self._patience = loop.call_later(LINK_S_MAX, self._give_up)
+        self._wake()
+
+    def _say_gone(self, caller: Caller) -> None:
+        if caller.used:
+            self._waiting.append(_Waiting(ChirpCallerGone(caller.number)))
+            self._wake()
+
+    def _open_lane(self, caller: Caller) -> None:
+        if caller in self._lanes or len(self._lanes) >= LANES_MAX or caller.gone:
+            return
+        if self._channels.has_idle or self._channels.may_open:
+            self._lanes.add(caller)
+            task = asyncio.get_running_loop().create_task(self._ask_for_lane(caller))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _ask_for_lane(self, caller: Caller) -> None:
+        channel = await self._channels.take()
+        if channel is None or caller.gone:
+            self._lanes.discard(caller)
+            caller.asked = 0
+            if channel is not None:
+                self._channels.give_back(channel, clean=True)
+            return
+        caller.kept = deque()
+        number = next(self._numbers)
+        call = ChirpCall(number, *caller.key, caller.number, LANE, channel=channel.number)
+        self._send(call, lambda answer: self._begin_lane(caller, channel, answer))
+
+    def _begin_lane(self, caller: Caller, channel: Channel, answer: Answer) -> None:
+        if answer.result < 0:
+            self._without_lane(caller, channel, clean=False)
+            return
+        lane = Lane(channel, lambda lane, clean: self._lane_over(caller, lane, clean))
+        caller.lane = lane
+        if self._look is None:
+            loop = asyncio.get_running_loop()
+            self._look = loop.call_later(LANE_IDLE_S, self._end_idle_lanes)
+        self._send_kept(caller)
+        if caller.gone:
+            self._end_lane(caller, lane)
+
+    def _end_lane(self, caller: Caller, lane: Lane) -> None:
+        """Once it is, the channel may be used for something else."""
+        if caller.kept is None:
+            caller.kept = deque()
+            lane.end()
+
+    def _lane_over(self, caller: Caller, lane: Lane, clean: bool) -> None:
+        lost, lane.under_way = lane.under_way, deque()
+        if caller.kept is None:
+            caller.kept = deque()
+        for answered in lost:
+            answered(Answer(Code.OFFLINE))
+        self._without_lane(caller, lane.channel, clean)
+
+    def _without_lane(self, caller: Caller, channel: Channel, clean: bool) -> None:
+        """Until its next one, all calls go over the link."""
+        self._channels.give_back(channel, clean=clean)
+        self._lanes.discard(caller)
+        caller.lane = None
+        caller.asked = 0
+        self._send_kept(caller)
+        if caller.gone:
+            self._say_gone(caller)
+
+    def _send_kept(self, caller: Caller) -> None:
+        kept, caller.kept = caller.kept or deque(), None
+        for call, answered in kept:
+            self._begin_on_files(caller, call, answered)
+
+    def _end_idle_lanes(self) -> None:
+        self._look = None
+        for caller in tuple(self._lanes):
+            if (lane := caller.lane) is not None and caller.kept is None:
+                if not lane.calls and not lane.under_way:
+                    self._end_lane(caller, lane)
+                lane.calls = 0
+        if self._lanes:
+            loop = asyncio.get_running_loop()
+            self._look = loop.call_later(LANE_IDLE_S, self._end_idle_lanes)
 
     def _shared_root(self, order: ChirpOrder) -> Path | None:
         if not order.submit_dir or not self._shared_roots:
@@ -169,9 +306,15 @@ class Calls:
         self.epoch += 1
         lost = list(self._under_way.values())
         self._under_way.clear()
-        # What has not left may still go, unless it is about a descriptor that is gone.
-        lost += self._take_back(_names_descriptor)
+        for caller in tuple(self._lanes):
+            if caller.lane is not None:
+                caller.lane.close()
+                self._lane_over(caller, caller.lane, clean=False)
+        # What has not left may still go, unless it is about what is gone.
+        lost += self._take_back(_goes_with_link)
         for answered in lost:
+            answered(Answer(Code.OFFLINE))
+        for answered in self._take_back(_goes_with_link):  # of what was kept until now
             answered(Answer(Code.OFFLINE))
 
     def _give_up(self) -> None:
@@ -192,9 +335,12 @@ class Calls:
         return [waiting.answered for waiting in taken if waiting.answered is not None]
 
 
-def _names_descriptor(waiting: _Waiting) -> bool:
+def _goes_with_link(waiting: _Waiting) -> bool:
+    """It is about a descriptor or a channel."""
     call = waiting.message
-    return isinstance(call, ChirpCall) and COMMANDS[call.command].numbers[:1] == ("fd",)
+    if not isinstance(call, ChirpCall):
+        return False
+    return call.channel != NO_CHANNEL or COMMANDS[call.command].numbers[:1] == ("fd",)
 
 
 def _open(root: Path, order: ChirpOrder) -> JobFiles:

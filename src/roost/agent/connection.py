@@ -25,9 +25,10 @@ from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import Any, Protocol, cast
 
-from roost.agent.calls import Answered, Caller, Calls
+from roost.agent.calls import Caller, Calls
 from roost.agent.channel import Channel, Channels, forward
 from roost.agent.contact import Contact
+from roost.agent.lane import Answered
 from roost.core.messages import ChirpOrder
 from roost.submitfolder import PIECE_BYTES, WRITE_BYTES_MAX, Answer
 from roost.wire.chirp import (

@@ -155,7 +155,7 @@ class Agent:
             self._on_keeper_events,
         )
         self._tether.lost = self._on_keeper_lost
-        self._calls = Calls(options.shared_roots, lambda: self._link.wake())
+        self._calls = Calls(options.shared_roots, self._channels, lambda: self._link.wake())
         self._proxy = Proxy(folder.path, self._slots, self._calls, self._channels)
         self._link = Link(
             options.server,

@@ -202,6 +202,10 @@ class ChirpRules(Struct, frozen=True):
 NO_GATES = Gates(False, False, False)
 
 
+SWITCHES = ("wantioproxy", "wantremoteupdates", "wantdelayedupdates", "wantvirtualroot")
+"""Folded names of all that decides what of Chirp is open to a job."""
+
+
 def gates(attributes: Mapping[str, Attribute], rules: ChirpRules) -> Gates:
     """What of Chirp is open to a job with these own attributes, by folded name (spec §1.1)."""
     if not rules.enabled:
