@@ -68,6 +68,7 @@ class World:
     def begin(self, *names: str, command: str = "stat", numbers: tuple[int, ...] = ()) -> None:
         for name in names:
             self.begin_for(self.caller, name, command, numbers)
+        self.calls.flush(self.caller)
 
     def begin_for(
         self, caller: Caller, name: str, command: str, numbers: tuple[int, ...] = (), **more: int
@@ -165,6 +166,16 @@ async def test_a_caller_that_asks_much_gets_a_lane_and_what_it_asks_meanwhile_go
     await say(peer, 3)
     assert await world.until_answered(3) == [("while it begins", 1), ("one", 2), ("two", 3)]
     assert world.pull() == []
+
+
+async def test_what_is_begun_together_leaves_together(world: World) -> None:
+    peer = await world.with_lane()
+    world.begin_for(world.caller, "one", "stat")
+    world.begin_for(world.caller, "two", "stat")
+    with pytest.raises(BlockingIOError):
+        peer.recv(1)
+    world.calls.flush(world.caller)
+    assert await receive(peer) == ["one", "two"]
 
 
 async def test_attributes_stay_on_the_link(world: World) -> None:

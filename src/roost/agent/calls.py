@@ -129,7 +129,7 @@ class Calls:
         data: bytes = b"",
         channel: int = NO_CHANNEL,
     ) -> None:
-        """A data channel is for calls that are not done here."""
+        """A data channel is for calls that are not done here. To be followed by `flush`."""
         if caller.root is not None and COMMANDS[command].gate is Gate.IO:
             self._begin_here(caller, caller.root, answered, command, words, numbers, data)
             return
@@ -139,6 +139,11 @@ class Calls:
             self._begin_on_files(caller, call, answered)
         else:
             self._send(call, answered)
+
+    def flush(self, caller: Caller) -> None:
+        """Nothing more is begun for now."""
+        if caller.lane is not None:
+            caller.lane.flush()
 
     def gone(self, caller: Caller) -> None:
         """This connection has ended: nobody waits for its answers, its descriptors can close."""
@@ -264,6 +269,7 @@ class Calls:
         kept, caller.kept = caller.kept or deque(), None
         for call, answered in kept:
             self._begin_on_files(caller, call, answered)
+        self.flush(caller)
 
     def _end_idle_lanes(self) -> None:
         self._look = None

@@ -193,11 +193,13 @@ class Connection(asyncio.Protocol):
             event = self._held or self._event()
             self._held = None
             if event is None:
-                return
+                break
             if self._owed and not self._goes_ahead(event):
                 self._held = event
-                return
+                break
             self._take(event)
+        if self._caller is not None:
+            self._calls.flush(self._caller)
 
     def _event(self) -> Event | None:
         """The next one of what has been received."""
@@ -461,6 +463,8 @@ class Connection(asyncio.Protocol):
         """For those who wait for the answer."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._begin(partial(_settle, future), command, words, numbers, data, channel)
+        assert self._caller is not None
+        self._calls.flush(self._caller)
         return future
 
     # --- past this program --------------------------------------------------------------------

@@ -373,6 +373,11 @@ class Agent:
         return Hello(PROTOCOL, facts, self._plan.held())
 
     def _on_frame(self, messages: list[FromServer]) -> None:
+        if all(isinstance(message, ChirpAnswer) for message in messages):
+            for message in messages:
+                assert isinstance(message, ChirpAnswer)
+                self._calls.answered(message)
+            return  # the plan has heard nothing
         for message in messages:
             match message:
                 case Start(order):

@@ -35,19 +35,29 @@ class Lane:
         self._over = over
         self._loop = asyncio.get_running_loop()
         self._frames = wire.FrameReader()
+        self._begun: list[bytes] = []
+        """What leaves with the next `flush`."""
         self._unsent: deque[memoryview] = deque()
+        """What did not fit into the socket."""
         self._open = True
         self._loop.add_reader(channel.socket, self._receive)
 
     def begin(self, call: ChirpCall, answered: Answered) -> None:
+        """It leaves with the next `flush`: what comes together is done and answered together."""
         self.calls += 1
         self.under_way.append(answered)
         calls: list[link.FromAgent] = [call]
-        self._send(wire.frame(link.encode(calls)))
+        self._begun.append(wire.frame(link.encode(calls)))
+
+    def flush(self) -> None:
+        if self._begun:
+            self._send(self._begun[0] if len(self._begun) == 1 else b"".join(self._begun))
+            self._begun.clear()
 
     def end(self) -> None:
         """After what is under way. Nothing is begun any more."""
-        self._send(wire.END)
+        self._begun.append(wire.END)
+        self.flush()
 
     def close(self) -> None:
         """At once; nothing is told."""
