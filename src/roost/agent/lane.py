@@ -35,6 +35,7 @@ class Lane:
         self._over = over
         self._loop = asyncio.get_running_loop()
         self._frames = wire.FrameReader()
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._begun: list[bytes] = []
         """What leaves with the next `flush`."""
         self._unsent: deque[memoryview] = deque()
@@ -104,8 +105,8 @@ class Lane:
 
     def _receive(self) -> None:
         try:
-            data = self.channel.socket.recv(RECEIVE_BYTES)
-            frames = self._frames.receive(data) if data else None
+            got = self.channel.socket.recv_into(self._buffer)
+            frames = self._frames.receive(bytes(self._buffer[:got])) if got else None
         except BlockingIOError:
             return
         except (OSError, ProtocolError):

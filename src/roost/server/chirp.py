@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -44,6 +44,7 @@ from roost.wire.chirp import COMMANDS, Code, Form, Gate, code_of_errno
 from roost.wire.link import LANE, NO_CHANNEL, ChirpAnswer, ChirpCall
 
 Said = TypeVar("Said")
+_Seen = tuple[object, ...]
 
 _LANE_FORM = Form(Gate.IO, (), ())
 OUTSIDE = "is not beneath any of the server's submit_roots"
@@ -93,14 +94,18 @@ class SubmitFolders:
         return job in self._spaces or (self._own / str(job)).exists()
 
 
-class _Grant(NamedTuple):
+class _Grant:
     """What a channel may do as a lane."""
 
-    node: NodeId
-    call: ChirpCall
-    order: ChirpOrder
-    seen: tuple[object, ...]
-    """What that was made of; records are never changed."""
+    def __init__(
+        self, channel: Channel, node: NodeId, call: ChirpCall, order: ChirpOrder, seen: _Seen
+    ) -> None:
+        self.channel = channel
+        self.node = node
+        self.call = call
+        self.order = order
+        self.seen = seen
+        """What that was made of; records are never changed."""
 
 
 class Desk:
@@ -110,7 +115,7 @@ class Desk:
         self._engine = engine
         self._folders = folders
         self._lanes = FileLanes()
-        self._lent: dict[Channel, _Grant] = {}
+        self._lent: set[_Grant] = set()
 
     def close(self) -> None:
         self._lanes.close()
@@ -144,7 +149,7 @@ class Desk:
             if channel is None:
                 refuse(Code.OFFLINE)
             else:
-                self._lend(session, _Grant(node, call, order, self._seen(call)), reply, channel)
+                self._lend(session, _Grant(channel, node, call, order, self._seen(call)), reply)
         elif form.gate is Gate.IO and not is_known(call.command, call.words, call.numbers):
             refuse(Code.INVALID_REQUEST)
         elif form.gate is Gate.IO and call.channel == NO_CHANNEL:
@@ -196,44 +201,36 @@ class Desk:
         lend = replace(call, command="lend", numbers=(*call.numbers, writes))
         self._run(session, order, lend, begin)
 
-    def _lend(
-        self, session: int, grant: _Grant, reply: Callable[[Answer], None], channel: Channel
-    ) -> None:
+    def _lend(self, session: int, grant: _Grant, reply: Callable[[Answer], None]) -> None:
         """From its answer on, the caller's calls come over the channel."""
         loop = asyncio.get_running_loop()
-        self._lent[channel] = grant
+        self._lent.add(grant)
 
         def borrow(run: Run, give_back: Callable[[], None]) -> None:
             def work() -> None:
                 _on_loop(loop, reply, Answer(0))
-                channel.serve(partial(_answer_frame, run))
-                give_back()
-                _on_loop(loop, self._lent_back, (channel, grant))
+                try:
+                    grant.channel.serve(partial(_answer_frame, run))
+                finally:
+                    give_back()
+                    _on_loop(loop, self._lent.discard, grant)
 
-            channel.add(work)
+            grant.channel.add(work)
 
         order = grant.order
         self._lanes.lend((session, grant.call.caller), lambda: self._folders.open(order), borrow)
 
-    def _lent_back(self, lent: tuple[Channel, _Grant]) -> None:
-        channel, grant = lent
-        known = self._lent.get(channel)
-        if known is not None and known.call is grant.call:  # and not lent anew
-            del self._lent[channel]
-
     def review(self) -> None:
         """The farm may have changed: cut off what is not granted any more."""
-        for channel, grant in list(self._lent.items()):
+        for grant in self._lent:
             seen = self._seen(grant.call)
             if all(map(operator.is_, seen, grant.seen)):
                 continue
-            if self._order(grant.node, grant.call) == grant.order:
-                self._lent[channel] = grant._replace(seen=seen)
-            else:
-                del self._lent[channel]
-                channel.cut()
+            grant.seen = seen
+            if self._order(grant.node, grant.call) != grant.order:
+                grant.channel.cut()
 
-    def _seen(self, call: ChirpCall) -> tuple[object, ...]:
+    def _seen(self, call: ChirpCall) -> _Seen:
         farm = self._engine().farm
         own = farm.attributes.get(call.job, {})
         return (
