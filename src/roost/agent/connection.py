@@ -270,11 +270,12 @@ class Connection(asyncio.Protocol):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S_MAX):
                 while left > 0:
-                    while self._received and (data := self._take_received()):
+                    if not self._received:
+                        await self._something()
+                    elif data := self._take_received():
                         left -= len(data)
-                    if self._received:
+                    else:
                         break
-                    await self._something()
         if left <= 0:
             raise _Gone
         self._over = True
