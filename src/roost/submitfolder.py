@@ -19,13 +19,13 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from roost.beneath import Beneath, statfs_of
-from roost.wire.chirp import Code, code_of_errno, format_numbers
+from roost.wire.chirp import COMMANDS, Code, code_of_errno, format_numbers
 
 PIECE_BYTES = 1024 * 1024
 WRITE_BYTES_MAX = 1024 * 1024
@@ -142,7 +142,7 @@ class JobFiles:
     def run(
         self, command: str, words: Sequence[bytes], numbers: Sequence[int], data: bytes = b""
     ) -> Answer:
-        """One command that has passed its gate. `data` is what is to be written."""
+        """One command that `is_known` and has passed its gate. `data` is what is to be written."""
         try:
             if command in _WRITING and self._rules.read_only:
                 return Answer(Code.NOT_AUTHORIZED)
@@ -399,6 +399,17 @@ class JobFiles:
         return Answer(len(url), url)
 
 
+def is_known(command: str, words: Sequence[bytes], numbers: Sequence[int]) -> bool:
+    """Whether `JobFiles` has such a command, with so many arguments."""
+    form = COMMANDS.get(command)
+    if form is None or not hasattr(JobFiles, f"_do_{command}"):
+        return False
+    more = len(numbers) - len(form.numbers)
+    return len(words) == len(form.words) and (more == 0 or (more == 1 and command in _IN_PARTS))
+
+
+_IN_PARTS = frozenset(("sread", "swrite"))
+"""Their last number may say how much has been done."""
 _WRITING = frozenset((
     "write", "pwrite", "swrite", "ftruncate", "fchmod", "fchown", "truncate", "chmod", "chown",
     "lchown", "utime", "unlink", "rmdir", "rmall", "mkdir", "rename", "link", "symlink",
@@ -458,21 +469,44 @@ def _check_owner(uid: int, gid: int) -> None:
 
 # --- threads ----------------------------------------------------------------------------------
 
+Run = Callable[[str, Sequence[bytes], Sequence[int], bytes], Answer]
+"""Does one command of a lane: name, words, numbers, data."""
+
 
 class _Lane:
     def __init__(self, make: Callable[[], JobFiles]) -> None:
         self.make = make
         self.files: JobFiles | None = None
         self.failure: Answer | None = None
-        self.waiting: deque[Callable[[_Lane], None]] = deque()
+        self.waiting: deque[Callable[[_Lane], bool | None]] = deque()
+        """What is to be done; True: others go on with the lane."""
         self.busy = False
+
+    def run(
+        self, command: str, words: Sequence[bytes], numbers: Sequence[int], data: bytes
+    ) -> Answer:
+        if self.files is None:
+            if self.failure is None:
+                try:
+                    self.files = self.make()
+                except OSError as error:
+                    self.failure = Answer(code_of_errno(error.errno))
+            if self.failure is not None:
+                return self.failure
+        assert self.files is not None
+        return self.files.run(command, words, numbers, data)
 
 
 class FileLanes:
     """Runs commands in threads: those of one lane in order, without waiting for other lanes."""
 
     def __init__(self, threads: int = THREADS) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="job-files")
+        self._works: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name="job-files", daemon=True)
+            for _ in range(threads)
+        ]
+        self._started = False
         self._lanes: dict[Hashable, _Lane] = {}
         self._lock = threading.Lock()
 
@@ -487,24 +521,22 @@ class FileLanes:
         answer: Callable[[Answer], None],
     ) -> None:
         """`make` opens the files when the lane is new; `answer` is called in the thread."""
+        self._add(lane, make, lambda place: answer(place.run(command, words, numbers, data)))
 
-        def work(place: _Lane) -> None:
-            if place.files is None and place.failure is None:
-                try:
-                    place.files = place.make()
-                except OSError as error:
-                    place.failure = Answer(code_of_errno(error.errno))
-            if place.files is None:
-                assert place.failure is not None
-                answer(place.failure)
-            else:
-                answer(place.files.run(command, words, numbers, data))
+    def lend(
+        self,
+        lane: Hashable,
+        make: Callable[[], JobFiles],
+        borrow: Callable[[Run, Callable[[], None]], None],
+    ) -> None:
+        """When its turn has come, the lane is another thread's. `borrow` gets what does a command
+        in it, and what gives the lane back; whatever is added to it meanwhile waits for that."""
 
-        with self._lock:
-            place = self._lanes.get(lane)
-            if place is None:
-                place = self._lanes[lane] = _Lane(make)
-            self._add(place, work)
+        def work(place: _Lane) -> bool:
+            borrow(place.run, lambda: self._do(lambda: self._drain(place)))
+            return True
+
+        self._add(lane, make, work)
 
     def close_lane(self, lane: Hashable) -> None:
         """After what it still has to do, its descriptors are closed."""
@@ -516,22 +548,40 @@ class FileLanes:
         with self._lock:
             place = self._lanes.pop(lane, None)
             if place is not None:
-                self._add(place, work)
+                self._append(place, work)
 
     def do(self, work: Callable[[], None]) -> None:
         """Anything else that waits for the disk."""
-        self._threads.submit(work)
+        with self._lock:
+            self._do(work)
 
     def close(self) -> None:
+        """When all is done; lanes that are lent are left as they are."""
         for lane in list(self._lanes):
             self.close_lane(lane)
-        self._threads.shutdown()
+        if self._started:
+            for _ in self._threads:
+                self._works.put(None)
+            for thread in self._threads:
+                thread.join()
 
-    def _add(self, place: _Lane, work: Callable[[_Lane], None]) -> None:
+    def _add(
+        self,
+        lane: Hashable,
+        make: Callable[[], JobFiles],
+        work: Callable[[_Lane], bool | None],
+    ) -> None:
+        with self._lock:
+            place = self._lanes.get(lane)
+            if place is None:
+                place = self._lanes[lane] = _Lane(make)
+            self._append(place, work)
+
+    def _append(self, place: _Lane, work: Callable[[_Lane], bool | None]) -> None:
         place.waiting.append(work)
         if not place.busy:
             place.busy = True
-            self._threads.submit(self._drain, place)
+            self._do(lambda: self._drain(place))
 
     def _drain(self, place: _Lane) -> None:
         while True:
@@ -540,4 +590,16 @@ class FileLanes:
                     place.busy = False
                     return
                 work = place.waiting.popleft()
-            work(place)
+            if work(place):
+                return
+
+    def _do(self, work: Callable[[], None]) -> None:
+        if not self._started:
+            self._started = True
+            for thread in self._threads:
+                thread.start()
+        self._works.put(work)
+
+    def _work(self) -> None:
+        while (work := self._works.get()) is not None:
+            work()

@@ -1,4 +1,4 @@
-"""Bulk beside the agent link: floods of output and large Chirp files, whole whatever happens."""
+"""Beside the agent link: floods of output, large Chirp files, and lanes for small operations."""
 
 from __future__ import annotations
 
@@ -264,3 +264,83 @@ def test_a_transfer_under_way_ends_with_the_attempt(chirp_farm: Farm, tmp_path: 
         with pytest.raises(ConnectionResetError):
             while ending.receive(MIB):
                 pass
+
+
+# --- lanes ------------------------------------------------------------------------------------
+
+
+def ask_much(wire: Wire) -> None:
+    for _ in range(50):
+        assert wire.say("stat .") == b"0\n"
+        wire.line()
+
+
+def test_a_connection_that_asks_much_keeps_its_descriptors_and_its_order(job: Waiting) -> None:
+    wire = job.wire()
+    assert wire.say("open f wrct 420") == b"0\n"
+    wire.line()
+    ask_much(wire)
+    assert connections_to_server(job.farm, "a") > 1
+    wire.send(b"write 0 3\nabcpread 0 3 0\nset_job_attr A 1\nget_job_attr A\n")
+    assert [wire.line() for _ in range(2)] == [b"3\n", b"3\n"]
+    assert wire.receive(3) == b"abc"
+    assert wire.line() == b"0\n" and wire.line() == b"1\n" and wire.receive(1) == b"1"
+    size = 3_000_000
+    wire.send(b"write 0 %d\n" % size + b"x" * size + b"lseek 0 3 0\nread 0 %d\n" % size)
+    assert [wire.line() for _ in range(3)] == [b"%d\n" % size, b"3\n", b"%d\n" % size]
+    assert wire.receive(size) == b"x" * size
+    assert wire.say(f"putfile large 420 {LARGE}") == b"0\n"  # not by the same way
+    wire.send(b"y" * LARGE + b"stat large\nclose 0\nfsync 0\n")
+    assert [wire.line() for _ in range(2)] == [b"%d\n" % LARGE, b"0\n"]
+    assert wire.line().split()[7] == b"%d" % LARGE
+    assert [wire.line() for _ in range(2)] == [b"0\n", b"-12\n"]
+    ask_much(wire)
+
+
+def test_many_connections_that_ask_much_are_all_served(job: Waiting) -> None:
+    connections = [job.wire() for _ in range(12)]
+    for _ in range(30):
+        for wire in connections:
+            wire.send(b"stat .\n")
+        for wire in connections:
+            assert wire.line() == b"0\n"
+            wire.line()
+    for wire in connections:
+        wire.close()
+    ask_much(job.wire())
+
+
+def test_a_gate_that_is_shut_is_shut_for_who_asks_much_too(
+    chirp_farm: Farm,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    job = Waiting(chirp_farm, tmp_path, attributes={**OPEN, "WantRemoteUpdates": True})
+    wire = job.wire()
+    ask_much(wire)
+    assert wire.say("set_job_attr Other 1") == b"0\n"
+    ask_much(wire)
+    assert wire.say("set_job_attr WantIOProxy false") == b"0\n"
+    assert wire.say("stat .") in (b"-8\n", b"-17\n")  # -17: it was under way
+    assert wire.say("stat .") == b"-8\n"
+    assert job.end() == "succeeded"
+
+
+def test_a_server_that_dies_leaves_nothing_that_was_asked_without_an_answer(
+    farm: Farm, tmp_path: Path
+) -> None:
+    farm.start_server()
+    farm.start_agent("a")
+    job = Waiting(farm, tmp_path, attributes=OPEN)
+    wire = job.wire()
+    assert wire.say("open f wc 420") == b"0\n"
+    wire.line()
+    ask_much(wire)
+    assert farm.server is not None
+    farm.server.kill()
+    wire.send(b"write 0 5\nhellofsync 0\n")
+    assert [wire.line() for _ in range(2)] == [b"-17\n"] * 2
+    farm.start_server()
+    assert farm.wait(farm.submit("true")) == "succeeded"  # so the agent is back
+    assert wire.say("fsync 0") == b"-17\n"
+    ask_much(wire)
+    assert job.end() == "succeeded"

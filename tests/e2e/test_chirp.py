@@ -511,6 +511,8 @@ def test_a_server_that_returns_goes_on_serving_the_job(farm: Farm, tmp_path: Pat
     assert wire.say("open f wc 420") == b"1\n"
     wire.line()
     assert wire.say("fsync 1") == b"0\n" and wire.say("fsync 0") == b"-17\n"
+    assert wire.say("close 1") == b"0\n" and wire.say("close 1") == b"-12\n"
+    assert wire.say("fsync 0") == b"-17\n"
     assert job.end() == "succeeded"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from roost.server.channel import Channel
+from roost.server.channel import LANE_BYTES, Channel
 from roost.wire import channel as wire
 
 SIZE = 3_000_000
@@ -144,3 +144,63 @@ def test_what_is_added_after_the_end_is_called_and_finds_nothing(ends: Ends, fil
             thread.join(PATIENCE_S)
     assert ends.do(lambda: ends.channel.receive(file, 0, 1)) == 0
     assert ends.do(lambda: ends.channel.discard(1)) is None
+
+
+# --- lanes ------------------------------------------------------------------------------------
+
+
+def receive(ends: Ends, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (more := ends.peer.recv(size - len(data))):
+        data += more
+    return data
+
+
+def doubled(frame: memoryview) -> bytes:
+    return bytes(frame) * 2
+
+
+@pytest.mark.parametrize("size", [1, 1000, LANE_BYTES - 4, LANE_BYTES, SIZE])
+def test_a_lane_answers_every_frame_and_its_channel_can_be_used_again(
+    ends: Ends, file: int, size: int
+) -> None:
+    contents = [b"a", DATA[:size], b"b" * 5, DATA[:1000]]
+    served = threading.Event()
+
+    def serve() -> None:
+        ends.channel.serve(doubled)
+        served.set()
+
+    ends.channel.add(serve)
+    ends.send(b"".join(map(wire.frame, contents)) + wire.END)
+    for content in contents:
+        answer = wire.frame(content * 2)
+        assert receive(ends, len(answer)) == answer
+    assert receive(ends, len(wire.END)) == wire.END
+    assert served.wait(PATIENCE_S)
+    ends.send(DATA)
+    assert ends.do(lambda: ends.channel.receive(file, 0, SIZE)) == SIZE
+
+
+def test_a_frame_is_answered_before_the_next_one_comes(ends: Ends) -> None:
+    ends.channel.add(lambda: ends.channel.serve(doubled))
+    for turn in range(10):
+        data = wire.frame(b"%d" % turn)
+        for at in range(len(data)):
+            ends.peer.sendall(data[at : at + 1])
+        assert receive(ends, 6) == wire.frame(b"%d" % turn * 2)
+
+
+@pytest.mark.parametrize("end", [True, False], ids=["ended", "misspelled"])
+def test_a_lane_that_is_not_ended_as_it_should_be_is_over(ends: Ends, end: bool) -> None:
+    over = threading.Event()
+
+    def serve() -> None:
+        ends.channel.serve(doubled)
+        over.set()
+
+    ends.channel.add(serve)
+    ends.send(b"\0\0" if end else b"\xff" * 4, end=end)
+    assert over.wait(PATIENCE_S)
+    if not end:
+        assert receive(ends, 1) == b""

@@ -1,9 +1,12 @@
-"""How a data channel is asked for."""
+"""How a data channel is asked for, and what goes over one that is a lane."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from roost.errors import ProtocolError
 from roost.wire import channel
 from roost.wire.channel import Asked
 
@@ -48,3 +51,22 @@ def test_only_an_upgrade_is_a_yes() -> None:
     assert not channel.accepted(channel.REFUSED)
     assert not channel.accepted(channel.STRANGER)
     assert not channel.accepted(b"HTTP/1.1 101 Switching")
+
+
+@given(st.lists(st.binary(max_size=20)), st.integers(1, 30))
+def test_frames_come_out_as_they_went_in_whatever_the_pieces(
+    contents: list[bytes], size: int
+) -> None:
+    reader = channel.FrameReader()
+    data = b"".join(map(channel.frame, contents))
+    frames = [
+        frame
+        for start in range(0, len(data), size)
+        for frame in reader.receive(data[start : start + size])
+    ]
+    assert frames == contents
+
+
+def test_no_frame_is_longer_than_any_may_be() -> None:
+    with pytest.raises(ProtocolError):
+        channel.FrameReader().receive(b"\xff\xff\xff\xff")

@@ -1,14 +1,23 @@
 """What the Chirp proxy cannot answer itself, on its way to who can.
 
-Most goes over the agent link to the server. Files in a folder that this machine was told to see
-as well (`shared_roots`) are worked on here, in threads, by the code that the server uses. Lines for
-a job's story are answered as soon as the agent has taken them over, to be delivered with its
-reports; when it has too many that the server has not saved, they wait.
+Most goes over the agent link to the server. A caller that asks much of its files gets a lane beside
+the link (`lane`) while it does, and its calls on files go there; it is lent for that caller alone,
+as files that hang must not hold up others. Files in a folder that this machine was told to see as
+well (`shared_roots`) are worked on here, in threads, by the code that the server uses. Lines for a
+job's story are answered as soon as the agent has taken them over, to be delivered with its reports;
+when it has too many that the server has not saved, they wait.
 
 A call is sent once. If the link breaks before its answer has come, the answer is `OFFLINE`: it may
 have happened, and an append must not happen twice. A call that has not left waits for the link
 for a while, as a server that is started anew is back in a moment. Descriptors of before a break
-are gone with it: `epoch` counts the breaks.
+are gone with it: `epoch` counts the breaks. A lane that is lost by itself takes what is under way
+there with it, and nothing else.
+
+Calls of one caller are done in the order in which they were begun, also from the link to a lane
+and back: what is begun between the two is kept until the server has agreed.
+
+An answer is given to a function on the loop, never before `begin` has returned. Nothing here keeps
+it, or what was asked, any longer.
 """
 
 from __future__ import annotations
@@ -21,141 +30,307 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from roost.agent.channel import Channel, Channels
+from roost.agent.lane import Answered, Lane
 from roost.beneath import Beneath
 from roost.core import attributes
 from roost.core.messages import ChirpOrder, EntryKind
 from roost.core.records import AttemptKey
 from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
 from roost.wire.chirp import COMMANDS, Code, Gate
-from roost.wire.link import NO_CHANNEL, ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent
+from roost.wire.link import LANE, NO_CHANNEL, ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent
 
 LINK_S_MAX = 5.0
 """A call waits so long for a link that is down; clients give up after 10 seconds."""
 
+LANES_MAX = 4
+"""At a time; the other channels are for bulk."""
+LANE_CALLS = 8
+"""On files, by one caller over the link, before it is worth a lane."""
+LANE_IDLE_S = 2.0
+"""A lane without calls for about so long is ended."""
+
 _ENTRIES: dict[str, EntryKind] = {"ulog": "ulog", "phase": "phase"}
 """Commands that write into the story."""
+
+
+class Caller:
+    """A job's connection."""
+
+    __slots__ = ("asked", "gone", "kept", "key", "lane", "number", "order", "root", "used")
+
+    def __init__(self, number: int, key: AttemptKey, order: ChirpOrder, root: Path | None) -> None:
+        self.number = number
+        self.key = key
+        self.order = order
+        self.root = root
+        """The folder above its files that this machine sees too."""
+        self.used = False
+        """The server may have descriptors open for it."""
+        self.gone = False
+        self.asked = 0
+        """Calls on files over the link since it has no lane."""
+        self.lane: Lane | None = None
+        self.kept: deque[tuple[ChirpCall, Answered]] | None = None
+        """While a lane begins or ends: calls on files that are to go the new way."""
 
 
 class _Waiting(NamedTuple):
     """What has not left yet."""
 
     message: FromAgent
-    size: int = 0
-    """Of its data."""
-    future: asyncio.Future[Answer] | None = None
-    patience: asyncio.TimerHandle | None = None
-    """Gives it up."""
+    until: float = float("inf")
+    answered: Answered | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.message.data) if isinstance(self.message, ChirpCall) else 0
 
 
-class _Entry(NamedTuple):
+class _Entry:
     """A line that waits to be taken over."""
 
-    key: AttemptKey
-    kind: EntryKind
-    text: str
-    future: asyncio.Future[Answer]
-    patience: asyncio.TimerHandle
+    __slots__ = ("answered", "key", "kind", "patience", "text")
+
+    def __init__(self, key: AttemptKey, kind: EntryKind, text: str, answered: Answered) -> None:
+        self.key = key
+        self.kind: EntryKind = kind
+        self.text = text
+        self.answered = answered
+        self.patience: asyncio.TimerHandle | None = None
+        """Gives it up."""
 
 
 class Calls:
     def __init__(
         self,
         shared_roots: Sequence[Path],
+        channels: Channels,
         wake: Callable[[], None],
         enter: Callable[[AttemptKey, EntryKind, str], int],
     ) -> None:
         """`wake` is called when there is something to `pull`. `enter` takes a line for a job's
         story over, or refuses it; its answer is the job's, but for `OFFLINE`: no room for now."""
         self.epoch = 0
-        self._shared_roots = shared_roots
-        self._wake = wake
         self._enter = enter
         self._entries: deque[_Entry] = deque()
-        self._lanes = FileLanes()
+        self._channels = channels
+        self._lanes: set[Caller] = set()
+        """Who has one, or is to get one."""
+        self._opening: set[asyncio.Task[None]] = set()
+        self._look: asyncio.TimerHandle | None = None
+        """For lanes that are not used."""
+        self._shared_roots = shared_roots
+        self._wake = wake
+        self._files = FileLanes()
         self._callers = itertools.count(1)
         self._numbers = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
-        self._under_way: dict[int, asyncio.Future[Answer]] = {}
-        self._here: set[int] = set()
-        self._there: set[int] = set()
+        self._under_way: dict[int, Answered] = {}
+        self._patience: asyncio.TimerHandle | None = None
+        """Goes off when a call may have waited for too long."""
 
     def close(self) -> None:
-        self._lanes.close()
+        for timer in (self._patience, self._look):
+            if timer is not None:
+                timer.cancel()
+        for task in self._opening:
+            task.cancel()
+        for caller in self._lanes:
+            if caller.lane is not None:
+                caller.lane.close()
+        self._files.close()
 
     # --- for the proxy ------------------------------------------------------------------------
 
-    def new_caller(self) -> int:
-        return next(self._callers)
+    def new_caller(self, key: AttemptKey, order: ChirpOrder) -> Caller:
+        return Caller(next(self._callers), key, order, self._shared_root(order))
 
     def begin(
         self,
-        order: ChirpOrder,
-        key: AttemptKey,
-        caller: int,
+        caller: Caller,
+        answered: Answered,
+        command: str,
+        words: tuple[bytes, ...] = (),
+        numbers: tuple[int, ...] = (),
+        data: bytes = b"",
+        channel: int = NO_CHANNEL,
+    ) -> None:
+        """A data channel is for calls that are not done here. To be followed by `flush`."""
+        if caller.root is not None and COMMANDS[command].gate is Gate.IO:
+            self._begin_here(caller, caller.root, answered, command, words, numbers, data)
+            return
+        if (kind := _ENTRIES.get(command)) is not None:
+            self._begin_entry(caller.key, kind, words[0], answered)
+            return
+        number = next(self._numbers)
+        call = ChirpCall(number, *caller.key, caller.number, command, words, numbers, data, channel)
+        if COMMANDS[command].gate is Gate.IO:
+            self._begin_on_files(caller, call, answered)
+        else:
+            self._send(call, answered)
+
+    def flush(self, caller: Caller) -> None:
+        """Nothing more is begun for now."""
+        if caller.lane is not None:
+            caller.lane.flush()
+
+    def gone(self, caller: Caller) -> None:
+        """This connection has ended: nobody waits for its answers, its descriptors can close."""
+        caller.gone = True
+        if caller.root is not None:
+            self._files.close_lane(caller)
+        if caller.lane is not None:
+            self._end_lane(caller, caller.lane)
+        elif caller.kept is None:
+            self._say_gone(caller)
+
+    def remove_folder(self, folder: Path) -> None:
+        self._files.do(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+    def _begin_here(
+        self,
+        caller: Caller,
+        root: Path,
+        answered: Answered,
         command: str,
         words: tuple[bytes, ...],
         numbers: tuple[int, ...],
-        data: bytes = b"",
-        channel: int = NO_CHANNEL,
-    ) -> asyncio.Future[Answer]:
-        """Calls of one caller are done in the order in which they were begun. A data channel is
-        for those that are not done here."""
+        data: bytes,
+    ) -> None:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        if (kind := _ENTRIES.get(command)) is not None:
-            self._begin_entry(key, kind, words[0], future)
-            return future
-        root = self._shared_root(order) if COMMANDS[command].gate is Gate.IO else None
-        if root is not None:
-            self._here.add(caller)
-            self._lanes.run(
-                caller,
-                lambda: _open(root, order),
-                command,
-                words,
-                numbers,
-                data,
-                lambda answer: _settle_on(loop, future, answer),
-            )
-            return future
-        number = next(self._numbers)
-        call = ChirpCall(number, *key, caller, command, words, numbers, data, channel)
-        self._there.add(caller)
-        patience = loop.call_later(LINK_S_MAX, _give_up, future)
-        self._waiting.append(_Waiting(call, len(data), future, patience))
-        self._wake()
-        return future
+
+        def answer(answer: Answer) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(answered, answer)
+
+        order = caller.order
+        self._files.run(caller, lambda: _open(root, order), command, words, numbers, data, answer)
 
     def _begin_entry(
-        self, key: AttemptKey, kind: EntryKind, line: bytes, future: asyncio.Future[Answer]
+        self, key: AttemptKey, kind: EntryKind, line: bytes, answered: Answered
     ) -> None:
+        loop = asyncio.get_running_loop()
         try:
             text = attributes.entry(line.decode())
         except UnicodeDecodeError:
-            future.set_result(Answer(Code.INVALID_REQUEST))
+            loop.call_soon(answered, Answer(Code.INVALID_REQUEST))
             return
         if not self._entries and (result := self._enter(key, kind, text)) != Code.OFFLINE:
-            future.set_result(Answer(result))
+            loop.call_soon(answered, Answer(result))
             return
-        patience = future.get_loop().call_later(LINK_S_MAX, _give_up, future)
-        self._entries.append(_Entry(key, kind, text, future, patience))
+        entry = _Entry(key, kind, text, answered)
+        entry.patience = loop.call_later(LINK_S_MAX, self._give_up_entry, entry)
+        self._entries.append(entry)
 
-    def gone(self, caller: int) -> None:
-        """This connection has ended: nobody waits for its answers, its descriptors can close."""
-        if caller in self._here:
-            self._here.discard(caller)
-            self._lanes.close_lane(caller)
-        if caller in self._there:
-            self._there.discard(caller)
-            self._waiting.append(_Waiting(ChirpCallerGone(caller)))
+    def _give_up_entry(self, entry: _Entry) -> None:
+        self._entries.remove(entry)
+        entry.answered(Answer(Code.OFFLINE))
+
+    # --- to the server ------------------------------------------------------------------------
+
+    def _begin_on_files(self, caller: Caller, call: ChirpCall, answered: Answered) -> None:
+        caller.used = True
+        if caller.kept is not None:
+            caller.kept.append((call, answered))
+        elif caller.lane is None:
+            self._send(call, answered)
+            caller.asked += 1
+            if caller.asked >= LANE_CALLS:
+                self._open_lane(caller)
+        elif call.channel == NO_CHANNEL:
+            caller.lane.begin(call, answered)
+        else:
+            self._end_lane(caller, caller.lane)
+            self._begin_on_files(caller, call, answered)
+
+    def _send(self, call: ChirpCall, answered: Answered) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting.append(_Waiting(call, loop.time() + LINK_S_MAX, answered))
+        if self._patience is None:
+            self._patience = loop.call_later(LINK_S_MAX, self._give_up)
+        self._wake()
+
+    def _say_gone(self, caller: Caller) -> None:
+        if caller.used:
+            self._waiting.append(_Waiting(ChirpCallerGone(caller.number)))
             self._wake()
 
-    def is_here(self, order: ChirpOrder) -> bool:
-        """Whether this attempt's files are worked on here."""
-        return self._shared_root(order) is not None
+    def _open_lane(self, caller: Caller) -> None:
+        if caller in self._lanes or len(self._lanes) >= LANES_MAX or caller.gone:
+            return
+        if self._channels.has_idle or self._channels.may_open:
+            self._lanes.add(caller)
+            task = asyncio.get_running_loop().create_task(self._ask_for_lane(caller))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
 
-    def remove_folder(self, folder: Path) -> None:
-        self._lanes.do(lambda: shutil.rmtree(folder, ignore_errors=True))
+    async def _ask_for_lane(self, caller: Caller) -> None:
+        channel = await self._channels.take()
+        if channel is None or caller.gone:
+            self._lanes.discard(caller)
+            caller.asked = 0
+            if channel is not None:
+                self._channels.give_back(channel, clean=True)
+            return
+        caller.kept = deque()
+        number = next(self._numbers)
+        call = ChirpCall(number, *caller.key, caller.number, LANE, channel=channel.number)
+        self._send(call, lambda answer: self._begin_lane(caller, channel, answer))
+
+    def _begin_lane(self, caller: Caller, channel: Channel, answer: Answer) -> None:
+        if answer.result < 0:
+            self._without_lane(caller, channel, clean=False)
+            return
+        lane = Lane(channel, lambda lane, clean: self._lane_over(caller, lane, clean))
+        caller.lane = lane
+        if self._look is None:
+            loop = asyncio.get_running_loop()
+            self._look = loop.call_later(LANE_IDLE_S, self._end_idle_lanes)
+        self._send_kept(caller)
+        if caller.gone:
+            self._end_lane(caller, lane)
+
+    def _end_lane(self, caller: Caller, lane: Lane) -> None:
+        """Once it is, the channel may be used for something else."""
+        if caller.kept is None:
+            caller.kept = deque()
+            lane.end()
+
+    def _lane_over(self, caller: Caller, lane: Lane, clean: bool) -> None:
+        lost, lane.under_way = lane.under_way, deque()
+        if caller.kept is None:
+            caller.kept = deque()
+        for answered in lost:
+            answered(Answer(Code.OFFLINE))
+        self._without_lane(caller, lane.channel, clean)
+
+    def _without_lane(self, caller: Caller, channel: Channel, clean: bool) -> None:
+        """Until its next one, all calls go over the link."""
+        self._channels.give_back(channel, clean=clean)
+        self._lanes.discard(caller)
+        caller.lane = None
+        caller.asked = 0
+        self._send_kept(caller)
+        if caller.gone:
+            self._say_gone(caller)
+
+    def _send_kept(self, caller: Caller) -> None:
+        kept, caller.kept = caller.kept or deque(), None
+        for call, answered in kept:
+            self._begin_on_files(caller, call, answered)
+        self.flush(caller)
+
+    def _end_idle_lanes(self) -> None:
+        self._look = None
+        for caller in tuple(self._lanes):
+            if (lane := caller.lane) is not None and caller.kept is None:
+                if not lane.calls and not lane.under_way:
+                    self._end_lane(caller, lane)
+                lane.calls = 0
+        if self._lanes:
+            loop = asyncio.get_running_loop()
+            self._look = loop.call_later(LANE_IDLE_S, self._end_idle_lanes)
 
     def _shared_root(self, order: ChirpOrder) -> Path | None:
         if not order.submit_dir or not self._shared_roots:
@@ -165,66 +340,75 @@ class Calls:
 
     # --- for the daemon -----------------------------------------------------------------------
 
-    @property
-    def pending(self) -> bool:
-        return bool(self._waiting)
-
     def enter_waiting(self) -> None:
         """There may be room for lines again."""
         while self._entries:
-            key, kind, text, future, patience = self._entries[0]
-            if not future.done():
-                if (result := self._enter(key, kind, text)) == Code.OFFLINE:
-                    return
-                future.set_result(Answer(result))
-            patience.cancel()
-            self._entries.popleft()
+            entry = self._entries.popleft()
+            result = self._enter(entry.key, entry.kind, entry.text)
+            if result == Code.OFFLINE:
+                self._entries.appendleft(entry)
+                return
+            assert entry.patience is not None
+            entry.patience.cancel()
+            entry.answered(Answer(result))
 
     def pull(self, bytes_max: int) -> list[FromAgent]:
         """What to send next, in order; one more than `bytes_max` allows, at most."""
         messages: list[FromAgent] = []
         size = 0
         while self._waiting and size < bytes_max:
-            message, length, future, patience = self._waiting.popleft()
-            if isinstance(message, ChirpCall):
-                assert future is not None and patience is not None
-                # It would keep the answer, and all the data in it, for as long as it lasts.
-                patience.cancel()
-                if future.done():
-                    continue
-                self._under_way[message.call] = future
-            messages.append(message)
-            size += length
+            waiting = self._waiting.popleft()
+            if isinstance(waiting.message, ChirpCall):
+                assert waiting.answered is not None
+                self._under_way[waiting.message.call] = waiting.answered
+            messages.append(waiting.message)
+            size += waiting.size
         return messages
 
     def answered(self, answer: ChirpAnswer) -> None:
-        future = self._under_way.pop(answer.call, None)
-        if future is not None and not future.done():
-            future.set_result(Answer(answer.result, answer.data, answer.descriptor))
+        answered = self._under_way.pop(answer.call, None)
+        if answered is not None:
+            answered(Answer(answer.result, answer.data, answer.descriptor))
 
     def link_down(self) -> None:
         self.epoch += 1
         lost = list(self._under_way.values())
         self._under_way.clear()
-        # What has not left may still go, unless it is about a descriptor that is gone.
-        lost += [
-            future
-            for message, _, future, _ in self._waiting
-            if isinstance(message, ChirpCall) and future is not None and _names_descriptor(message)
-        ]
-        for future in lost:
-            if not future.done():
-                future.set_result(Answer(Code.OFFLINE))
+        for caller in tuple(self._lanes):
+            if caller.lane is not None:
+                caller.lane.close()
+                self._lane_over(caller, caller.lane, clean=False)
+        # What has not left may still go, unless it is about what is gone.
+        lost += self._take_back(_goes_with_link)
+        for answered in lost:
+            answered(Answer(Code.OFFLINE))
+        for answered in self._take_back(_goes_with_link):  # of what was kept until now
+            answered(Answer(Code.OFFLINE))
+
+    def _give_up(self) -> None:
+        """What has waited for too long never leaves."""
+        now = asyncio.get_running_loop().time()
+        lost = self._take_back(lambda waiting: waiting.until <= now)
+        next_one = min((waiting.until for waiting in self._waiting), default=float("inf"))
+        self._patience = None
+        if next_one < float("inf"):
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_at(next_one, self._give_up)
+        for answered in lost:
+            answered(Answer(Code.OFFLINE))
+
+    def _take_back(self, which: Callable[[_Waiting], bool]) -> list[Answered]:
+        taken = [waiting for waiting in self._waiting if which(waiting)]
+        self._waiting = deque(waiting for waiting in self._waiting if not which(waiting))
+        return [waiting.answered for waiting in taken if waiting.answered is not None]
 
 
-def _give_up(future: asyncio.Future[Answer]) -> None:
-    """It has not left yet, and never will."""
-    if not future.done():
-        future.set_result(Answer(Code.OFFLINE))
-
-
-def _names_descriptor(call: ChirpCall) -> bool:
-    return COMMANDS[call.command].numbers[:1] == ("fd",)
+def _goes_with_link(waiting: _Waiting) -> bool:
+    """It is about a descriptor or a channel."""
+    call = waiting.message
+    if not isinstance(call, ChirpCall):
+        return False
+    return call.channel != NO_CHANNEL or COMMANDS[call.command].numbers[:1] == ("fd",)
 
 
 def _open(root: Path, order: ChirpOrder) -> JobFiles:
@@ -232,14 +416,3 @@ def _open(root: Path, order: ChirpOrder) -> JobFiles:
         folder = allowed.below(bytes(Path(order.submit_dir).relative_to(root)))
     folder.virtual_root = order.virtual_root
     return JobFiles(folder, FileRules(order.read_only, order.umask), Space(0))
-
-
-def _settle_on(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Answer], answer: Answer
-) -> None:
-    def settle() -> None:
-        if not future.done():
-            future.set_result(answer)
-
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(settle)

@@ -181,6 +181,7 @@ class Channels:
         for family, kind, protocol, _, address in found:
             peer = socket.socket(family, kind, protocol)
             peer.setblocking(False)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 await loop.sock_connect(peer, address)
             except OSError as error:

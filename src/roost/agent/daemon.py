@@ -162,7 +162,9 @@ class Agent:
             self._on_keeper_events,
         )
         self._tether.lost = self._on_keeper_lost
-        self._calls = Calls(options.shared_roots, lambda: self._link.wake(), self._enter)
+        self._calls = Calls(
+            options.shared_roots, self._channels, lambda: self._link.wake(), self._enter
+        )
         self._proxy = Proxy(folder.path, self._slots, self._calls, self._channels)
         self._link = Link(
             options.server,
@@ -381,6 +383,11 @@ class Agent:
         return Hello(PROTOCOL, facts, self._plan.held())
 
     def _on_frame(self, messages: list[FromServer]) -> None:
+        if all(isinstance(message, ChirpAnswer) for message in messages):
+            for message in messages:
+                assert isinstance(message, ChirpAnswer)
+                self._calls.answered(message)
+            return  # the plan has heard nothing
         for message in messages:
             match message:
                 case Start(order):

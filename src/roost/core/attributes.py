@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -215,6 +216,10 @@ class ChirpRules(Struct, frozen=True):
 NO_GATES = Gates(False, False, False)
 
 
+SWITCHES = ("wantioproxy", "wantremoteupdates", "wantdelayedupdates", "wantvirtualroot")
+"""Folded names of all that decides what of Chirp is open to a job."""
+
+
 def gates(attributes: Mapping[str, Attribute], rules: ChirpRules) -> Gates:
     """What of Chirp is open to a job with these own attributes, by folded name (spec §1.1)."""
     if not rules.enabled:
@@ -241,11 +246,17 @@ _SEPARATORS = re.compile(r"[,\s]+")
 def matches_prefix(name: str, prefixes: str) -> bool:
     """Is it one of these names? They are separated by commas or blanks, `*` stands for anything,
     and case does not matter."""
-    for pattern in _SEPARATORS.split(prefixes):
-        parts = map(re.escape, pattern.split("*"))
-        if pattern and re.fullmatch(".*".join(parts), name, re.IGNORECASE):
-            return True
-    return False
+    return _pattern(prefixes).fullmatch(name) is not None
+
+
+@lru_cache
+def _pattern(prefixes: str) -> re.Pattern[str]:
+    patterns = [
+        ".*".join(map(re.escape, pattern.split("*")))
+        for pattern in _SEPARATORS.split(prefixes)
+        if pattern
+    ]
+    return re.compile("|".join(patterns) or "(?!)", re.IGNORECASE)
 
 
 def entry(text: str) -> str:

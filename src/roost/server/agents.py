@@ -40,8 +40,8 @@ from roost.wire import channel as wire
 from roost.wire import link
 
 HELLO_SECONDS_MAX = 10.0
-CHANNELS_MAX = 64
-"""Data channels of all agents together, each with a thread; beyond them, bulk takes the links."""
+CHANNELS_MAX = 256
+"""Data channels of all agents together, each with a thread; beyond them, all takes the links."""
 
 log = structlog.get_logger(__name__)
 _numbers = itertools.count(1)
@@ -111,6 +111,7 @@ class Agents:
 
     def act(self, effects: Sequence[Effect]) -> None:
         """Pass the core's effects on. A node that is not connected is told when it joins."""
+        self.desk.review()
         deleted: list[JobId] = []
         for effect in effects:
             match effect:

@@ -1,10 +1,13 @@
-"""A data channel of an agent, as the server has it: bytes between a socket and files.
+"""A data channel of an agent, as the server has it: bytes between a socket and files, or calls.
 
 What is to be moved was said over the agent link, and is moved in that order, in a thread of the
 channel's own, so that neither a slow disk nor a slow peer holds up anybody else. The kernel
 moves it (`splice`, `sendfile`); only where it refuses, the bytes pass through here. The thread
 waits as long as the peer makes it wait: an agent that is gone is noticed by its link, which
 closes its channels.
+
+A channel that is a lane (`wire.channel`) is served in the same thread: a call is taken from the
+socket, done and answered without anybody else being woken.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from roost.errors import ProtocolError
 from roost.submitfolder import write_at
 from roost.wire import channel as wire
 
@@ -29,6 +33,10 @@ COPY_BYTES = 256 * 1024
 RESERVED_BYTES = 4 * 1024 * 1024
 """Room in a file for bytes on their way is asked for by so much: a stretch of output."""
 _FALLOC_FL_KEEP_SIZE = 1
+SAY_BYTES = 256 * 1024
+"""Answers wait for each other up to here, while there is a next call to be done."""
+LANE_BYTES = 64 * 1024
+"""Calls up to here are taken from one buffer."""
 _REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """What the kernel says where it cannot move bytes by itself."""
 
@@ -42,7 +50,8 @@ class Channel:
         self._works: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._ending = threading.Lock()
         self._over = False
-        self._out, self._in = _pipe()
+        self._out = self._in = -1
+        """A pipe, once bytes are to be moved to a file."""
         threading.Thread(target=self._run, name="channel", daemon=True).start()
 
     def add(self, work: Callable[[], None]) -> None:
@@ -73,8 +82,7 @@ class Channel:
                     work()
             self._over = True
             self._peer.close()
-            os.close(self._out)
-            os.close(self._in)
+            self._close_pipe()
 
     # --- in the thread ------------------------------------------------------------------------
 
@@ -83,6 +91,12 @@ class Channel:
 
         Raises `OSError` for what the disk does, when all of them have been taken from the channel.
         """
+        if self._in < 0:
+            try:
+                self._out, self._in = _pipe()
+            except OSError:
+                self.discard(size)
+                raise
         done = reserved = 0
         while done < size:
             try:
@@ -97,9 +111,7 @@ class Channel:
             try:
                 self._empty_pipe(file, offset + done, held)
             except OSError:
-                os.close(self._out)
-                os.close(self._in)
-                self._out, self._in = _pipe()
+                self._close_pipe()
                 self.discard(size - done - held)
                 raise
             done += held
@@ -115,6 +127,12 @@ class Channel:
                 moved = write_at(file, os.read(self._out, held), offset)
             offset += moved
             held -= moved
+
+    def _close_pipe(self) -> None:
+        if self._in >= 0:
+            os.close(self._out)
+            os.close(self._in)
+            self._out = self._in = -1
 
     def discard(self, size: int) -> None:
         """Take the next `size` bytes and forget them."""
@@ -143,6 +161,81 @@ class Channel:
         data = os.pread(file, min(size, COPY_BYTES), offset)
         self._peer.sendall(data)
         return len(data)
+
+    def serve(self, answer: Callable[[memoryview], bytes]) -> None:
+        """Answer frame by frame until the peer has no more, or either side has ended the channel.
+        A peer that does not speak as it should is cut off."""
+        lane = _Lane(self._peer)
+        try:
+            while frame := lane.next_frame():
+                lane.say(answer(frame))
+            lane.say(b"")
+            lane.flush()
+        except OSError:
+            pass
+        except ProtocolError:
+            self.cut()
+
+
+class _Lane:
+    """Frames of a socket that blocks."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self._peer = peer
+        self._buffer = memoryview(bytearray(LANE_BYTES))
+        self._start = self._end = 0
+        self._said: list[bytes] = []
+        self._said_bytes = 0
+
+    def next_frame(self) -> memoryview:
+        """Good until the next call. Raises `OSError`, also at the end of the connection."""
+        self._have(wire.HEAD_BYTES)
+        length = wire.length_of(self._buffer[self._start : self._start + wire.HEAD_BYTES])
+        self._start += wire.HEAD_BYTES
+        if length > len(self._buffer):
+            return self._receive_large(length)
+        self._have(length)
+        start, self._start = self._start, self._start + length
+        return self._buffer[start : self._start]
+
+    def say(self, content: bytes) -> None:
+        self._said.append(wire.frame(content))
+        self._said_bytes += len(content)
+        if self._said_bytes >= SAY_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._said:
+            self._peer.sendall(self._said[0] if len(self._said) == 1 else b"".join(self._said))
+            self._said.clear()
+            self._said_bytes = 0
+
+    def _have(self, size: int) -> None:
+        """At least so many bytes in the buffer, in one piece."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start + size > len(self._buffer):
+            held = self._end - self._start
+            self._buffer[:held] = bytes(self._buffer[self._start : self._end])
+            self._start, self._end = 0, held
+        while self._end - self._start < size:
+            self.flush()  # before anything is waited for
+            self._end += self._receive_into(self._buffer[self._end :])
+
+    def _receive_large(self, length: int) -> memoryview:
+        whole = memoryview(bytearray(length))
+        done = self._end - self._start
+        whole[:done] = self._buffer[self._start : self._end]
+        self._start = self._end = 0
+        self.flush()
+        while done < length:
+            done += self._receive_into(whole[done:])
+        return whole
+
+    def _receive_into(self, buffer: memoryview) -> int:
+        if not (got := self._peer.recv_into(buffer)):
+            raise ConnectionResetError
+        return got
 
 
 def _reserve(file: int, offset: int, size: int) -> None:

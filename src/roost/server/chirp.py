@@ -1,7 +1,9 @@
 """What running jobs ask of their submit machine: files in threads, attributes by the core.
 
 A call comes from the Chirp proxy of an agent. It is granted only while the attempt runs on that
-node and its job's gates are open, whatever the agent thinks. Files are those of the job's submit
+node and its job's gates are open, whatever the agent thinks. Calls on files that come over a data
+channel are done in the channel's thread, without this loop, which lends the files for that and cuts
+the channel when they would not be granted any more. Files are those of the job's submit
 folder: the one it names, if it lies beneath a folder that the administrator allows, else one of
 its root job's own, made when it is first used and removed with that job.
 """
@@ -9,25 +11,42 @@ its root job's own, made when it is first used and removed with that job.
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from msgspec.structs import replace
 
 from roost.beneath import Beneath
 from roost.core import blackboard
+from roost.core.attributes import SWITCHES
 from roost.core.messages import ChirpOrder, SetAttribute
 from roost.core.records import JobId, NodeId
-from roost.errors import Forbidden, Invalid, Refused, TooLarge, Unavailable
+from roost.errors import Forbidden, Invalid, ProtocolError, Refused, TooLarge, Unavailable
 from roost.server.channel import Channel
 from roost.server.engine import Engine
-from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
-from roost.wire.chirp import COMMANDS, Code, Gate, code_of_errno
-from roost.wire.link import NO_CHANNEL, ChirpAnswer, ChirpCall
+from roost.submitfolder import (
+    Answer,
+    FileLanes,
+    FileRules,
+    JobFiles,
+    Run,
+    Space,
+    is_known,
+)
+from roost.wire import link
+from roost.wire.chirp import COMMANDS, Code, Form, Gate, code_of_errno
+from roost.wire.link import LANE, NO_CHANNEL, ChirpAnswer, ChirpCall
 
+Said = TypeVar("Said")
+_Seen = tuple[object, ...]
+
+_LANE_FORM = Form(Gate.IO, (), ())
 OUTSIDE = "is not beneath any of the server's submit_roots"
 
 log = structlog.get_logger(__name__)
@@ -75,6 +94,20 @@ class SubmitFolders:
         return job in self._spaces or (self._own / str(job)).exists()
 
 
+class _Grant:
+    """What a channel may do as a lane."""
+
+    def __init__(
+        self, channel: Channel, node: NodeId, call: ChirpCall, order: ChirpOrder, seen: _Seen
+    ) -> None:
+        self.channel = channel
+        self.node = node
+        self.call = call
+        self.order = order
+        self.seen = seen
+        """What that was made of; records are never changed."""
+
+
 class Desk:
     """Answers the calls of all agents."""
 
@@ -82,6 +115,7 @@ class Desk:
         self._engine = engine
         self._folders = folders
         self._lanes = FileLanes()
+        self._lent: set[_Grant] = set()
 
     def close(self) -> None:
         self._lanes.close()
@@ -106,10 +140,17 @@ class Desk:
             reply(Answer(code))
 
         order = self._order(node, call)
-        form = COMMANDS.get(call.command)
+        form = _LANE_FORM if call.command == LANE else COMMANDS.get(call.command)
         if order is None:
             refuse(Code.NOT_AUTHORIZED)
         elif form is None or not _open(order, form.gate):
+            refuse(Code.INVALID_REQUEST)
+        elif form is _LANE_FORM:
+            if channel is None:
+                refuse(Code.OFFLINE)
+            else:
+                self._lend(session, _Grant(channel, node, call, order, self._seen(call)), reply)
+        elif form.gate is Gate.IO and not is_known(call.command, call.words, call.numbers):
             refuse(Code.INVALID_REQUEST)
         elif form.gate is Gate.IO and call.channel == NO_CHANNEL:
             self._run(session, order, call, reply)
@@ -117,7 +158,7 @@ class Desk:
             self._take_attribute(node, call, reply)
         elif channel is None:
             refuse(Code.OFFLINE)
-        elif call.command not in ("pread", "pwrite") or len(call.numbers) != len(form.numbers):
+        elif call.command not in ("pread", "pwrite"):
             refuse(Code.INVALID_REQUEST)
         else:
             self._run_beside(session, order, call, reply, channel)
@@ -160,6 +201,44 @@ class Desk:
         lend = replace(call, command="lend", numbers=(*call.numbers, writes))
         self._run(session, order, lend, begin)
 
+    def _lend(self, session: int, grant: _Grant, reply: Callable[[Answer], None]) -> None:
+        """From its answer on, the caller's calls come over the channel."""
+        loop = asyncio.get_running_loop()
+        self._lent.add(grant)
+
+        def borrow(run: Run, give_back: Callable[[], None]) -> None:
+            def work() -> None:
+                _on_loop(loop, reply, Answer(0))
+                try:
+                    grant.channel.serve(partial(_answer_frame, run))
+                finally:
+                    give_back()
+                    _on_loop(loop, self._lent.discard, grant)
+
+            grant.channel.add(work)
+
+        order = grant.order
+        self._lanes.lend((session, grant.call.caller), lambda: self._folders.open(order), borrow)
+
+    def review(self) -> None:
+        """The farm may have changed: cut off what is not granted any more."""
+        for grant in self._lent:
+            seen = self._seen(grant.call)
+            if all(map(operator.is_, seen, grant.seen)):
+                continue
+            grant.seen = seen
+            if self._order(grant.node, grant.call) != grant.order:
+                grant.channel.cut()
+
+    def _seen(self, call: ChirpCall) -> _Seen:
+        farm = self._engine().farm
+        own = farm.attributes.get(call.job, {})
+        return (
+            farm.attempts.get((call.job, call.number)),
+            farm.jobs.get(call.job),
+            *map(own.get, SWITCHES),
+        )
+
     def gone(self, session: int, caller: int) -> None:
         self._lanes.close_lane((session, caller))
 
@@ -199,6 +278,20 @@ class Desk:
                 engine.tell(SetAttribute(node, call.job, call.number, name, text), done)
             case _:  # `constrain`: a job's requirements are its conditions (decision 18)
                 reply(Answer(Code.INVALID_REQUEST))
+
+
+def _answer_frame(run: Run, frame: memoryview) -> bytes:
+    """In the channel's thread: one frame of a lane."""
+    answers: list[link.FromServer] = []
+    for call in link.decode_from_agent(frame):
+        if not isinstance(call, ChirpCall):
+            raise ProtocolError("On a lane there are calls and nothing else.")
+        if is_known(call.command, call.words, call.numbers):
+            answer = run(call.command, call.words, call.numbers, call.data)
+        else:
+            answer = Answer(Code.INVALID_REQUEST)
+        answers.append(ChirpAnswer(call.call, answer.result, answer.data, answer.descriptor))
+    return link.encode(answers)
 
 
 def _send(channel: Channel, file: int, offset: int, length: int) -> Answer:
@@ -251,8 +344,6 @@ def _code(refusal: Refused) -> Code:
     return Code.NOT_AUTHORIZED
 
 
-def _on_loop(
-    loop: asyncio.AbstractEventLoop, reply: Callable[[Answer], None], answer: Answer
-) -> None:
+def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[Said], None], said: Said) -> None:
     if not loop.is_closed():
-        loop.call_soon_threadsafe(reply, answer)
+        loop.call_soon_threadsafe(call, said)

@@ -13,6 +13,8 @@ reached `FRAME_BYTES_SOFT`. The link is ordered; it may break at any moment and 
 * **Bulk** may pass beside the link, over a data channel (`wire.channel`): the link says what the
   next bytes there are, and answers for them. Output that went there is acknowledged before its
   attempt's end is told.
+* **Calls** on files may pass there as well: after the `LANE` of a caller was answered, its calls on
+  files and their answers go over that channel, in their order, until the agent ends the lane.
 
 Pure: bytes in, messages out.
 """
@@ -39,6 +41,9 @@ OUTPUT_WINDOW_BYTES = 4 * 1024 * 1024
 """An agent has at most this many unacknowledged bytes of output under way on the link."""
 
 NO_CHANNEL = -1
+LANE = "lane"
+"""A `ChirpCall` that is no command of Chirp: what comes over its channel are calls of its caller.
+When it is answered by 0, all earlier ones have been."""
 
 # --- agent to server --------------------------------------------------------------------------
 
@@ -213,7 +218,7 @@ def encode(messages: list[FromAgent] | list[FromServer]) -> bytes:
     return _encoder.encode(messages)
 
 
-def decode_from_agent(frame: bytes) -> list[FromAgent]:
+def decode_from_agent(frame: bytes | memoryview) -> list[FromAgent]:
     """Raises `ProtocolError` for anything that is not a frame of known messages."""
     return _decode(_from_agent, frame)
 
@@ -223,7 +228,7 @@ def decode_from_server(frame: bytes) -> list[FromServer]:
     return _decode(_from_server, frame)
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[list[Sent]], frame: bytes) -> list[Sent]:
+def _decode(decoder: msgspec.msgpack.Decoder[list[Sent]], frame: bytes | memoryview) -> list[Sent]:
     try:
         return decoder.decode(frame)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:

@@ -1,0 +1,75 @@
+"""Lanes of file commands: one after the other, whoever does them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from roost.beneath import Beneath
+from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Run, Space, is_known
+from roost.wire.chirp import COMMANDS, Code, Gate
+
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def lanes() -> Iterator[FileLanes]:
+    lanes = FileLanes(2)
+    yield lanes
+    lanes.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[], JobFiles]:
+    return lambda: JobFiles(Beneath.at(tmp_path), FileRules(), Space(0))
+
+
+def test_a_lane_that_is_lent_keeps_its_order_and_its_descriptors(
+    lanes: FileLanes, make: Callable[[], JobFiles]
+) -> None:
+    answers: SimpleQueue[Answer] = SimpleQueue()
+    lent: SimpleQueue[tuple[Run, Callable[[], None]]] = SimpleQueue()
+    lanes.run("a", make, "open", (b"file", b"wc"), (420,), b"", answers.put)
+    lanes.lend("a", make, lambda run, give_back: lent.put((run, give_back)))
+    lanes.run("a", make, "write", (), (0, 5), b"after", answers.put)
+    assert answers.get(timeout=PATIENCE_S).result == 0
+    run, give_back = lent.get(timeout=PATIENCE_S)
+    other = threading.Event()
+    lanes.run("b", make, "stat", (b"file",), (), b"", lambda _: other.set())
+    assert other.wait(PATIENCE_S), "another lane waits for nobody"
+    assert run("write", (), (0, 6), b"before") == Answer(6)
+    assert answers.empty()
+    give_back()
+    assert answers.get(timeout=PATIENCE_S) == Answer(5)
+    lanes.run("a", make, "lseek", (), (0, 0, 1), b"", answers.put)
+    assert answers.get(timeout=PATIENCE_S) == Answer(11)
+
+
+def test_a_lane_that_is_closed_while_it_is_lent_closes_when_it_is_given_back(
+    lanes: FileLanes, make: Callable[[], JobFiles]
+) -> None:
+    lent: SimpleQueue[tuple[Run, Callable[[], None]]] = SimpleQueue()
+    answers: SimpleQueue[Answer] = SimpleQueue()
+    lanes.lend("a", make, lambda run, give_back: lent.put((run, give_back)))
+    run, give_back = lent.get(timeout=PATIENCE_S)
+    assert run("open", (b"file", b"wc"), (420,), b"").result == 0
+    lanes.close_lane("a")
+    assert run("fsync", (), (0,), b"") == Answer(0)
+    give_back()
+    lanes.run("a", make, "fsync", (), (0,), b"", answers.put)
+    assert answers.get(timeout=PATIENCE_S) == Answer(Code.BAD_FD), "a new lane, a new count"
+
+
+def test_what_is_not_a_command_on_files_or_has_too_few_arguments_is_not_known() -> None:
+    words = (b"a", b"b")
+    for name, form in COMMANDS.items():
+        arguments = words[: len(form.words)], tuple(range(len(form.numbers)))
+        answered_by_agent = name in ("putfile", "whoami", "whoareyou")
+        assert is_known(name, *arguments) == (form.gate is Gate.IO and not answered_by_agent)
+        assert not is_known(name, (*arguments[0], b"more"), arguments[1])
+    assert is_known("sread", (), (0, 1, 2, 3, 4, 5)) and not is_known("pread", (), (0, 1, 2, 3))
+    assert not is_known("lend", (), (0, 0, 0, 0)) and not is_known("lane", (), ())
