@@ -21,9 +21,10 @@ A run that finds no CPU free waits here (see `admission`) and starts when anothe
 a word to the agent, who is then told of many at once: nobody waits for it.
 
 What always holds: a run is in the ledger before its process exists, and its end before it is
-told. When an end is told nothing of the run lives on: its group is killed while its leader is a
-zombie, so the ids cannot belong to anybody else; and as the keeper is a subreaper, whatever left
-the group is by then the keeper's child and is known by its tag (see `kin`).
+told. When an end is told nothing of the run lives on. As the keeper is a subreaper, whatever a
+leader leaves is by then the keeper's child, or below one: without any such child nobody is left.
+Otherwise the group is killed while its leader is a zombie, so the ids cannot belong to anybody
+else, and who has left the group is known by its tag (see `kin`).
 
 Standard library only, one thread, never blocks on its agent. When no agent is connected and
 nothing lives it ends; the ledger remembers for it.

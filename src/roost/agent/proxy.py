@@ -36,7 +36,7 @@ from msgspec import Struct, field
 
 from roost.agent.calls import Calls
 from roost.agent.channel import Channel, Channels, forward
-from roost.agent.slots import Slots, holds_only
+from roost.agent.slots import Slots, changed_at, holds_only, is_plain
 from roost.core import attributes
 from roost.core.classad import canonical, is_name
 from roost.core.messages import AttemptOrder, ChirpOrder
@@ -77,6 +77,8 @@ COOKIE_S_MAX = 60.0
 """A connection that has not said by then whose it is is reset."""
 PAYLOAD_S_MAX = 300.0
 """So long the next bytes of an announced payload may take."""
+SETTLED_NS = 1_000_000_000
+"""A folder that changed so long ago would tell of another change by another time."""
 WINDOW = 4
 """Pieces under way at a time in one transfer, and requests begun ahead of their answers."""
 CHANNEL_BYTES_MIN = 4 * 1024 * 1024
@@ -125,6 +127,9 @@ class Proxy:
         self._slots = slots
         self._clean: set[int] = set()
         """Slots whose scratch folder has nothing but a contact file that we wrote."""
+        self._listed: dict[int, int] = {}
+        """When that folder had changed last, long before it was last listed: it need not be listed
+        again while it says the same."""
         self.tools = folder / "bin"
         """Has `condor_chirp`, for jobs to find after everything that is on their own PATH."""
         _make_tool(self.tools)
@@ -221,10 +226,21 @@ class Proxy:
         del self._by_cookie[contact.digest]
         for connection in tuple(contact.connections):
             connection.reset()
-        if holds_only(contact.scratch, CONTACT, len(self._contact_line("?" * COOKIE_LETTERS))):
+        if self._is_clean(contact.slot, contact.scratch):
             self._clean.add(contact.slot)
         else:
             self._remove(contact.scratch)
+
+    def _is_clean(self, slot: int, scratch: str) -> bool:
+        """Whether there is nothing but the contact file, as we made it."""
+        size = len(self._contact_line("?" * COOKIE_LETTERS))
+        changed = changed_at(scratch)
+        if changed and self._listed.get(slot) == changed:
+            return is_plain(f"{scratch}{os.sep}{CONTACT}", size)
+        is_clean = holds_only(scratch, CONTACT, size)
+        if is_clean and time.time_ns() - changed > SETTLED_NS:
+            self._listed[slot] = changed
+        return is_clean
 
     def _remove(self, folder: str) -> None:
         """At once for whoever comes next, in good time for the disk."""
