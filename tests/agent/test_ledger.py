@@ -3,7 +3,7 @@
 import pytest
 
 from roost.agent import ledger as module
-from roost.agent.ledger import Ledger, Run
+from roost.agent.ledger import Ledger, Run, begun, ended, forgotten, noted, started
 
 
 def write(path, *, cut: int = 0):
@@ -11,17 +11,17 @@ def write(path, *, cut: int = 0):
     ledger = Ledger(path)
     runs = [Run(name, "1.1", "/out", "note", "boot", 1, True) for name in "abcd"]
     for run in runs:
-        ledger.begun(run)
+        ledger.note(begun(run))
         ledger.runs[run.name] = run
     for run in runs[1:]:
         run.pid, run.at = 7, 1_000
-        ledger.started(run)
+        ledger.note(started(run))
     for run in runs[2:]:
         run.over, run.status, run.ended_at = True, -9, 2_000
-        ledger.ended(run)
+        ledger.note(ended(run))
     runs[1].note = "new"
-    ledger.noted(runs[1])
-    ledger.forgotten(ledger.runs.pop("d"))
+    ledger.note(noted(runs[1]))
+    ledger.note(forgotten(ledger.runs.pop("d")))
     ledger.save(ledger.runs.values())
     ledger.close()
     return runs
@@ -65,8 +65,8 @@ def test_it_is_written_afresh_when_it_has_grown(tmp_path, monkeypatch):
     ledger = Ledger(tmp_path / "ledger")
     for number in range(1_000):
         run = Run(str(number), "1.1", "/out", "note", "boot", 1, True)
-        ledger.begun(run)
-        ledger.forgotten(run)
+        ledger.note(begun(run))
+        ledger.note(forgotten(run))
         ledger.save([run])
     ledger.close()
     assert (tmp_path / "ledger").stat().st_size < 20_000

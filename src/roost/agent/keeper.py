@@ -21,9 +21,10 @@ A run that finds no CPU free waits here (see `admission`) and starts when anothe
 a word to the agent, who is then told of many at once: nobody waits for it.
 
 What always holds: a run is in the ledger before its process exists, and its end before it is
-told. When an end is told nothing of the run lives on: its group is killed while its leader is a
-zombie, so the ids cannot belong to anybody else; and as the keeper is a subreaper, whatever left
-the group is by then the keeper's child and is known by its tag (see `kin`).
+told. When an end is told nothing of the run lives on. As the keeper is a subreaper, whatever a
+leader leaves is by then the keeper's child, or below one: without any such child nobody is left.
+Otherwise the group is killed while its leader is a zombie, so the ids cannot belong to anybody
+else, and who has left the group is known by its tag (see `kin`).
 
 Standard library only, one thread, never blocks on its agent. When no agent is connected and
 nothing lives it ends; the ledger remembers for it.
@@ -43,11 +44,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from roost.agent import kin
+from roost.agent import kin, ledger
 from roost.agent.admission import Admission
 from roost.agent.ledger import Ledger, Run, encode
+from roost.agent.spawn import Command, Spawner
 
 SOCKET = "keeper.sock"
 LOCK = "keeper.lock"
@@ -62,6 +64,8 @@ RECEIVE_BYTES = 64 * 1024
 _PR_SET_CHILD_SUBREAPER = 36
 _NOBODY = -1
 """Stands for a leader that is gone, and whose process id may be anybody's by now."""
+_START = [str, str, str, list, dict, str, str, str, int, bool]
+"""Types of a request to start. Compared at once: patterns for each take as long as reading it."""
 _AS_USUAL = (
     signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ,
 )  # fmt: skip
@@ -69,12 +73,16 @@ _AS_USUAL = (
 
 
 class Start(NamedTuple):
-    """A run that was handed over and has not been started."""
+    """A run that was handed over and has not been started. All that can be made ready for its start
+    is: when a CPU comes free there is nothing in the caches."""
 
     run: Run
-    argv: list[str]
-    environment: dict[str, str]
+    begun: str
+    """For the ledger."""
+    command: Command | ValueError
+    """Or why there can be none."""
     cwd: str
+    tag: int
 
 
 class Keeper:
@@ -99,7 +107,7 @@ class Keeper:
         self._admission = Admission()
         self._waiting: dict[str, Start] = {}
         """Runs without a CPU. Not in the ledger: if we die, the agent hands them over again."""
-        self._environment: dict[str, str] = {}
+        self._spawner = Spawner(_AS_USUAL)
         self._agent: socket.socket | None = None
         self._received = b""
         self._to_send = b""
@@ -113,9 +121,9 @@ class Keeper:
         self._poll = select.poll()
         self._heard: dict[int, Callable[[int], None]] = {}
         """What to do when there is something on a descriptor; gets the events."""
-        self._null = os.open(os.devnull, os.O_RDWR)
         self._children = kin.Children()
-        self._become_subreaper()
+        self._adopts = _become_subreaper()
+        """Whether what a leader leaves becomes our child."""
         self._watch_children()
         for run in list(self._runs.values()):
             if not run.over:
@@ -244,17 +252,16 @@ class Keeper:
             print(f"The agent is not understood: {error}", file=sys.stderr, flush=True)
             self._leave()
 
-    def _obey(self, requests: list[list[object]]) -> None:
+    def _obey(self, requests: list[list[Any]]) -> None:
         starts: list[Start] = []
         for request in requests:
             match request:
                 case [
-                    "start", str(name), str(mark), list(argv), dict(environment), str(cwd),
-                    str(output), str(note), int(cpus), bool(frees),
-                ]:  # fmt: skip
+                    "start", name, mark, argv, environment, cwd, output, note, cpus, frees,
+                ] if [*map(type, request)] == _START:  # fmt: skip
                     if name not in self._runs and name not in self._waiting:
                         run = Run(name, mark, output, note, self._boot, cpus, frees)
-                        start = Start(run, argv, environment, cwd)
+                        start = self._make_ready(run, argv, environment, cwd)
                         if self._admission.enter(name, mark, cpus):
                             starts.append(start)
                         else:
@@ -273,19 +280,33 @@ class Keeper:
                 case ["forget", str(name)]:
                     self._forget(name)
                 case ["node", dict(environment), int(cpus)]:
-                    self._environment = {str(key): str(value) for key, value in environment.items()}
+                    self._spawner.share(environment)
                     self._admission.cpus = cpus
                 case _:
                     raise ValueError(f"there is no such request: {request[:2]}")
         self._start(starts)
         self._go_on()
 
+    def _make_ready(
+        self, run: Run, argv: list[str], environment: dict[str, str], cwd: str
+    ) -> Start:
+        command: Command | ValueError
+        try:
+            command = self._spawner.command(
+                argv, {**environment, kin.MARK: run.mark, kin.OWNER: self._owner}
+            )
+        except ValueError as error:
+            command = error
+        folder = os.path.join("/", cwd)  # noqa: PTH118  (once per job)
+        return Start(run, ledger.begun(run), command, folder, kin.tag(run.mark, self._owner))
+
     def _keep(self, name: str, note: str) -> None:
         if start := self._waiting.get(name):
             start.run.note = note
+            self._waiting[name] = start._replace(begun=ledger.begun(start.run))
         elif run := self._runs.get(name):
             run.note = note
-            self._ledger.noted(run)
+            self._ledger.note(ledger.noted(run))
 
     def _go_on(self) -> None:
         """Start whoever may by now. Each that cannot be started makes room for another one."""
@@ -301,45 +322,32 @@ class Keeper:
             return
         for start in starts:
             self._runs[start.run.name] = start.run
-            self._ledger.begun(start.run)
+            self._ledger.note(start.begun)
         error = self._save()
         for start in starts:
             if error is None:
-                self._spawn(*start)
+                self._spawn(start)
             else:
                 self._not_started(start.run, f"The node cannot record it: {error}.")
         starts.clear()
 
     # --- starting and signalling -------------------------------------------------------------
 
-    def _spawn(self, run: Run, argv: list[str], environment: dict[str, str], cwd: str) -> None:
+    def _spawn(self, start: Start) -> None:
         # Every error here has one cause, which the text can name: that is why the folder is
         # changed and the file opened by us and not on the way to exec.
+        run = start.run
         try:
             output = os.open(run.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             self._not_started(run, f"Its output cannot be written: {error}.")
             return
         try:
-            os.chdir(os.path.join("/", cwd))  # noqa: PTH118  (once per job)
-            kin.set_tag(kin.tag(run.mark, self._owner))
-            run.pid = os.posix_spawn(
-                argv[0],
-                argv,
-                {
-                    **self._environment,
-                    **environment,
-                    kin.MARK: run.mark,
-                    kin.OWNER: self._owner,
-                },
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, self._null, 0),
-                    (os.POSIX_SPAWN_DUP2, output, 1),
-                    (os.POSIX_SPAWN_DUP2, output, 2),
-                ],
-                setsid=True,
-                setsigdef=_AS_USUAL,
-            )
+            if isinstance(start.command, ValueError):
+                raise start.command
+            os.chdir(start.cwd)
+            kin.set_tag(start.tag)
+            run.pid = self._spawner.spawn(start.command, output)
         except (OSError, ValueError) as error:
             text = f"The command could not be run: {error}."
             with contextlib.suppress(OSError):
@@ -349,7 +357,7 @@ class Keeper:
             run.at = _now()
             self._leaders[run.pid] = run
             self._living += 1
-            self._ledger.started(run)
+            self._ledger.note(ledger.started(run))
             self._starts[run.name] = run.at
             self._tell_within(COLLECT_S if self._waiting else START_TOLD_S)
         finally:
@@ -381,13 +389,9 @@ class Keeper:
         run = self._runs.get(name)
         if run is not None and run.over:
             del self._runs[name]
-            self._ledger.forgotten(run)
+            self._ledger.note(ledger.forgotten(run))
 
     # --- ends --------------------------------------------------------------------------------
-
-    def _become_subreaper(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):
-            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def _watch_children(self) -> None:
         """SIGCHLD tells of leaders and of adopted orphans alike, one descriptor for all."""
@@ -408,21 +412,34 @@ class Keeper:
                 break
             if ended is None:
                 break
-            run = self._leaders.pop(ended.si_pid, None)
-            if run is not None:
-                _kill_group(run.pid)
-                exited = ended.si_code == os.CLD_EXITED
-                run.status = ended.si_status if exited else -ended.si_status
+            pid = ended.si_pid
+            run = self._leaders.pop(pid, None)
+            if run is None:
+                os.waitpid(pid, 0)
+                continue
+            run.status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            # Whatever it has left is our child by now, or has a parent that is.
+            alone = self._orphans() == [pid]
+            if not alone:
+                _kill_group(pid)
+            os.waitpid(pid, 0)
+            if alone:
+                self._living -= 1
+                self._end(run, run.status)
+            else:
                 self._clearing.append(run)
-            os.waitpid(ended.si_pid, 0)
         if self._clearing:
             self._clear()
-            self._go_on()
+        self._go_on()
+
+    def _orphans(self) -> list[int] | None:
+        """Our children that lead no run, zombies included; None where that cannot be known."""
+        children = self._children.read() if self._adopts else None
+        return children and [pid for pid in children if pid not in self._leaders]
 
     def _clear(self) -> None:
         """End the runs of which nobody is left; kill what is left of the others."""
-        left = self._children.read()
-        orphans = None if left is None else [pid for pid in left if pid not in self._leaders]
+        orphans = self._orphans()
         for run in list(self._clearing):
             if (orphans != [] or run in self._found) and self._kill_the_rest(run, orphans):
                 continue  # their deaths ring again
@@ -454,7 +471,7 @@ class Keeper:
 
     def _end(self, run: Run, status: int | None) -> None:
         run.over, run.status, run.ended_at = True, status, _now()
-        self._ledger.ended(run)
+        self._ledger.note(ledger.ended(run))
         if run.frees:
             self._admission.free(run.mark)
         waits = COLLECT_S if self._waiting else 0
@@ -475,7 +492,7 @@ class Keeper:
             for process in kin.members(_NOBODY, family):
                 if process.session == process.pid:
                     run.pid, run.at = process.pid, _now()
-                    self._ledger.started(run)
+                    self._ledger.note(ledger.started(run))
                     break
         if run.boot == self._boot and run.pid and family.claims(run.pid):
             self._watch(run.pid, run)
@@ -510,6 +527,13 @@ class Keeper:
 def _kill(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+
+
+def _become_subreaper() -> bool:
+    try:
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (AttributeError, OSError):
+        return False
 
 
 def _kill_group(pid: int) -> None:
@@ -556,6 +580,9 @@ def main(arguments: list[str]) -> int:
         return os.EX_TEMPFAIL
     os.truncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)  # jobs inherit it
+    os.close(null)
     os.chdir(folder)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(SOCKET)  # noqa: PTH108  (relative to the folder, on purpose)

@@ -74,7 +74,7 @@ class Ledger:
         """Raises `OSError` when the file can be neither read nor written."""
         self.path = path
         self.runs: dict[str, Run] = {}
-        self._noted: list[tuple[object, ...]] = []
+        self._noted: list[str] = []
         self._pending = b""
         """What the disk did not take of the last line."""
         with contextlib.suppress(FileNotFoundError), path.open(errors="replace") as file:
@@ -85,27 +85,14 @@ class Ledger:
     def close(self) -> None:
         os.close(self._file)
 
-    # The file is written in batches: call any of these, then `save`.
-
-    def begun(self, run: Run) -> None:
-        self._note("begun", run.name, run.mark, run.output, run.note, run.boot, run.cpus, run.frees)
-
-    def started(self, run: Run) -> None:
-        self._note("started", run.name, run.pid, run.at)
-
-    def ended(self, run: Run) -> None:
-        self._note("ended", run.name, run.status, run.ended_at, run.text)
-
-    def noted(self, run: Run) -> None:
-        self._note("noted", run.name, run.note)
-
-    def forgotten(self, run: Run) -> None:
-        self._note("forgotten", run.name)
+    def note(self, line: str) -> None:
+        """One of what `begun`, `started`, `ended`, `noted` and `forgotten` give; then `save`."""
+        self._noted.append(line)
 
     def save(self, remembered: Iterable[Run]) -> None:
         """Append what was noted since the last time. Raises `OSError`, then tries again later."""
         if self._noted:
-            self._pending += encode(self._noted)
+            self._pending += _line(self._noted)
             self._noted.clear()
         if not self._pending:
             return
@@ -118,22 +105,18 @@ class Ledger:
             old, self._file = self._file, self._open(remembered)
             os.close(old)
 
-    def _note(self, *line: object) -> None:
-        self._noted.append(line)
-
     def _open(self, remembered: Iterable[Run]) -> int:
         """A fresh file with only what is remembered takes the place of the old one at once."""
         fresh = self.path.with_suffix(".fresh")
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        held, self._noted = self._noted, []
+        known = []
         for run in remembered:
-            self.begun(run)
+            known.append(begun(run))
             if run.at:
-                self.started(run)
+                known.append(started(run))
             if run.over:
-                self.ended(run)
-        self._size = os.write(file, encode(self._noted))
-        self._noted = held
+                known.append(ended(run))
+        self._size = os.write(file, _line(known))
         self._rewrite_at = max(REWRITE_BYTES_MIN, 4 * self._size)
         fresh.replace(self.path)
         return file
@@ -173,3 +156,32 @@ _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 def encode(told: list[tuple[object, ...]]) -> bytes:
     """As a line."""
     return _encode(told).encode() + b"\n"
+
+
+def _line(noted: list[str]) -> bytes:
+    return f"[{','.join(noted)}]\n".encode()
+
+
+# What the ledger notes of a run. The encoder is quick for single texts, and slow for lists.
+
+
+def begun(run: Run) -> str:
+    texts = ",".join(map(_encode, (run.name, run.mark, run.output, run.note, run.boot)))
+    return f'["begun",{texts},{run.cpus},{"true" if run.frees else "false"}]'
+
+
+def started(run: Run) -> str:
+    return f'["started",{_encode(run.name)},{run.pid},{run.at}]'
+
+
+def ended(run: Run) -> str:
+    status = "null" if run.status is None else run.status
+    return f'["ended",{_encode(run.name)},{status},{run.ended_at},{_encode(run.text)}]'
+
+
+def noted(run: Run) -> str:
+    return f'["noted",{_encode(run.name)},{_encode(run.note)}]'
+
+
+def forgotten(run: Run) -> str:
+    return f'["forgotten",{_encode(run.name)}]'

@@ -19,6 +19,7 @@ import secrets
 import shlex
 import socket
 import sys
+import time
 from pathlib import Path
 
 from roost.agent.calls import Calls
@@ -26,7 +27,7 @@ from roost.agent.channel import Channels
 from roost.agent.connection import Connection
 from roost.agent.contact import FILE as CONTACT
 from roost.agent.contact import Contact
-from roost.agent.slots import Slots, holds_only
+from roost.agent.slots import Slots, changed_at, holds_only, is_plain
 from roost.core.messages import AttemptOrder
 from roost.core.records import AttemptKey
 
@@ -36,6 +37,8 @@ HOST = "127.0.0.1"
 COOKIE_LETTERS = 31
 CONNECTIONS_MAX = 512
 """Of one attempt; and of those that have not said whose they are."""
+SETTLED_NS = 1_000_000_000
+"""A folder that changed so long ago would tell of another change by another time."""
 
 
 class Proxy:
@@ -44,6 +47,9 @@ class Proxy:
         self._slots = slots
         self._clean: set[int] = set()
         """Slots whose scratch folder has nothing but a contact file that we wrote."""
+        self._listed: dict[int, int] = {}
+        """When that folder had changed last, long before it was last listed: it need not be listed
+        again while it says the same."""
         self.tools = folder / "bin"
         """Has `condor_chirp`, for jobs to find after everything that is on their own PATH."""
         _make_tool(self.tools)
@@ -142,10 +148,21 @@ class Proxy:
         del self._by_cookie[contact.digest]
         for connection in self._connections.pop(key):
             connection.reset()
-        if holds_only(contact.scratch, CONTACT, len(self._contact_line("?" * COOKIE_LETTERS))):
+        if self._is_clean(contact.slot, contact.scratch):
             self._clean.add(contact.slot)
         else:
             self._remove(contact.scratch)
+
+    def _is_clean(self, slot: int, scratch: str) -> bool:
+        """Whether there is nothing but the contact file, as we made it."""
+        size = len(self._contact_line("?" * COOKIE_LETTERS))
+        changed = changed_at(scratch)
+        if changed and self._listed.get(slot) == changed:
+            return is_plain(f"{scratch}{os.sep}{CONTACT}", size)
+        is_clean = holds_only(scratch, CONTACT, size)
+        if is_clean and time.time_ns() - changed > SETTLED_NS:
+            self._listed[slot] = changed
+        return is_clean
 
     def _remove(self, folder: str) -> None:
         """At once for whoever comes next, in good time for the disk."""

@@ -75,13 +75,29 @@ def _free(fd: int) -> None:
         os.close(fd)
 
 
+def changed_at(folder: str) -> int:
+    """When a name in it was last made or removed, in nanoseconds; 0 if it cannot be told. Only the
+    kernel sets it, in steps of some milliseconds."""
+    try:
+        return os.stat(folder).st_ctime_ns  # noqa: PTH116  (once per job)
+    except OSError:
+        return 0
+
+
 def holds_only(folder: str, name: str, size: int) -> bool:
     """Whether all there is in a folder is one plain file of this name and size, with no other
     name."""
     try:
-        if os.listdir(folder) != [name]:  # noqa: PTH208
-            return False
-        found = os.lstat(f"{folder}{os.sep}{name}")
+        names = os.listdir(folder)  # noqa: PTH208
+    except OSError:
+        return False
+    return names == [name] and is_plain(f"{folder}{os.sep}{name}", size)
+
+
+def is_plain(path: str, size: int) -> bool:
+    """Whether it is a plain file of this size, with no other name."""
+    try:
+        found = os.lstat(path)
     except OSError:
         return False
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size == size

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import roost
@@ -65,8 +66,7 @@ class Starter:
         shell = order.shell or self._default_shell
         if os.sep not in shell:
             shell = self._find(shell, order.environment.get("PATH", self.common.get("PATH")))
-        stem = os.path.splitext(os.path.basename(shell))[0]  # noqa: PTH119, PTH122  (once per job)
-        return [shell, "/c" if stem.lower() == "cmd" else "-c", SCRIPT_OF[purpose](order)]
+        return [shell, _option(shell), SCRIPT_OF[purpose](order)]
 
     def _find(self, shell: str, path: str | None) -> str:
         """Where it was found the last time, if it still is there."""
@@ -83,3 +83,9 @@ class Starter:
 
     def cwd(self, order: AttemptOrder) -> str:
         return order.cwd or self._cwd
+
+
+@lru_cache(SHELLS_MAX)
+def _option(shell: str) -> str:
+    """What comes before the text that it is to run."""
+    return "/c" if Path(shell).stem.lower() == "cmd" else "-c"

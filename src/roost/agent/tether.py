@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -34,7 +34,7 @@ class Tether(asyncio.Protocol):
         owner: str,
         environment: dict[str, str],
         cpus: int,
-        on_events: Callable[[list[list[object]]], None],
+        on_events: Callable[[list[list[Any]]], None],
     ) -> None:
         """`on_events` gets every line of the keeper, the one with `held` after each joining."""
         self._folder = folder
