@@ -1,7 +1,7 @@
 """The composition root of the server: puts the parts together, starts and stops them in order.
 
-HTTP is uvicorn's, but for connections that an agent asks to have as data channels: these leave
-it with their first request.
+HTTP is uvicorn's, but for plain calls of HQueue's API, and for connections that an agent asks to
+have as data channels; see `connection`.
 
 Start: lock the folder, migrate and load the record, then listen. Stop: listen no more, drain and
 save the inbox, close the sessions, close the store; two seconds at the most, with open clients.
@@ -41,7 +41,7 @@ from roost.hqueue import dispatch as hqueue
 from roost.server.access import Access, Upgrades
 from roost.server.agents import Agents
 from roost.server.chirp import Desk, SubmitFolders
-from roost.server.connection import connection_class
+from roost.server.connection import Connection, connection_class
 from roost.server.engine import Engine
 from roost.server.expiry import Expiry
 from roost.server.postman import Postman
@@ -150,7 +150,8 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         site = pages.routes(access, look)
         others = Starlette(routes=[*_routes(agents), *site, *api.routes(access)])
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
-        server = _Server(_configuration(app, agents))
+        http = connection_class(agents.open_channel, app.respond, options.body_bytes_max)
+        server = _Server(_configuration(app, http))
         running = asyncio.ensure_future(engine.run())
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         running.add_done_callback(lambda _: server.stop())
@@ -188,10 +189,10 @@ def _routes(agents: Agents) -> list[BaseRoute]:
     ]
 
 
-def _configuration(app: ASGIApp, agents: Agents) -> uvicorn.Config:
+def _configuration(app: ASGIApp, http: type[Connection]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=connection_class(agents.open_channel),
+        http=http,
         log_config=None,
         access_log=False,
         lifespan="off",
