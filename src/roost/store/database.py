@@ -4,8 +4,8 @@ Exactly one connection writes; a save is one transaction and is on disk when it 
 is done at once, on the loop, as long as the disk is quick; others have a thread. A few reader
 threads have connections that cannot write; each read sees one moment of the database from its first
 statement to its last. Reads never wait for a save (WAL), nor it for them. What SQLite needs in
-particular, pragmas and its spelling of BEGIN, stands in `_sqlite_engines`, `_waiting_for_disk` and
-nowhere else: another database is another two such functions.
+particular, pragmas and its spelling of BEGIN, stands in `_sqlite_engines`, `_begin_writing` and
+`_end_writing`: another database is another three such functions.
 
 New jobs are put down in the journal first, where a save of them is one small write; their rows are
 written, many at a time, before anybody reads or changes rows, and at the latest after some seconds.
@@ -20,9 +20,8 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -74,6 +73,9 @@ _WRITER = (
     "journal_size_limit = 67108864",
 )
 _READER = ("query_only = ON", "cache_size = -16384")
+
+
+_FAILURES = (SQLAlchemyError, sqlite3.Error)
 
 
 class Database:
@@ -244,14 +246,21 @@ class Database:
 
     def _transact(self, function: Callable[[Connection], R], *, awaits_disk: bool = True) -> R:
         try:
-            with self._failures("written"):
-                if self._pen is None:
-                    self._pen = self._writer_engine.connect()
-                with _waiting_for_disk(self._pen, awaits_disk), self._pen.begin():
-                    return function(self._pen)
-        except BaseException:
+            pen = self._pen
+            if pen is None:
+                pen = self._pen = self._writer_engine.connect()
+                # Never ended: its part in one for each save would be a tenth of a small one.
+                pen.begin()
+            driver = _driver(pen)
+            _begin_writing(driver, awaits_disk)
+            result = function(pen)
+            _end_writing(driver, awaits_disk)
+            return result
+        except BaseException as error:
             # A new connection knows nothing of the failed transaction, whatever went wrong in it.
             self._drop_pen()
+            if isinstance(error, _FAILURES):
+                raise self._failure("written", error) from error
             raise
 
     def _drop_pen(self) -> None:
@@ -262,33 +271,29 @@ class Database:
     # --- in a reader thread -------------------------------------------------------------------
 
     def _read(self, function: Callable[[Connection], R]) -> R:
-        with self._failures("read"), self._reader_engine.connect() as connection:
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, sqlite3.Connection)
-            self._reading.add(driver)
-            try:
-                with connection.begin():
-                    return function(connection)
-            finally:
-                self._reading.discard(driver)
+        try:
+            with self._reader_engine.connect() as connection:
+                driver = _driver(connection)
+                self._reading.add(driver)
+                try:
+                    with connection.begin():
+                        return function(connection)
+                finally:
+                    self._reading.discard(driver)
+        except _FAILURES as error:
+            if self._closing:
+                raise _stopping() from error
+            raise self._failure("read", error) from error
 
     def _refuse_when_closing(self, *_: object) -> None:
         # An interrupt ends the running statement only; this ends the read that would go on.
         if self._closing:
             raise _stopping()
 
-    @contextmanager
-    def _failures(self, done: str) -> Iterator[None]:
-        """Failures of the database in our own words: which file, and why."""
-        try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            if self._closing and done == "read":
-                raise _stopping() from error
-            reason = error.orig if isinstance(error, DBAPIError) else error
-            raise StoreFailure(
-                f"The database {self._place} could not be {done}: {reason}."
-            ) from error
+    def _failure(self, done: str, error: SQLAlchemyError | sqlite3.Error) -> StoreFailure:
+        """A failure of the database in our own words: which file, and why."""
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        return StoreFailure(f"The database {self._place} could not be {done}: {reason}.")
 
 
 def _is_small(jobs: int) -> bool:
@@ -320,27 +325,33 @@ def _sqlite_engines(url: URL, readers: int) -> tuple[Engine, Engine]:
     reader = create_engine(
         url, poolclass=QueuePool, pool_size=readers, max_overflow=0, connect_args=anywhere
     )
-    _prepare(writer, (*_BOTH, *_WRITER), "BEGIN IMMEDIATE")
-    _prepare(reader, (*_BOTH, *_READER), "BEGIN")
+    _prepare(writer, (*_BOTH, *_WRITER))
+    _prepare(reader, (*_BOTH, *_READER))
+    event.listen(reader, "begin", lambda connection: _driver(connection).execute("BEGIN").close())
     return writer, reader
 
 
-@contextmanager
-def _waiting_for_disk(connection: Connection, wait: bool) -> Iterator[None]:
-    """Or not: a transaction that is lost with the power is then as if it had not been."""
-    if wait:
-        yield
-        return
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    driver.execute("PRAGMA synchronous = NORMAL").close()
-    try:
-        yield
-    finally:
+def _begin_writing(driver: sqlite3.Connection, awaits_disk: bool) -> None:
+    """Without waiting for the disk, a transaction that is lost with the power is as if it had not
+    been."""
+    if not awaits_disk:
+        driver.execute("PRAGMA synchronous = NORMAL").close()
+    driver.execute("BEGIN IMMEDIATE").close()
+
+
+def _end_writing(driver: sqlite3.Connection, awaits_disk: bool) -> None:
+    driver.commit()
+    if not awaits_disk:
         driver.execute("PRAGMA synchronous = FULL").close()
 
 
-def _prepare(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def _prepare(engine: Engine, pragmas: tuple[str, ...]) -> None:
     """Settings for each new connection; transactions begin when we say so, not the driver."""
 
     def on_connect(driver: sqlite3.Connection, record: object) -> None:
@@ -348,13 +359,7 @@ def _prepare(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
         for pragma in pragmas:
             driver.execute(f"PRAGMA {pragma}").close()
 
-    def on_begin(connection: Connection) -> None:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        driver.execute(begin).close()
-
     event.listen(engine, "connect", on_connect)
-    event.listen(engine, "begin", on_begin)
 
 
 def migrate_to_head(url: str) -> None:
