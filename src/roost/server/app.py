@@ -145,6 +145,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             postman.take(changes.notices)
 
         await engine.load()
+        database.lengthen_log()
         postman.take(await database.read(queries.notices))
         look = Look(options.farm_name, options.farm_colour, options.shown)
         site = pages.routes(access, look)

@@ -4,8 +4,8 @@ Exactly one connection writes; a save is one transaction and is on disk when it 
 is done at once, on the loop, as long as the disk is quick; others have a thread. A few reader
 threads have connections that cannot write; each read sees one moment of the database from its first
 statement to its last. Reads never wait for a save (WAL), nor it for them. What SQLite needs in
-particular, pragmas and its spelling of BEGIN, stands in `_sqlite_engines`, `_begin_writing` and
-`_end_writing`: another database is another three such functions.
+particular, pragmas, its log and its spelling of BEGIN, stands in `_sqlite_engines`,
+`_lengthen_log`, `_begin_writing` and `_end_writing`: another database is other such functions.
 
 New jobs are put down in the journal first, where a save of them is one small write; their rows are
 written, many at a time, before anybody reads or changes rows, and at the latest after some seconds.
@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -64,12 +66,17 @@ QUIET_TRIES = 10
 STEP_JOBS = 1_000
 """How many jobs then get their rows at a time; a save that comes meanwhile waits so long."""
 
+LOG_PAGES = 4_000
+"""What SQLite's log holds when it is begun anew: fewer, larger checkpoints than its own 1,000."""
+LOG_DISK_SHARE = 16
+"""The log is made that long at once only if so many times as much is free on the disk."""
+
 _BOTH = ("busy_timeout = 5000", "foreign_keys = ON", "temp_store = MEMORY")
 _WRITER = (
     "journal_mode = WAL",
     "synchronous = FULL",
     "cache_size = -65536",  # KiB
-    "wal_autocheckpoint = 4000",  # pages: fewer, larger checkpoints than the default 1000
+    f"wal_autocheckpoint = {LOG_PAGES}",
     "journal_size_limit = 67108864",
 )
 _READER = ("query_only = ON", "cache_size = -16384")
@@ -112,6 +119,11 @@ class Database:
         Raises `StoreFailure` when the database was written by a newer program.
         """
         await self._in_writer(_upgrade, self._place)
+
+    def lengthen_log(self) -> None:
+        """Give the log its full size, soon: a commit that lengthens it waits twice as long for the
+        disk as one that writes over what is there."""
+        self._in_thread(lambda: self._write(_lengthen_log))
 
     async def save(self, changes: Changes) -> None:
         """Write all of it or none; on disk when this returns. Raises `StoreFailure`."""
@@ -343,6 +355,26 @@ def _end_writing(driver: sqlite3.Connection, awaits_disk: bool) -> None:
     driver.commit()
     if not awaits_disk:
         driver.execute("PRAGMA synchronous = FULL").close()
+
+
+def _lengthen_log(connection: Connection) -> None:
+    """Zeros behind all that has been written, where SQLite expects what is left of earlier rounds
+    and tells it by the checksums. Whoever has begun to write has the end of the log to himself; and
+    no lock of SQLite's is on this file, so none is lost when another descriptor of it is closed."""
+    driver = _driver(connection)
+    (page,) = driver.execute("PRAGMA page_size").fetchone()
+    (_, _, place) = driver.execute("PRAGMA database_list").fetchone()
+    size = _LOG_HEAD + LOG_PAGES * (_LOG_PAGE_HEAD + page)
+    if shutil.disk_usage(place).free < LOG_DISK_SHARE * size:
+        return
+    with contextlib.suppress(OSError), Path(f"{place}-wal").open("r+b") as log:
+        missing = size - log.seek(0, os.SEEK_END)
+        log.write(bytes(max(missing, 0)))
+        log.flush()
+        os.fsync(log.fileno())
+
+
+_LOG_HEAD, _LOG_PAGE_HEAD = 32, 24
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
