@@ -225,7 +225,8 @@ class Database:
                 await asyncio.wrap_future(self._in_thread(lambda: self._expand(STEP_JOBS)))
 
     def _put_down(self, changes: Changes) -> None:
-        self._transact(lambda c: journal.append(c, changes))
+        entry = journal.entry(changes)
+        self._transact(lambda c: journal.append(c, entry), is_one_statement=len(entry) == 1)
         self._journaled += len(changes.submitted)
 
     def _expand(self, jobs_max: int | None = None) -> None:
@@ -256,7 +257,14 @@ class Database:
         self._journaled = 0
         return result
 
-    def _transact(self, function: Callable[[Connection], R], *, awaits_disk: bool = True) -> R:
+    def _transact(
+        self,
+        function: Callable[[Connection], R],
+        *,
+        awaits_disk: bool = True,
+        is_one_statement: bool = False,
+    ) -> R:
+        """All of the function or nothing; one statement is that by itself."""
         try:
             pen = self._pen
             if pen is None:
@@ -264,7 +272,8 @@ class Database:
                 # Never ended: its part in one for each save would be a tenth of a small one.
                 pen.begin()
             driver = _driver(pen)
-            _begin_writing(driver, awaits_disk)
+            if not is_one_statement:
+                _begin_writing(driver, awaits_disk)
             result = function(pen)
             _end_writing(driver, awaits_disk)
             return result

@@ -52,10 +52,15 @@ def takes(changes: Changes) -> bool:
     return bool(changes.submitted) and not any(_others(changes))
 
 
-def append(connection: Connection, changes: Changes) -> None:
-    """Put down a save that is of this kind."""
+def entry(changes: Changes) -> list[tuple[int, str]]:
+    """A save that is of this kind, as rows for `append`."""
     texts = [_encode(piece).decode() for piece in _pieces(changes)]
-    _INSERT.run(connection, [(int(n == len(texts)), text) for n, text in enumerate(texts, 1)])
+    return [(int(n == len(texts)), text) for n, text in enumerate(texts, 1)]
+
+
+def append(connection: Connection, entry: list[tuple[int, str]]) -> None:
+    """Put down a save, with a statement for each row."""
+    _INSERT.run(connection, entry)
 
 
 def _pieces(changes: Changes) -> Iterator[Changes]:
