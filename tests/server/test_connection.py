@@ -206,7 +206,7 @@ async def test_calls_sent_ahead_are_answered_one_after_the_other(farm: Farm) -> 
     [
         b"GET / HTTP/1.1\r\nHost: farm\r\n\r\n",
         CALL.replace(b"Host:", b"X-Forwarded-For: 10.0.0.1\r\nHost:") + b"first",
-        CALL.replace(b"Length: 5", b"Length: 5\r\nConnection: keep-alive") + b"first",
+        CALL.replace(b"Length: 5", b"Length: 5\r\nConnection: TE, keep-alive") + b"first",
         CALL.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")
         + b"5\r\nfirst\r\n0\r\n\r\n",
         CALL.replace(b"text/xml", b"text/plain") + b"first",
@@ -242,6 +242,7 @@ async def test_every_other_request_is_left_to_uvicorn_and_so_is_what_follows(
 )
 def test_a_head_that_could_be_read_in_two_ways_is_not_plain(head: bytes) -> None:
     assert body_size(CALL[:-4]) == 5
+    assert body_size(CALL[:-4] + b"\r\nConnection: Keep-Alive") == 5
     assert body_size(head) is None
 
 

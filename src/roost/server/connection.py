@@ -34,10 +34,11 @@ HEADS_KEPT = 256
 """Callers send the same head again and again."""
 
 _HEAD_END = b"\r\n\r\n"
+_KEPT = b"keep-alive"
 _REQUEST_LINES = frozenset(b"POST %s HTTP/1.1" % path.encode() for path in PATHS)
 _FIELD = re.compile(rb"([A-Za-z-]+):[ \t]*([\x21-\x7e][\x20-\x7e]*)")
 _PLAIN_FIELDS = frozenset(
-    (b"accept", b"accept-encoding", b"content-length", b"content-type", b"host", b"user-agent")
+    b"accept accept-encoding connection content-length content-type host user-agent".split()
 )
 
 
@@ -54,9 +55,10 @@ def body_size(head: bytes) -> int | None:
         fields[name] = field[2]
     kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower().decode()
     size = fields.get(b"content-length", b"")
-    if line not in _REQUEST_LINES or kind not in xmlrpc.CONTENT_TYPES or not size.isdigit():
+    is_kept = fields.get(b"connection", _KEPT).lower() == _KEPT
+    if line not in _REQUEST_LINES or kind not in xmlrpc.CONTENT_TYPES or not is_kept:
         return None
-    return int(size)
+    return int(size) if size.isdigit() else None
 
 
 class JoiningTransport(asyncio.Transport):
