@@ -1,8 +1,9 @@
 """What calls cost: single submissions, large ones, large answers, and the smallest call there is.
 
 Clients here send bodies made beforehand and read to the last byte, so that what is measured is the
-server and not Python's own XML. Each has its limit beside it: the same bytes committed by SQLite
-alone, parsed or written by `xmlrpc.client` alone, served by a bare route.
+server and not Python's own XML. Each has its limit beside it: a row committed by SQLite alone, or
+by a server that does nothing else; the same bytes parsed or written by `xmlrpc.client` alone,
+served by a bare route.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from limits import parse
 from report import Row
 
 PINGS_MS_EVERY = 5
-BARE = Path(__file__).with_name("bare_route.py")
+BARE_ROUTE = Path(__file__).with_name("bare_route.py")
+BARE_COMMIT = Path(__file__).with_name("bare_commit.py")
 
 
 def body_of(method: str, *arguments: object) -> bytes:
@@ -99,14 +101,20 @@ def single_submissions(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
     one: list[float] = []
     eight: list[float] = []
     commits: list[float] = []
-    with farm_without_nodes(folder) as server:
-        for _ in range(repetitions):
-            commits.append(_commit_rate(folder, sizes.singles))
-            one.append(asyncio.run(_call_rate(server.url, body, sizes.singles, 1)))
-            eight.append(asyncio.run(_call_rate(server.url, body, sizes.singles, 8)))
+    bare: list[float] = []
+    with farm_without_nodes(folder) as server, tempfile.TemporaryDirectory(dir=folder) as place:
+        answer = Caller(server.url).call(body)
+        with _bare_server(BARE_COMMIT, place, answer.decode()) as url:
+            for _ in range(repetitions):
+                commits.append(_commit_rate(folder, sizes.singles))
+                bare.append(asyncio.run(_call_rate(url, body, sizes.singles, 1)))
+                one.append(asyncio.run(_call_rate(server.url, body, sizes.singles, 1)))
+                eight.append(asyncio.run(_call_rate(server.url, body, sizes.singles, 8)))
     limit = "beside single-row commits of SQLite"
+    bare_limit = "beside a server that only commits a row"
     return [
         Row("h", f"newjob one by one, {limit}", "jobs/s", one, commits),
+        Row("h", f"newjob one by one, {bare_limit}", "jobs/s", one, bare),
         Row("h", "the same over 8 connections, beside one", "jobs/s", eight, one),
     ]
 
@@ -157,7 +165,7 @@ def pings(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
     bare: list[float] = []
     with farm_without_nodes(folder) as server:
         answer = Caller(server.url).call(body)
-        with _bare_route(answer) as url:
+        with _bare_server(BARE_ROUTE, answer.decode()) as url:
             for _ in range(repetitions):
                 bare.append(asyncio.run(_call_rate(url, body, sizes.pings, 4)))
                 ours.append(asyncio.run(_call_rate(server.url, body, sizes.pings, 4)))
@@ -165,9 +173,10 @@ def pings(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
 
 
 @contextlib.contextmanager
-def _bare_route(answer: bytes) -> Iterator[str]:
+def _bare_server(program: Path, *arguments: str) -> Iterator[str]:
+    """Its address."""
     process = subprocess.Popen(
-        [sys.executable, BARE, answer.decode()],
+        [sys.executable, program, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

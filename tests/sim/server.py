@@ -52,7 +52,7 @@ class Store:
         """`torn`: everything is written, but the crash comes before the commit."""
         with self._connection.begin() as transaction:
             if journal.takes(changes):
-                journal.append(self._connection, changes)
+                journal.append(self._connection, journal.entry(changes))
             else:
                 journal.expand(self._connection)
                 rows.save_changes(self._connection, changes)

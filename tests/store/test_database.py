@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -22,7 +24,7 @@ from roost.core.messages import Changes
 from roost.core.records import Event, JobId, Moment
 from roost.errors import Invalid, StoreFailure, Unavailable
 from roost.store import queries
-from roost.store.database import Database
+from roost.store.database import LOG_PAGES, Database
 
 
 def pragma(connection: Connection, name: str) -> Any:
@@ -246,7 +248,7 @@ SAVER = textwrap.dedent(
     import asyncio, sys
     from roost.core.messages import Changes
     from roost.core.records import Job, JobId, JobSpec, JobStatus, Moment, Rollup
-    from roost.store.database import Database
+    from roost.store.database import LOG_PAGES, Database
 
     async def main():
         database = Database(sys.argv[1])
@@ -285,3 +287,32 @@ async def test_a_reply_is_durable_once_save_returns(file: Path, database: Databa
     ids = await database.read(queries.job_ids)
     assert ids in (list(range(1, said + 1)), list(range(1, said + 2)))
     await database.save(Changes(deleted=ids))
+
+
+async def test_a_log_is_lengthened_behind_all_that_is_in_it(
+    file: Path, database: Database, make: Any
+) -> None:
+    await database.save(make.submitted(make.job(1)))
+    database.lengthen_log()
+    await database.save(make.submitted(make.job(2)))
+    log = file.with_name(f"{file.name}-wal")
+    assert log.stat().st_size == 32 + LOG_PAGES * (24 + 4096)
+    copy = file.with_name("copy.db")  # what a crash would leave, as nothing has been closed
+    shutil.copy(file, copy)
+    shutil.copy(log, copy.with_name("copy.db-wal"))
+    with contextlib.closing(sqlite3.connect(copy)) as crashed:
+        assert crashed.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        counts = [crashed.execute(f"SELECT count(*) FROM {it}") for it in ("jobs", "journal")]
+        assert [count.fetchone() for count in counts] == [(1,), (1,)]
+
+
+async def test_a_log_of_zeros_is_an_empty_one(file: Path, make: Any) -> None:
+    database = Database(f"sqlite:///{file}")
+    await database.migrate()
+    await database.save(make.submitted(make.job(1)))
+    await database.close()
+    file.with_name(f"{file.name}-wal").write_bytes(bytes(1_000_000))
+    database = Database(f"sqlite:///{file}")
+    await database.migrate()
+    assert await database.read(queries.job_ids, roots_only=True) == [1]
+    await database.close()

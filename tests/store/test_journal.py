@@ -102,7 +102,7 @@ def test_entries_get_rows_whole_and_in_order(
     connection = fresh("steps.db")
     for first in (1, 6, 11):
         changes = make.submitted(*(make.job(number) for number in range(first, first + 5)))
-        journal.append(connection, changes)
+        journal.append(connection, journal.entry(changes))
     assert len(everything(connection)["journal"]) == 9
     assert journal.expand(connection, 6) == 10
     assert queries.job_ids(connection) == [*range(1, 11)]
@@ -161,7 +161,7 @@ def test_rows_are_the_same_as_without_the_journal(fresh: Callable[[str], Connect
         save_changes(direct, changes)
         put_down.append(journal.takes(changes))
         if put_down[-1]:
-            journal.append(journaled, changes)
+            journal.append(journaled, journal.entry(changes))
         else:
             journal.expand(journaled)
             save_changes(journaled, changes)

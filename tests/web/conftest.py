@@ -39,7 +39,9 @@ class World:
         self.access: Access
 
     async def ask(self, message: Any) -> Any:
-        return await self.engine.ask(message)
+        reply = await self.engine.ask(message)
+        await asyncio.sleep(0)  # answers come first: now those who look on have been told, too
+        return reply
 
     async def submit(self, spec: dict[str, Any]) -> list[JobId]:
         return await self.ask(jobspec.parse(json.dumps(spec).encode(), None))

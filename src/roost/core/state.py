@@ -184,10 +184,11 @@ class State:
         """New jobs, and new (parent, child) pairs: each parent's in the order of its children,
         each child's in the order of its parents."""
         new = {job.id: job for job in jobs}
-        standing = Counter(job.status for job in jobs)
-        assert standing.keys() <= INITIAL and self.jobs.keys().isdisjoint(new)
+        assert self.jobs.keys().isdisjoint(new)
         self.jobs.update(new)
-        self.standing.update(standing)
+        for job in jobs:
+            assert job.status in INITIAL
+            self.standing[job.status] += 1
         self._new_jobs.update(dict.fromkeys(new))
         for parent, pairs in groupby(edges, itemgetter(0)):
             self.tree.link(parent, *(child for _, child in pairs))

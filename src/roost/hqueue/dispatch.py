@@ -524,6 +524,11 @@ class Endpoint:
             only_calls = PlainTextResponse("Method Not Allowed", 405, {"allow": "POST"})
             await only_calls(scope, receive, send)
 
+    async def respond(self, body: bytes, host: str | None) -> bytes:
+        """The answer to the body of a call from there."""
+        ACTING.set(_from("HQueue API", host))
+        return await respond(self._gateway, body)
+
     async def _answer(self, request: Request) -> Response:
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type not in xmlrpc.CONTENT_TYPES:
@@ -546,7 +551,11 @@ def _acting(scope: Scope) -> str:
         is_call = scope["method"] == "POST" and scope["path"] in PATHS
         through = "HQueue API" if is_call else "page"
     client = scope.get("client")
-    return f"{through} from {client[0]}" if client else through
+    return _from(through, client[0] if client else None)
+
+
+def _from(through: str, host: str | None) -> str:
+    return f"{through} from {host}" if host else through
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The composition root of the server: puts the parts together, starts and stops them in order.
 
-HTTP is uvicorn's, but for the connections of agents: links and data channels leave it with their
-first request.
+HTTP is uvicorn's, but for plain calls of HQueue's API (see `connection`) and for the connections of
+agents: links and data channels leave it with their first request.
 
 Start: lock the folder, migrate and load the record, then listen. Stop: listen no more, drain and
 save the inbox, close the sessions, close the store; two seconds at the most, with open clients.
@@ -42,12 +42,12 @@ from roost.hqueue import dispatch as hqueue
 from roost.server.access import Access, Upgrades
 from roost.server.agents import Agents
 from roost.server.chirp import Desk, SubmitFolders
-from roost.server.connection import connection_class
+from roost.server.connection import Connection, connection_class
 from roost.server.engine import Engine
 from roost.server.expiry import Expiry
 from roost.server.postman import Postman
 from roost.server.removal import Removal
-from roost.server.websocket import websocket_class
+from roost.server.websocket import WebSocket, websocket_class
 from roost.settings import ServerOptions, ServerReady
 from roost.store import queries
 from roost.store.database import Database
@@ -151,12 +151,15 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             postman.take(changes.notices)
 
         await engine.load()
+        database.lengthen_log()
         postman.take(await database.read(queries.notices))
         look = Look(options.farm_name, options.farm_colour, options.shown)
         site = pages.routes(access, look)
         others = Starlette(routes=[*_routes(), *site, *api.routes(access)])
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
-        server = _Server(_configuration(app, agents))
+        http = connection_class(agents.open_channel, app.respond, options.body_bytes_max)
+        links = websocket_class(link.PATH, link.FRAME_BYTES_MAX, agents.open_session)
+        server = _Server(_configuration(app, http, links))
         running = asyncio.ensure_future(engine.run())
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         running.add_done_callback(lambda _: server.stop())
@@ -191,14 +194,14 @@ def _routes() -> list[BaseRoute]:
     return [Route(PACKAGE_PATH, own_package, methods=["GET"])]
 
 
-def _configuration(app: ASGIApp, agents: Agents) -> uvicorn.Config:
+def _configuration(app: ASGIApp, http: type[Connection], links: type[WebSocket]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=connection_class(agents.open_channel),
+        http=http,
         log_config=None,
         access_log=False,
         lifespan="off",
-        ws=websocket_class(link.PATH, link.FRAME_BYTES_MAX, agents.open_session),
+        ws=links,
         timeout_graceful_shutdown=STOP_SECONDS_MAX,
         server_header=False,
     )

@@ -1,8 +1,9 @@
 """The loop that owns the farm: take in, decide, save, and only then answer and act.
 
 Everything that arrives while a batch is being saved goes into the next one (group commit), so a
-busy server saves rarely and much, an idle one at once. Nobody else touches the `Farm`; readers
-that want to ask it something do so between two batches, on the same thread.
+busy server saves rarely and much, an idle one at once. Answers leave first: whoever waited for one
+has a turn of the loop before those are told who only look on. Nobody else touches the `Farm`;
+readers that want to ask it something do so between two batches, on the same thread.
 
 When the record cannot be saved, what was decided since the last save is void: whoever asked is
 refused with the reason, agents are cut off and will tell their reports again, and the farm is
@@ -84,7 +85,8 @@ class Engine:
         self._publish = publish
         self._cut_off = cut_off
         self._inbox: deque[Entry] = deque()
-        self._arrived = asyncio.Event()
+        self._resting: asyncio.Future[None] | None = None
+        """Ends when something arrives."""
         self._stopping = False
 
     async def load(self) -> None:
@@ -124,7 +126,7 @@ class Engine:
                 done(None, self.refusal())
             return
         self._inbox.append(Entry(message, done, by))
-        self._arrived.set()
+        self._rouse()
 
     def refusal(self) -> Unavailable:
         if self.failure is not None:
@@ -134,7 +136,7 @@ class Engine:
     def stop(self) -> None:
         """Refuse what comes from now on; `run` returns after saving what has come already."""
         self._stopping = True
-        self._arrived.set()
+        self._rouse()
 
     # --- the loop -------------------------------------------------------------------------
 
@@ -151,18 +153,29 @@ class Engine:
                 return
 
     async def _wait(self) -> None:
-        self._arrived.clear()
         if self._inbox or self._stopping:
             return
         due = self.farm.next_wakeup()
         if due is None:
-            await self._arrived.wait()
-        elif due > now():
-            try:
-                async with asyncio.timeout((due - now()) / 1000):
-                    await self._arrived.wait()
-            except TimeoutError:
-                pass
+            await self._rest(None)
+        elif (left := due - now()) > 0:
+            await self._rest(left / 1000)
+
+    async def _rest(self, seconds_max: float | None) -> None:
+        """Until something arrives or we are to stop; at most so long."""
+        loop = asyncio.get_running_loop()
+        self._resting = loop.create_future()
+        timer = None if seconds_max is None else loop.call_later(seconds_max, self._rouse)
+        try:
+            await self._resting
+        finally:
+            self._resting = None
+            if timer is not None:
+                timer.cancel()
+
+    def _rouse(self) -> None:
+        if self._resting is not None and not self._resting.done():
+            self._resting.set_result(None)
 
     async def _handle(self, batch: list[Entry]) -> None:
         farm = self.farm
@@ -190,6 +203,8 @@ class Engine:
         for done, reply, refusal in answers:
             done(reply, refusal)
         self._act(effects)
+        if answers:
+            await asyncio.sleep(0)
         self._publish(changes)
 
     async def _survive(self, failure: StoreFailure, batch: list[Entry]) -> None:
@@ -202,12 +217,7 @@ class Engine:
         self._inbox.clear()
         self._cut_off()
         while not self._stopping:
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout(RETRY_SAVING_SECONDS):
-                    await self._arrived.wait()
-            except TimeoutError:
-                pass
+            await self._rest(RETRY_SAVING_SECONDS)
             try:
                 await self._database.probe()
                 await self.load()

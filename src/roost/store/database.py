@@ -4,8 +4,8 @@ Exactly one connection writes; a save is one transaction and is on disk when it 
 is done at once, on the loop, as long as the disk is quick; others have a thread. A few reader
 threads have connections that cannot write; each read sees one moment of the database from its first
 statement to its last. Reads never wait for a save (WAL), nor it for them. What SQLite needs in
-particular, pragmas and its spelling of BEGIN, stands in `_sqlite_engines`, `_waiting_for_disk` and
-nowhere else: another database is another two such functions.
+particular, pragmas, its log and its spelling of BEGIN, stands in `_sqlite_engines`,
+`_lengthen_log`, `_begin_writing` and `_end_writing`: another database is other such functions.
 
 New jobs are put down in the journal first, where a save of them is one small write; their rows are
 written, many at a time, before anybody reads or changes rows, and at the latest after some seconds.
@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -65,15 +66,23 @@ QUIET_TRIES = 10
 STEP_JOBS = 1_000
 """How many jobs then get their rows at a time; a save that comes meanwhile waits so long."""
 
+LOG_PAGES = 4_000
+"""What SQLite's log holds when it is begun anew: fewer, larger checkpoints than its own 1,000."""
+LOG_DISK_SHARE = 16
+"""The log is made that long at once only if so many times as much is free on the disk."""
+
 _BOTH = ("busy_timeout = 5000", "foreign_keys = ON", "temp_store = MEMORY")
 _WRITER = (
     "journal_mode = WAL",
     "synchronous = FULL",
     "cache_size = -65536",  # KiB
-    "wal_autocheckpoint = 4000",  # pages: fewer, larger checkpoints than the default 1000
+    f"wal_autocheckpoint = {LOG_PAGES}",
     "journal_size_limit = 67108864",
 )
 _READER = ("query_only = ON", "cache_size = -16384")
+
+
+_FAILURES = (SQLAlchemyError, sqlite3.Error)
 
 
 class Database:
@@ -110,6 +119,11 @@ class Database:
         Raises `StoreFailure` when the database was written by a newer program.
         """
         await self._in_writer(_upgrade, self._place)
+
+    def lengthen_log(self) -> None:
+        """Give the log its full size, soon: a commit that lengthens it waits twice as long for the
+        disk as one that writes over what is there."""
+        self._in_thread(lambda: self._write(_lengthen_log))
 
     async def save(self, changes: Changes) -> None:
         """Write all of it or none; on disk when this returns. Raises `StoreFailure`."""
@@ -211,7 +225,8 @@ class Database:
                 await asyncio.wrap_future(self._in_thread(lambda: self._expand(STEP_JOBS)))
 
     def _put_down(self, changes: Changes) -> None:
-        self._transact(lambda c: journal.append(c, changes))
+        entry = journal.entry(changes)
+        self._transact(lambda c: journal.append(c, entry), is_one_statement=len(entry) == 1)
         self._journaled += len(changes.submitted)
 
     def _expand(self, jobs_max: int | None = None) -> None:
@@ -242,16 +257,31 @@ class Database:
         self._journaled = 0
         return result
 
-    def _transact(self, function: Callable[[Connection], R], *, awaits_disk: bool = True) -> R:
+    def _transact(
+        self,
+        function: Callable[[Connection], R],
+        *,
+        awaits_disk: bool = True,
+        is_one_statement: bool = False,
+    ) -> R:
+        """All of the function or nothing; one statement is that by itself."""
         try:
-            with self._failures("written"):
-                if self._pen is None:
-                    self._pen = self._writer_engine.connect()
-                with _waiting_for_disk(self._pen, awaits_disk), self._pen.begin():
-                    return function(self._pen)
-        except BaseException:
+            pen = self._pen
+            if pen is None:
+                pen = self._pen = self._writer_engine.connect()
+                # Never ended: its part in one for each save would be a tenth of a small one.
+                pen.begin()
+            driver = _driver(pen)
+            if not is_one_statement:
+                _begin_writing(driver, awaits_disk)
+            result = function(pen)
+            _end_writing(driver, awaits_disk)
+            return result
+        except BaseException as error:
             # A new connection knows nothing of the failed transaction, whatever went wrong in it.
             self._drop_pen()
+            if isinstance(error, _FAILURES):
+                raise self._failure("written", error) from error
             raise
 
     def _drop_pen(self) -> None:
@@ -262,33 +292,29 @@ class Database:
     # --- in a reader thread -------------------------------------------------------------------
 
     def _read(self, function: Callable[[Connection], R]) -> R:
-        with self._failures("read"), self._reader_engine.connect() as connection:
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, sqlite3.Connection)
-            self._reading.add(driver)
-            try:
-                with connection.begin():
-                    return function(connection)
-            finally:
-                self._reading.discard(driver)
+        try:
+            with self._reader_engine.connect() as connection:
+                driver = _driver(connection)
+                self._reading.add(driver)
+                try:
+                    with connection.begin():
+                        return function(connection)
+                finally:
+                    self._reading.discard(driver)
+        except _FAILURES as error:
+            if self._closing:
+                raise _stopping() from error
+            raise self._failure("read", error) from error
 
     def _refuse_when_closing(self, *_: object) -> None:
         # An interrupt ends the running statement only; this ends the read that would go on.
         if self._closing:
             raise _stopping()
 
-    @contextmanager
-    def _failures(self, done: str) -> Iterator[None]:
-        """Failures of the database in our own words: which file, and why."""
-        try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            if self._closing and done == "read":
-                raise _stopping() from error
-            reason = error.orig if isinstance(error, DBAPIError) else error
-            raise StoreFailure(
-                f"The database {self._place} could not be {done}: {reason}."
-            ) from error
+    def _failure(self, done: str, error: SQLAlchemyError | sqlite3.Error) -> StoreFailure:
+        """A failure of the database in our own words: which file, and why."""
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        return StoreFailure(f"The database {self._place} could not be {done}: {reason}.")
 
 
 def _is_small(jobs: int) -> bool:
@@ -320,27 +346,53 @@ def _sqlite_engines(url: URL, readers: int) -> tuple[Engine, Engine]:
     reader = create_engine(
         url, poolclass=QueuePool, pool_size=readers, max_overflow=0, connect_args=anywhere
     )
-    _prepare(writer, (*_BOTH, *_WRITER), "BEGIN IMMEDIATE")
-    _prepare(reader, (*_BOTH, *_READER), "BEGIN")
+    _prepare(writer, (*_BOTH, *_WRITER))
+    _prepare(reader, (*_BOTH, *_READER))
+    event.listen(reader, "begin", lambda connection: _driver(connection).execute("BEGIN").close())
     return writer, reader
 
 
-@contextmanager
-def _waiting_for_disk(connection: Connection, wait: bool) -> Iterator[None]:
-    """Or not: a transaction that is lost with the power is then as if it had not been."""
-    if wait:
-        yield
-        return
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    driver.execute("PRAGMA synchronous = NORMAL").close()
-    try:
-        yield
-    finally:
+def _begin_writing(driver: sqlite3.Connection, awaits_disk: bool) -> None:
+    """Without waiting for the disk, a transaction that is lost with the power is as if it had not
+    been."""
+    if not awaits_disk:
+        driver.execute("PRAGMA synchronous = NORMAL").close()
+    driver.execute("BEGIN IMMEDIATE").close()
+
+
+def _end_writing(driver: sqlite3.Connection, awaits_disk: bool) -> None:
+    driver.commit()
+    if not awaits_disk:
         driver.execute("PRAGMA synchronous = FULL").close()
 
 
-def _prepare(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
+def _lengthen_log(connection: Connection) -> None:
+    """Zeros behind all that has been written, where SQLite expects what is left of earlier rounds
+    and tells it by the checksums. Whoever has begun to write has the end of the log to himself; and
+    no lock of SQLite's is on this file, so none is lost when another descriptor of it is closed."""
+    driver = _driver(connection)
+    (page,) = driver.execute("PRAGMA page_size").fetchone()
+    (_, _, place) = driver.execute("PRAGMA database_list").fetchone()
+    size = _LOG_HEAD + LOG_PAGES * (_LOG_PAGE_HEAD + page)
+    if shutil.disk_usage(place).free < LOG_DISK_SHARE * size:
+        return
+    with contextlib.suppress(OSError), Path(f"{place}-wal").open("r+b") as log:
+        missing = size - log.seek(0, os.SEEK_END)
+        log.write(bytes(max(missing, 0)))
+        log.flush()
+        os.fsync(log.fileno())
+
+
+_LOG_HEAD, _LOG_PAGE_HEAD = 32, 24
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def _prepare(engine: Engine, pragmas: tuple[str, ...]) -> None:
     """Settings for each new connection; transactions begin when we say so, not the driver."""
 
     def on_connect(driver: sqlite3.Connection, record: object) -> None:
@@ -348,13 +400,7 @@ def _prepare(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
         for pragma in pragmas:
             driver.execute(f"PRAGMA {pragma}").close()
 
-    def on_begin(connection: Connection) -> None:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        driver.execute(begin).close()
-
     event.listen(engine, "connect", on_connect)
-    event.listen(engine, "begin", on_begin)
 
 
 def migrate_to_head(url: str) -> None:

@@ -15,6 +15,7 @@ the rules of JSON: a field is only added, with a default.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -31,9 +32,10 @@ PIECE_JOBS = 1_000
 _LONG = ("submitted", "edges", "events")
 _SHORT = ("jobs", "specs", "attempts", "notices", "activities")
 _COUNTERS = ("next_job_id", "next_notice_id")
-_OTHERS = tuple(
-    name for name in Changes.__struct_fields__ if name not in (*_LONG, *_SHORT, *_COUNTERS)
+_others = attrgetter(
+    *(name for name in Changes.__struct_fields__ if name not in (*_LONG, *_SHORT, *_COUNTERS))
 )
+_long = attrgetter(*_LONG)
 _LEFT_OUT = JobSpec(name="")
 """Of a known job, whose specification is in its row."""
 
@@ -47,20 +49,29 @@ _decode = msgspec.json.Decoder(Changes).decode
 
 def takes(changes: Changes) -> bool:
     """Whether this may be put down here: new jobs, and at most what comes with them."""
-    return bool(changes.submitted) and not any(getattr(changes, name) for name in _OTHERS)
+    return bool(changes.submitted) and not any(_others(changes))
 
 
-def append(connection: Connection, changes: Changes) -> None:
-    """Put down a save that is of this kind."""
-    assert takes(changes)
+def entry(changes: Changes) -> list[tuple[int, str]]:
+    """A save that is of this kind, as rows for `append`."""
     texts = [_encode(piece).decode() for piece in _pieces(changes)]
-    _INSERT.run(connection, [(int(n == len(texts)), text) for n, text in enumerate(texts, 1)])
+    return [(int(n == len(texts)), text) for n, text in enumerate(texts, 1)]
+
+
+def append(connection: Connection, entry: list[tuple[int, str]]) -> None:
+    """Put down a save, with a statement for each row."""
+    _INSERT.run(connection, entry)
 
 
 def _pieces(changes: Changes) -> Iterator[Changes]:
+    jobs = [(replace(job, spec=_LEFT_OUT), rollup) for job, rollup in changes.jobs]
+    length = max(map(len, _long(changes)))
+    if length <= PIECE_JOBS:
+        yield replace(changes, jobs=jobs)
+        return
     rest: dict[str, Any] = {name: getattr(changes, name) for name in (*_SHORT, *_COUNTERS)}
-    rest["jobs"] = [(replace(job, spec=_LEFT_OUT), rollup) for job, rollup in changes.jobs]
-    for start in range(0, max(len(getattr(changes, name)) for name in _LONG), PIECE_JOBS):
+    rest["jobs"] = jobs
+    for start in range(0, length, PIECE_JOBS):
         some = {name: getattr(changes, name)[start : start + PIECE_JOBS] for name in _LONG}
         yield Changes(**some, **rest)
         rest = {}
