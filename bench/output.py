@@ -13,8 +13,11 @@ from farms import farm, resident_bytes
 from report import Row
 
 MIB = 1024 * 1024
-FILES_IN_MEMORY = 2
-"""Of one flood: the job's and the server's."""
+FILES = 2
+"""That a flood fills: the job's and the server's."""
+GIVEN_BACK_S = 4
+"""A virtual machine with free page reporting gives memory that was free for two seconds back to its
+host, and needs a moment for that."""
 TRICKLE = "for i in $(seq {lines}); do echo line $i of what a renderer tells; sleep 0.1; done"
 
 
@@ -28,9 +31,9 @@ def flood(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
         line = b"a line of what a renderer tells about a frame, sixty-four bytes\n"
         text.write_bytes(line * (sizes.flood_mib * MIB // len(line)))
         for _ in range(repetitions):
-            _touch_memory(FILES_IN_MEMORY * sizes.flood_mib * MIB)
+            _have_memory(2 * FILES * sizes.flood_mib * MIB)
             limits.append(sizes.flood_mib / _copy(text, Path(place) / "copy"))
-            _touch_memory(FILES_IN_MEMORY * sizes.flood_mib * MIB)
+            _have_memory(2 * FILES * sizes.flood_mib * MIB)
             agent = up.processes()["agent"]
             before, memory = time.perf_counter(), resident_bytes(agent)
             job = up.newjob({"name": "flood", "command": f"cat {text}"})[0]
@@ -45,12 +48,13 @@ def flood(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
     ]
 
 
-def _touch_memory(size: int) -> None:
-    """A virtual machine gives memory that is free back to its host, and to get a page again costs
-    more than to copy it. So both sides find memory that is there."""
+def _have_memory(size: int) -> None:
+    """So much is free and was just in use, and nothing else is being given back: to get a page from
+    the host costs ten times what it costs to fill it. About half of it is what is found again."""
     with mmap.mmap(-1, size) as memory:
         for at in range(0, size, mmap.PAGESIZE):
             memory[at] = 1
+        time.sleep(GIVEN_BACK_S)
 
 
 def _copy(source: Path, target: Path) -> float:
