@@ -30,6 +30,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from roost.agent.channel import Channel, Channels
 from roost.agent.lane import Answered, Lane
 from roost.beneath import Beneath
@@ -54,25 +56,22 @@ _ENTRIES: dict[str, EntryKind] = {"ulog": "ulog", "phase": "phase"}
 """Commands that write into the story."""
 
 
-class Caller:
+class Caller(Struct, eq=False):
     """A job's connection."""
 
-    __slots__ = ("asked", "gone", "kept", "key", "lane", "number", "order", "root", "used")
-
-    def __init__(self, number: int, key: AttemptKey, order: ChirpOrder, root: Path | None) -> None:
-        self.number = number
-        self.key = key
-        self.order = order
-        self.root = root
-        """The folder above its files that this machine sees too."""
-        self.used = False
-        """The server may have descriptors open for it."""
-        self.gone = False
-        self.asked = 0
-        """Calls on files over the link since it has no lane."""
-        self.lane: Lane | None = None
-        self.kept: deque[tuple[ChirpCall, Answered]] | None = None
-        """While a lane begins or ends: calls on files that are to go the new way."""
+    number: int
+    key: AttemptKey
+    order: ChirpOrder
+    root: Path | None
+    """The folder above its files that this machine sees too."""
+    used: bool = False
+    """The server may have descriptors open for it."""
+    gone: bool = False
+    asked: int = 0
+    """Calls on files over the link since it has no lane."""
+    lane: Lane | None = None
+    kept: deque[tuple[ChirpCall, Answered]] | None = None
+    """While a lane begins or ends: calls on files that are to go the new way."""
 
 
 class _Waiting(NamedTuple):
@@ -87,18 +86,15 @@ class _Waiting(NamedTuple):
         return len(self.message.data) if isinstance(self.message, ChirpCall) else 0
 
 
-class _Entry:
+class _Entry(Struct, eq=False):
     """A line that waits to be taken over."""
 
-    __slots__ = ("answered", "key", "kind", "patience", "text")
-
-    def __init__(self, key: AttemptKey, kind: EntryKind, text: str, answered: Answered) -> None:
-        self.key = key
-        self.kind: EntryKind = kind
-        self.text = text
-        self.answered = answered
-        self.patience: asyncio.TimerHandle | None = None
-        """Gives it up."""
+    key: AttemptKey
+    kind: EntryKind
+    text: str
+    answered: Answered
+    patience: asyncio.TimerHandle | None = None
+    """Gives it up."""
 
 
 class Calls:

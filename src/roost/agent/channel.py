@@ -21,6 +21,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from roost.wire import channel as wire
 from roost.wire.link import ChannelClosed
 
@@ -198,13 +200,10 @@ class Channels:
 # --- output -----------------------------------------------------------------------------------
 
 
-class _Stretch:
-    __slots__ = ("file", "left", "offset")
-
-    def __init__(self, file: int, offset: int, size: int) -> None:
-        self.file = file
-        self.offset = offset
-        self.left = size
+class _Stretch(Struct, eq=False):
+    file: int
+    offset: int
+    left: int
 
 
 class OutputChannel:

@@ -25,6 +25,8 @@ from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import Any, Protocol, cast
 
+from msgspec import Struct
+
 from roost.agent.calls import Caller, Calls
 from roost.agent.channel import Channel, Channels, forward
 from roost.agent.contact import Contact
@@ -92,16 +94,13 @@ class _Gone(Exception):
     """The client has closed, or took too long, in the middle of something."""
 
 
-class _Owed:
+class _Owed(Struct, eq=False):
     """What was begun and is to be said."""
 
-    __slots__ = ("answer", "own", "request")
-
-    def __init__(self, request: Request, own: int) -> None:
-        self.request = request
-        self.own = own
-        """The descriptor that the job named."""
-        self.answer: Answer | None = None
+    request: Request
+    own: int
+    """The descriptor that the job named."""
+    answer: Answer | None = None
 
 
 class Connection(asyncio.Protocol):

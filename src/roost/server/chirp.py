@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 
 from roost.beneath import Beneath
@@ -94,18 +95,15 @@ class SubmitFolders:
         return job in self._spaces or (self._own / str(job)).exists()
 
 
-class _Grant:
+class _Grant(Struct, eq=False):
     """What a channel may do as a lane."""
 
-    def __init__(
-        self, channel: Channel, node: NodeId, call: ChirpCall, order: ChirpOrder, seen: _Seen
-    ) -> None:
-        self.channel = channel
-        self.node = node
-        self.call = call
-        self.order = order
-        self.seen = seen
-        """What that was made of; records are never changed."""
+    channel: Channel
+    node: NodeId
+    call: ChirpCall
+    order: ChirpOrder
+    seen: _Seen
+    """What that was made of; records are never changed."""
 
 
 class Desk:
