@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -76,6 +77,24 @@ async def test_a_channel_shows_the_ticket_and_is_used_again(
     channels.give_back(channel, clean=True)
     assert await channels.take() == channel
     channels.give_back(channel, clean=False)
+    assert channels.pull() == [ChannelClosed(channel.number)]
+    other = await channels.take()
+    assert other is not None and other.number != channel.number
+    channels.give_back(other, clean=False)
+
+
+async def test_a_channel_that_the_server_ended_while_it_was_idle_is_not_used(
+    channels: Channels, server: ServerEnd
+) -> None:
+    channel = await channels.take()
+    assert channel is not None
+    channels.give_back(channel, clean=True)
+    assert channels.has_idle
+    server.drop()
+    async with asyncio.timeout(PATIENCE_S):
+        with contextlib.suppress(ConnectionResetError):
+            await asyncio.get_running_loop().sock_recv(channel.socket, 1)
+    assert not channels.has_idle
     assert channels.pull() == [ChannelClosed(channel.number)]
     other = await channels.take()
     assert other is not None and other.number != channel.number

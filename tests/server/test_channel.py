@@ -160,30 +160,37 @@ def doubled(frame: memoryview) -> bytes:
     return bytes(frame) * 2
 
 
+def not_ended() -> None:
+    raise AssertionError("the peer has not ended its lane")
+
+
 @pytest.mark.parametrize("size", [1, 1000, LANE_BYTES - 4, LANE_BYTES, SIZE])
 def test_a_lane_answers_every_frame_and_its_channel_can_be_used_again(
     ends: Ends, file: int, size: int
 ) -> None:
     contents = [b"a", DATA[:size], b"b" * 5, DATA[:1000]]
-    served = threading.Event()
+    ended, served = threading.Event(), threading.Event()
 
     def serve() -> None:
-        ends.channel.serve(doubled)
+        ends.channel.serve(doubled, ended.set)
         served.set()
 
     ends.channel.add(serve)
-    ends.send(b"".join(map(wire.frame, contents)) + wire.END)
+    ends.send(b"".join(map(wire.frame, contents)))
     for content in contents:
         answer = wire.frame(content * 2)
         assert receive(ends, len(answer)) == answer
+    assert not ended.is_set()
+    ends.send(wire.END)
     assert receive(ends, len(wire.END)) == wire.END
+    assert ended.is_set()  # before the peer knows, as it may use the channel at once
     assert served.wait(PATIENCE_S)
     ends.send(DATA)
     assert ends.do(lambda: ends.channel.receive(file, 0, SIZE)) == SIZE
 
 
 def test_a_frame_is_answered_before_the_next_one_comes(ends: Ends) -> None:
-    ends.channel.add(lambda: ends.channel.serve(doubled))
+    ends.channel.add(lambda: ends.channel.serve(doubled, not_ended))
     for turn in range(10):
         data = wire.frame(b"%d" % turn)
         for at in range(len(data)):
@@ -196,7 +203,7 @@ def test_a_lane_that_is_not_ended_as_it_should_be_is_over(ends: Ends, end: bool)
     over = threading.Event()
 
     def serve() -> None:
-        ends.channel.serve(doubled)
+        ends.channel.serve(doubled, not_ended)
         over.set()
 
     ends.channel.add(serve)

@@ -87,6 +87,9 @@ class Channels:
 
     @property
     def has_idle(self) -> bool:
+        """Whether there is one at hand, and not ended by the server."""
+        while self._idle and _is_over(self._idle[-1].socket):
+            self._close(self._idle.pop())
         return bool(self._idle)
 
     def take_idle(self) -> Channel | None:
@@ -104,8 +107,8 @@ class Channels:
 
     async def take(self) -> Channel | None:
         """A channel to have until it is given back, unless there is none to be had."""
-        if (idle := self.take_idle()) is not None:
-            return idle
+        if self.has_idle:
+            return self.take_idle()
         if not self.may_open:
             return None
         ticket, number = self._ticket, next(self._numbers)
@@ -195,6 +198,17 @@ class Channels:
             else:
                 return peer
         raise failure
+
+
+def _is_over(idle: socket.socket) -> bool:
+    """Nothing is said on an idle channel: there is only an end to be read."""
+    try:
+        idle.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 # --- output -----------------------------------------------------------------------------------

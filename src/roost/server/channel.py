@@ -162,13 +162,15 @@ class Channel:
         self._peer.sendall(data)
         return len(data)
 
-    def serve(self, answer: Callable[[memoryview], bytes]) -> None:
+    def serve(self, answer: Callable[[memoryview], bytes], ended: Callable[[], None]) -> None:
         """Answer frame by frame until the peer has no more, or either side has ended the channel.
-        A peer that does not speak as it should is cut off."""
+        `ended` is called before the peer is told that its end has come, and may use the channel for
+        something else. A peer that does not speak as it should is cut off."""
         lane = _Lane(self._peer)
         try:
             while frame := lane.next_frame():
                 lane.say(answer(frame))
+            ended()
             lane.say(b"")
             lane.flush()
         except OSError:

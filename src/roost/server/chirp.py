@@ -14,13 +14,14 @@ import asyncio
 import operator
 import os
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from roost.beneath import Beneath
@@ -104,6 +105,18 @@ class _Grant(Struct, eq=False):
     order: ChirpOrder
     seen: _Seen
     """What that was made of; records are never changed."""
+    ended: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def end(self) -> None:
+        """In the channel's thread: the channel is for something else from now on."""
+        with self.lock:
+            self.ended = True
+
+    def revoke(self) -> None:
+        with self.lock:
+            if not self.ended:
+                self.channel.cut()
 
 
 class Desk:
@@ -208,7 +221,7 @@ class Desk:
             def work() -> None:
                 _on_loop(loop, reply, Answer(0))
                 try:
-                    grant.channel.serve(partial(_answer_frame, run))
+                    grant.channel.serve(partial(_answer_frame, run), grant.end)
                 finally:
                     give_back()
                     _on_loop(loop, self._lent.discard, grant)
@@ -226,7 +239,7 @@ class Desk:
                 continue
             grant.seen = seen
             if self._order(grant.node, grant.call) != grant.order:
-                grant.channel.cut()
+                grant.revoke()
 
     def _seen(self, call: ChirpCall) -> _Seen:
         farm = self._engine().farm
