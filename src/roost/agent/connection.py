@@ -30,7 +30,6 @@ from msgspec import Struct
 from roost.agent.calls import Caller, Calls
 from roost.agent.channel import Channel, Channels, forward
 from roost.agent.contact import Contact
-from roost.agent.lane import Answered
 from roost.core.messages import ChirpOrder
 from roost.submitfolder import PIECE_BYTES, WRITE_BYTES_MAX, Answer
 from roost.wire.chirp import (
@@ -362,7 +361,9 @@ class Connection(asyncio.Protocol):
         self._alone = not _is_one_among_others(request)
         owed = _Owed(request, own)
         self._owed.append(owed)
-        self._begin(partial(self._answered, owed), request.command, request.words, numbers, data)
+        caller, answered = self._caller, partial(self._answered, owed)
+        assert caller is not None
+        self._calls.begin(caller, answered, request.command, request.words, numbers, data)
 
     def _answered(self, owed: _Owed, answer: Answer) -> None:
         owed.answer = answer
@@ -388,18 +389,6 @@ class Connection(asyncio.Protocol):
     def _epoch(self) -> int:
         assert self._caller is not None
         return 0 if self._caller.root is not None else self._calls.epoch
-
-    def _begin(
-        self,
-        answered: Answered,
-        command: str,
-        words: tuple[bytes, ...] = (),
-        numbers: tuple[int, ...] = (),
-        data: bytes = b"",
-        channel: int = NO_CHANNEL,
-    ) -> None:
-        assert self._caller is not None
-        self._calls.begin(self._caller, answered, command, words, numbers, data, channel)
 
     # --- requests that are several steps ------------------------------------------------------
 
@@ -462,9 +451,10 @@ class Connection(asyncio.Protocol):
     ) -> asyncio.Future[Answer]:
         """For those who wait for the answer."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._begin(partial(_settle, future), command, words, numbers, data, channel)
-        assert self._caller is not None
-        self._calls.flush(self._caller)
+        caller, answered = self._caller, partial(_settle, future)
+        assert caller is not None
+        self._calls.begin(caller, answered, command, words, numbers, data, channel)
+        self._calls.flush(caller)
         return future
 
     # --- past this program --------------------------------------------------------------------

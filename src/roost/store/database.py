@@ -380,8 +380,7 @@ def _lengthen_log(connection: Connection) -> None:
         missing = size - log.seek(0, os.SEEK_END)
         log.write(bytes(max(missing, 0)))
         log.flush()
-        os.fdatasync(log.fileno())  # or the next save would wait for it, on the loop
-        os.fsync(log.fileno())
+        os.fsync(log.fileno())  # or the next save would wait for it, on the loop
 
 
 _LOG_HEAD, _LOG_PAGE_HEAD = 32, 24
