@@ -70,6 +70,19 @@ async def test_lines_are_reported_in_order_and_before_the_end(server, agent, tmp
     assert isinstance(server.reports[-1], AttemptEnded)
 
 
+async def test_lines_wait_for_each_other_also_while_others_leave(
+    server, agent, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(daemon, "ENTRIES_COLLECTED_S", 0.03)
+    async with wire_of(server, tmp_path) as wire:
+        for number in range(600):
+            assert await wire.say(f"ulog {number}") == b"0\n"
+    await server.ended()
+    frames = [m for m in server.messages if isinstance(m, link.Reports)]
+    assert len(lines(server)) == 600
+    assert len(frames) < 300
+
+
 async def test_what_cannot_be_a_line_is_refused(server, agent, tmp_path):
     async with wire_of(server, tmp_path) as wire:
         assert await wire.say("ulog ") == b"-8\n"

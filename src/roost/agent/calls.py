@@ -348,6 +348,11 @@ class Calls:
             entry.patience.cancel()
             entry.answered(Answer(result))
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to `pull`."""
+        return bool(self._waiting)
+
     def pull(self, bytes_max: int) -> list[FromAgent]:
         """What to send next, in order; one more than `bytes_max` allows, at most."""
         messages: list[FromAgent] = []

@@ -37,7 +37,7 @@ from roost.agent.slots import Slots
 from roost.agent.starter import Starter
 from roost.agent.tailer import FolderWatch, Tailer
 from roost.agent.tether import Tether
-from roost.core.messages import AttemptEnded, AttemptOrder, EntryKind
+from roost.core.messages import AttemptEnded, AttemptOrder, EntryKind, EntryReported
 from roost.core.records import AttemptKey, JobId, Moment, NodeFacts
 from roost.errors import Conflict, Unreachable
 from roost.wire.chirp import Code
@@ -250,6 +250,8 @@ class Agent:
         match action:
             case plan.SendReport():
                 self._reports.append(action)
+                if not isinstance(action.report, EntryReported):
+                    self._end_collecting()
                 if isinstance(action.report, AttemptEnded):
                     self._folder.log(f"Finished job {action.report.job} ({action.report.cause})")
             case plan.StartRun(run, order, note, slot, cpus, frees):
@@ -447,6 +449,8 @@ class Agent:
             messages.append(self._make_beat())
             for key in self._proxy.delaying():
                 self._send_delayed(key)
+        if self._calls.waiting:
+            self._end_collecting()
         messages.extend(self._take_reports())
         if not self._reports:
             messages.extend(self._calls.pull(FRAME_BYTES_SOFT))
@@ -456,6 +460,8 @@ class Agent:
         for key, progress in drained:
             self._send_delayed(key)
             self._tell(plan.OutputSent(key, progress))
+        if messages:
+            self._end_collecting()
         messages.extend(self._take_reports())
         if not messages:
             self._folder.flush_log()
@@ -476,16 +482,24 @@ class Agent:
         return 0
 
     def _send_collected(self) -> None:
-        self._collected = None
+        self._end_collecting()
         self._link.wake()
+
+    def _end_collecting(self) -> None:
+        if self._collected is not None:
+            self._collected.cancel()
+            self._collected = None
 
     def _send_delayed(self, key: AttemptKey) -> None:
         if attributes := self._proxy.take_delayed(key):
             self._tell(plan.AttributesSet(key, attributes))
 
     def _take_reports(self) -> list[FromAgent]:
-        """Grouped, as only consecutive numbers travel together."""
+        """Grouped, as only consecutive numbers travel together. None while there are only lines
+        that wait for others."""
         groups: list[FromAgent] = []
+        if self._collected is not None:
+            return groups
         group: list[plan.SendReport] = []
         for _ in range(min(len(self._reports), REPORTS_PER_FRAME_MAX)):
             report = self._reports.popleft()
