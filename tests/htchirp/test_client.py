@@ -97,8 +97,8 @@ def test_importing_it_takes_the_standard_library_and_little_of_roost() -> None:
     ours = {name for name in modules if name.startswith("roost")}
     assert ours == {
         "roost", "roost.core", "roost.core.classad", "roost.errors", "roost.htchirp",
-        "roost.htchirp.client", "roost.htchirp.command", "roost.htchirp.connection", "roost.wire",
-        "roost.wire.chirp",
+        "roost.htchirp.client", "roost.htchirp.command", "roost.htchirp.connection", "roost.pace",
+        "roost.wire", "roost.wire.chirp",
     }  # fmt: skip
     others = {name.partition(".")[0] for name in modules} - {"roost"}
     assert others <= set(sys.stdlib_module_names)

@@ -27,6 +27,7 @@ import itertools
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ from msgspec import Struct
 from roost.agent.channel import Channel, Channels
 from roost.agent.lane import Answered, Lane
 from roost.beneath import Beneath
+from roost.busypoll import BusyPoll
 from roost.core import attributes
 from roost.core.messages import ChirpOrder, EntryKind
 from roost.core.records import AttemptKey
@@ -108,6 +110,8 @@ class Calls:
         """`wake` is called when there is something to `pull`. `enter` takes a line for a job's
         story over, or refuses it; its answer is the job's, but for `OFFLINE`: no room for now."""
         self.epoch = 0
+        self.jobs, self.server = BusyPoll(), BusyPoll()
+        """What comes from either side, as an answer or after one."""
         self._enter = enter
         self._entries: deque[_Entry] = deque()
         self._channels = channels
@@ -278,7 +282,7 @@ class Calls:
         if answer.result < 0:
             self._without_lane(caller, channel, clean=False)
             return
-        lane = Lane(channel, lambda lane, clean: self._lane_over(caller, lane, clean))
+        lane = Lane(channel, self.server, partial(self._lane_over, caller))
         caller.lane = lane
         if self._look is None:
             loop = asyncio.get_running_loop()
@@ -362,11 +366,13 @@ class Calls:
             if isinstance(waiting.message, ChirpCall):
                 assert waiting.answered is not None
                 self._under_way[waiting.message.call] = waiting.answered
+                self.server.waits()
             messages.append(waiting.message)
             size += waiting.size
         return messages
 
     def answered(self, answer: ChirpAnswer) -> None:
+        self.server.came()
         answered = self._under_way.pop(answer.call, None)
         if answered is not None:
             answered(Answer(answer.result, answer.data, answer.descriptor))

@@ -143,6 +143,7 @@ class Connection(asyncio.Protocol):
         self._owner.came(self)
 
     def data_received(self, data: bytes) -> None:
+        self._calls.jobs.came()
         self._received.append(data)
         self._received_bytes += len(data)
         if self._received_bytes > RECEIVE_BYTES:
@@ -234,6 +235,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(code + data)
         else:
             self._transport.writelines((code, data))
+        self._calls.jobs.waits()
 
     # --- who it is ----------------------------------------------------------------------------
 

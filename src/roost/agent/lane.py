@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from roost.agent.channel import Channel
+from roost.busypoll import BusyPoll
 from roost.errors import ProtocolError
 from roost.submitfolder import Answer
 from roost.wire import channel as wire
@@ -24,7 +25,9 @@ Answered = Callable[[Answer], None]
 
 
 class Lane:
-    def __init__(self, channel: Channel, over: Callable[[Lane, bool], None]) -> None:
+    def __init__(
+        self, channel: Channel, awake: BusyPoll, over: Callable[[Lane, bool], None]
+    ) -> None:
         """From when the server has agreed. `over` is called once, on the loop, when nothing more
         comes; True: because `end` was called, and the channel can be used again."""
         self.channel = channel
@@ -32,6 +35,7 @@ class Lane:
         """How many there have been since somebody looked."""
         self.under_way: deque[Answered] = deque()
         """To be told, in this order, unless the lane is lost."""
+        self._awake = awake
         self._over = over
         self._loop = asyncio.get_running_loop()
         self._frames = wire.FrameReader()
@@ -54,6 +58,7 @@ class Lane:
         if self._begun:
             self._send(self._begun[0] if len(self._begun) == 1 else b"".join(self._begun))
             self._begun.clear()
+            self._awake.waits()
 
     def end(self) -> None:
         """After what is under way. Nothing is begun any more."""
@@ -114,6 +119,7 @@ class Lane:
         if frames is None:
             self._lose()
             return
+        self._awake.came()
         for frame in frames:
             if not frame:
                 self.close()

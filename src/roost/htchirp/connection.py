@@ -9,10 +9,12 @@ belongs to an earlier one. All memory is one buffer, whatever the size of what p
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from typing import NoReturn, Protocol
 
 from roost.errors import ProtocolError
+from roost.pace import Pace
 from roost.wire import chirp
 
 BUFFER_BYTES = 128 * 1024
@@ -46,6 +48,7 @@ class Connection:
         self._timeout = timeout
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._start = self._end = 0
+        self._pace = Pace()
 
     def close(self, reason: str = "") -> None:
         if self.open:
@@ -153,7 +156,14 @@ class Connection:
 
     def _receive(self) -> None:
         try:
-            got = self.socket.recv_into(self._buffer[self._end :])
+            room = self._buffer[self._end :]
+            got = -1
+            # With a timeout the system's socket does not block, but Python's waits before it reads.
+            if self._timeout is not None and self._pace.waits():
+                got = self._pace.receive(lambda: os.readv(self.socket.fileno(), [room]))
+            if got < 0:
+                got = self.socket.recv_into(room)
+            self._pace.came()
         except BaseException as error:
             self._fail(error)
         if not got:

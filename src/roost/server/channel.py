@@ -23,6 +23,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from roost.errors import ProtocolError
+from roost.pace import Pace
 from roost.submitfolder import write_at
 from roost.wire import channel as wire
 
@@ -188,6 +189,7 @@ class _Lane:
         self._start = self._end = 0
         self._said: list[bytes] = []
         self._said_bytes = 0
+        self._pace = Pace()
 
     def next_frame(self) -> memoryview:
         """Good until the next call. Raises `OSError`, also at the end of the connection."""
@@ -235,7 +237,13 @@ class _Lane:
         return whole
 
     def _receive_into(self, buffer: memoryview) -> int:
-        if not (got := self._peer.recv_into(buffer)):
+        got = -1
+        if self._pace.waits():
+            got = self._pace.receive(lambda: self._peer.recv_into(buffer, 0, socket.MSG_DONTWAIT))
+        if got < 0:
+            got = self._peer.recv_into(buffer)
+        self._pace.came()
+        if not got:
             raise ConnectionResetError
         return got
 

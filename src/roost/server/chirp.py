@@ -25,6 +25,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from roost.beneath import Beneath
+from roost.busypoll import BusyPoll
 from roost.core import blackboard
 from roost.core.attributes import SWITCHES
 from roost.core.messages import ChirpOrder, SetAttribute
@@ -127,6 +128,7 @@ class Desk:
         self._folders = folders
         self._lanes = FileLanes()
         self._lent: set[_Grant] = set()
+        self._awake = BusyPoll()
 
     def close(self) -> None:
         self._lanes.close()
@@ -268,6 +270,7 @@ class Desk:
     def _take_attribute(
         self, node: NodeId, call: ChirpCall, reply: Callable[[Answer], None]
     ) -> None:
+        self._awake.came()
         engine = self._engine()
         try:
             words = [word.decode() for word in call.words]
@@ -277,14 +280,17 @@ class Desk:
 
         def done(_: object, refusal: Refused | None) -> None:
             reply(Answer(0 if refusal is None else _code(refusal)))
+            self._awake.waits()
 
         match call.command, words:
             case "get_job_attr", [name]:
                 text = blackboard.value_of(engine.farm, call.job, name)
                 reply(_text("UNDEFINED" if text is None else text))
+                self._awake.waits()
             case "get_job_attr_delayed", [name]:
                 text = blackboard.value_of(engine.farm, call.job, name)
                 reply(Answer(Code.DOESNT_EXIST) if text is None else _text(text))
+                self._awake.waits()
             case "set_job_attr", [name, text]:
                 engine.tell(SetAttribute(node, call.job, call.number, name, text), done)
             case _:  # `constrain`: a job's requirements are its conditions (decision 18)

@@ -24,6 +24,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from roost.busypoll import BusyPoll
 from roost.hqueue.dispatch import PATHS
 from roost.wire import channel, xmlrpc
 
@@ -115,6 +116,8 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
     open_channel: OpenChannel
     respond: Respond
     body_bytes_max: int
+    awake: BusyPoll
+    """Not while calls are answered, as threads do that and want the interpreter."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         below = cast(asyncio.Transport, transport)
@@ -176,6 +179,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
         if self._missing > 0:
             return
         body, self._body = b"".join(self._body), []
+        self.awake.came()
         if self._missing < 0:
             body, self._received = body[: self._missing], body[self._missing :]
             self._missing = 0
@@ -198,6 +202,8 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
             self.tasks.discard(self._answering)
             self._answering = None
         self._idle_since = self.loop.time()
+        if not self.tasks:
+            self.awake.waits()
         if self._idle_timer is None:
             self._watch(self.timeout_keep_alive)
         if self._is_last:
@@ -266,4 +272,5 @@ def connection_class(
     OfThisServer.open_channel = staticmethod(open_channel)
     OfThisServer.respond = staticmethod(respond)
     OfThisServer.body_bytes_max = body_bytes_max
+    OfThisServer.awake = BusyPoll()
     return OfThisServer
