@@ -44,9 +44,13 @@ class Desk:
 
     def write(self, line: bytes, command: str = "ulog") -> asyncio.Future[int]:
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.calls.begin(
-            self._caller, lambda given: answer.set_result(given.result), command, (line,)
-        )
+
+        def answered(given: Answer) -> None:
+            answer.set_result(given.result)
+
+        known = self.calls.begin(self._caller, answered, command, (line,))
+        if known is not None:
+            answered(known)
         return answer
 
 

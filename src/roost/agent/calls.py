@@ -155,20 +155,21 @@ class Calls:
         numbers: tuple[int, ...] = (),
         data: bytes = b"",
         channel: int = NO_CHANNEL,
-    ) -> None:
-        """A data channel is for calls that are not done here. To be followed by `flush`."""
+    ) -> Answer | None:
+        """The answer, if it is known, or `answered` is told. A data channel is for calls that are
+        not done here. To be followed by `flush`."""
         if caller.root is not None and COMMANDS[command].gate is Gate.IO:
             self._begin_here(caller, caller.root, answered, command, words, numbers, data)
-            return
+            return None
         if (kind := _ENTRIES.get(command)) is not None:
-            self._begin_entry(caller.key, kind, words[0], answered)
-            return
+            return self._begin_entry(caller.key, kind, words[0], answered)
         number = next(self._numbers)
         call = ChirpCall(number, *caller.key, caller.number, command, words, numbers, data, channel)
         if COMMANDS[command].gate is Gate.IO:
             self._begin_on_files(caller, call, answered)
         else:
             self._send(call, answered)
+        return None
 
     def flush(self, caller: Caller) -> None:
         """Nothing more is begun for now."""
@@ -209,19 +210,18 @@ class Calls:
 
     def _begin_entry(
         self, key: AttemptKey, kind: EntryKind, line: bytes, answered: Answered
-    ) -> None:
-        loop = asyncio.get_running_loop()
+    ) -> Answer | None:
         try:
             text = attributes.entry(line.decode())
         except UnicodeDecodeError:
-            loop.call_soon(answered, Answer(Code.INVALID_REQUEST))
-            return
+            return Answer(Code.INVALID_REQUEST)
         if not self._entries and (result := self._enter(key, kind, text)) != Code.OFFLINE:
-            loop.call_soon(answered, Answer(result))
-            return
+            return Answer(result)
         entry = _Entry(key, kind, text, answered)
+        loop = asyncio.get_running_loop()
         entry.patience = loop.call_later(LINK_S_MAX, self._give_up_entry, entry)
         self._entries.append(entry)
+        return None
 
     def _give_up_entry(self, entry: _Entry) -> None:
         self._entries.remove(entry)

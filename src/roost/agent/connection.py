@@ -360,12 +360,16 @@ class Connection(asyncio.Protocol):
 
     def _begin_one(self, request: Request, own: int, data: bytes = b"") -> None:
         numbers = _numbers_of_part(request, 0, len(data)) if data else request.numbers
-        self._alone = not _is_one_among_others(request)
         owed = _Owed(request, own)
-        self._owed.append(owed)
         caller, answered = self._caller, partial(self._answered, owed)
         assert caller is not None
-        self._calls.begin(caller, answered, request.command, request.words, numbers, data)
+        command, words = request.command, request.words
+        owed.answer = self._calls.begin(caller, answered, command, words, numbers, data)
+        if owed.answer is not None and not self._owed:
+            self._say_answer(owed, owed.answer)
+            return
+        self._alone = not _is_one_among_others(request)
+        self._owed.append(owed)
 
     def _answered(self, owed: _Owed, answer: Answer) -> None:
         owed.answer = answer
@@ -455,7 +459,9 @@ class Connection(asyncio.Protocol):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         caller, answered = self._caller, partial(_settle, future)
         assert caller is not None
-        self._calls.begin(caller, answered, command, words, numbers, data, channel)
+        known = self._calls.begin(caller, answered, command, words, numbers, data, channel)
+        if known is not None:
+            future.set_result(known)
         self._calls.flush(caller)
         return future
 

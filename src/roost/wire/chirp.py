@@ -399,7 +399,13 @@ def parse_line(line: bytes) -> Request | Blank | Invalid:
 
 def _words(line: bytes) -> list[bytes]:
     keyword, *others = _WORD.findall(line) or [b""]
-    return [keyword, *(_ESCAPED.sub(rb"\1", word) for word in others)]
+    return [keyword, *map(_unescaped, others)]
+
+
+def _unescaped(word: bytes) -> bytes:
+    if b"\\\\" not in word:
+        return word.replace(b"\\", b"")
+    return _ESCAPED.sub(rb"\1", word)
 
 
 def _number(word: bytes) -> int | None:
