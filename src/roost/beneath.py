@@ -178,10 +178,15 @@ class Beneath:
     # --- asking -------------------------------------------------------------------------------
 
     def stat(self, path: bytes) -> os.stat_result:
+        found = self._entry(path)
+        if found is not None and not stat.S_ISLNK(found.st_mode):
+            return found
         with self._opened(path) as descriptor:
             return os.fstat(descriptor)
 
     def lstat(self, path: bytes) -> os.stat_result:
+        if (found := self._entry(path)) is not None:
+            return found
         with self._opened(path, os.O_PATH | os.O_NOFOLLOW) as descriptor:
             return os.fstat(descriptor)
 
@@ -306,6 +311,12 @@ class Beneath:
     def absolute(self, path: bytes) -> bytes:
         """Where a name is, without looking whether anything is there."""
         return os.path.normpath(os.path.join(self._path, self._relative(path)))
+
+    def _entry(self, path: bytes) -> os.stat_result | None:
+        """Of a name in the folder itself, itself: it cannot lead anywhere. None for other paths."""
+        if b"/" in path or path in (b"", b".", b".."):
+            return None
+        return os.stat(path, dir_fd=self._folder, follow_symlinks=False)
 
     def _relative(self, path: bytes) -> bytes:
         if not path.startswith(b"/"):

@@ -53,13 +53,17 @@ class Answer(NamedTuple):
     """Where the rest of the data is, for `pread`; the asker closes it."""
 
 
+_S = 1_000_000_000
+"""In nanoseconds."""
+
+
 def stat_numbers(status: os.stat_result) -> bytes:
     """The line of 13 numbers."""
     return format_numbers(
         (
             status.st_dev, status.st_ino, status.st_mode, status.st_nlink, status.st_uid,
             status.st_gid, status.st_rdev, status.st_size, status.st_blksize, status.st_blocks,
-            int(status.st_atime), int(status.st_mtime), int(status.st_ctime),
+            status.st_atime_ns // _S, status.st_mtime_ns // _S, status.st_ctime_ns // _S,
         )
     )  # fmt: skip
 

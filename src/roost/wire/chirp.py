@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -504,10 +504,14 @@ def format_counted(data: bytes) -> bytes:
     return b"%d\n%b" % (len(data), data)
 
 
-def format_numbers(numbers: Sequence[int]) -> bytes:
+def format_numbers(numbers: tuple[int, ...]) -> bytes:
     """The line after a good `open`, `stat` (as in `STAT_FIELDS`) or `statfs` (`STATFS_FIELDS`)."""
-    assert len(numbers) in (len(STAT_FIELDS), len(STATFS_FIELDS))
-    return b" ".join([b"%d" % number for number in numbers]) + _LF
+    return _NUMBERS[len(numbers)] % numbers
+
+
+_NUMBERS = {
+    len(fields): b" ".join([b"%d"] * len(fields)) + _LF for fields in (STAT_FIELDS, STATFS_FIELDS)
+}
 
 
 def format_listing(names: Iterable[bytes]) -> bytes:
@@ -515,7 +519,7 @@ def format_listing(names: Iterable[bytes]) -> bytes:
     return format_counted(b"".join([name + _LF for name in names]) + _LF)
 
 
-def format_long_listing(entries: Iterable[tuple[bytes, Sequence[int]]]) -> bytes:
+def format_long_listing(entries: Iterable[tuple[bytes, tuple[int, ...]]]) -> bytes:
     """What `getlongdir` answers, with its count."""
     lines = [name + _LF + format_numbers(numbers) for name, numbers in entries]
     return format_counted(b"".join(lines) + _LF)
