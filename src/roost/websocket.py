@@ -46,6 +46,7 @@ class WebSocket(asyncio.Protocol):
         self._close_s_max = close_s_max
         self._fragments: list[bytes] = []
         self._heard = False
+        self._ending = False
         self._timer: asyncio.TimerHandle | None = None
 
     # --- what listeners do ----------------------------------------------------------------
@@ -67,7 +68,7 @@ class WebSocket(asyncio.Protocol):
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code)
             self._flush()
-            self._await_the_end()
+        self._await_the_end()
         self._end()
 
     # --- what each of the two ends does in its way ----------------------------------------
@@ -99,7 +100,7 @@ class WebSocket(asyncio.Protocol):
             else:
                 self._shake_hands(event)
         self._flush()
-        if self._protocol.parser_exc is not None:
+        if self._protocol.parser_exc is not None and not self._ending:
             self._on_breach(str(self._protocol.parser_exc))
             self._await_the_end()
             self._end()
@@ -114,6 +115,7 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._protocol.receive_eof()
+        self._ending = True
         if self._timer is not None:
             self._timer.cancel()
         self._end()
@@ -158,7 +160,10 @@ class WebSocket(asyncio.Protocol):
             self._transport.abort()
 
     def _await_the_end(self) -> None:
-        self._set_timer(self._close_s_max, self._transport.abort)
+        """However much the other side goes on to say."""
+        if not self._ending:
+            self._ending = True
+            self._set_timer(self._close_s_max, self._transport.abort)
 
     def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:
         if self._timer is not None:

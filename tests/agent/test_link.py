@@ -263,6 +263,21 @@ async def test_nothing_is_heard_behind_what_ends_the_connection(
     assert await agent.heard() == [WELCOME]
 
 
+async def test_whoever_goes_on_talking_after_a_breach_is_cut_off(
+    server: Server, make_agent: AgentMaker
+) -> None:
+    make_agent(patience=Patience(close_s=SHORT_S))
+    connection = await server.joined()
+    connection.transport.pause_reading()  # so it does not learn of it
+    connection.protocol.send_binary(bytes(wire.FRAME_BYTES_MAX + 1))
+    async with asyncio.timeout(PATIENCE_S):
+        while server.connections.empty():
+            if not connection.transport.is_closing():
+                connection.protocol.send_ping(b"")
+                connection.send_data()
+            await turns(1)
+
+
 # --- what is said -----------------------------------------------------------------------------
 
 
