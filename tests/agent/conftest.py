@@ -27,6 +27,16 @@ from roost.wire import link
 PATIENCE_S = 10.0
 
 
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Agents have either loop. Its own ways, as in when it writes and closes, are the link's."""
+    loops = {"asyncio": asyncio.new_event_loop}
+    if item.path.name == "test_link.py":
+        loops["uvloop"] = pytest.importorskip("uvloop").new_event_loop
+    return loops
+
+
 class ServerEnd:
     """Stores what agents send as a server must, and lets tests wait for it."""
 

@@ -14,7 +14,8 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, Inv
 from websockets.frames import CloseCode
 
 from roost.server import websocket
-from roost.server.websocket import WebSocket, websocket_class
+from roost.server.websocket import websocket_class
+from roost.websocket import WebSocket
 
 PATH = "/link"
 BYTES_MAX = 1_000_000

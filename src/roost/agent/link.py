@@ -1,10 +1,12 @@
 """The agent's end of the link: a WebSocket to the server that is opened again and again.
 
 Knows frames and waiting, nothing of what the messages mean: `hello` makes the first one of a
-connection, `receive` takes what comes in, frame by frame, `fill` is asked for the next frame when
-`wake` has said that there may be something and the loop has come to rest. Reports, output offsets
-and their resending are the business of those three. A frame that cannot be understood, or a
-server that refuses, ends the connection, never the agent.
+connection, `receive` takes what comes in, in the turn of the loop in which it came, `fill` is asked
+for the next frame in the turn after `wake` has said that there may be something, and again after
+each frame until there is nothing. It is not asked while the server does not take what was sent, so
+what waits does so where it can be bounded. Reports, output offsets and their resending are the
+business of those three. A frame that cannot be understood, or a server that refuses, ends the
+connection, never the agent.
 """
 
 from __future__ import annotations
@@ -17,18 +19,15 @@ from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.frames import CloseCode
 
+from roost.agent.websocket import ClientWebSocket, Patience, open_websocket
 from roost.errors import ProtocolError
 from roost.wire import link as wire
 from roost.wire.link import FromAgent, FromServer, Hello, Refusal, Welcome
 
 log = logging.getLogger(__name__)
-
-CLOSE_S_MAX = 0.5
-OPEN_S_MAX = 10.0
 
 
 class Waits(Struct, frozen=True):
@@ -48,6 +47,7 @@ class Link:
         fill: Callable[[], list[FromAgent]],
         down: Callable[[], None],
         waits: Waits = Waits(),  # noqa: B008  (immutable)
+        patience: Patience = Patience(),  # noqa: B008
     ) -> None:
         """`server` is its URL with http or https; `fill` answers [] for nothing to send; `down` is
         called when a connection that had been welcomed has ended."""
@@ -60,41 +60,35 @@ class Link:
         self._fill = fill
         self._down = down
         self._waits = waits
-        self._something = asyncio.Event()
+        self._patience = patience
         self._hurry = asyncio.Event()
+        self._socket: ClientWebSocket | None = None
+        """While anything can be said or heard on it."""
+        self._greeted = False
+        """The server has said on this connection whether it wants us."""
+        self._woken = False
 
     def wake(self) -> None:
         """There may be something to send."""
-        self._something.set()
+        if self.connected and self._socket is not None and not self._woken:
+            self._woken = True
+            asyncio.get_running_loop().call_soon(self._send)
 
     def hurry(self) -> None:
         """Do not wait any longer before the next attempt to connect."""
         self._hurry.set()
 
     async def run(self) -> None:
-        """For ever: until it is cancelled."""
+        """For ever: until it is cancelled, or one of the functions raises what is no `OSError`."""
         wait = self._waits.first_s
         while True:
             try:
-                async with connect(
-                    self.url,
-                    compression=None,
-                    max_size=wire.FRAME_BYTES_MAX,
-                    open_timeout=OPEN_S_MAX,
-                    close_timeout=CLOSE_S_MAX,
-                    proxy=None,
-                ) as socket:
-                    try:
-                        if await self._join(socket):
-                            wait = self._waits.first_s
-                            await self._talk(socket)
-                    finally:
-                        with contextlib.suppress(OSError, WebSocketException):
-                            await socket.close(CloseCode.GOING_AWAY)
-            except (OSError, WebSocketException, ProtocolError, TimeoutError) as error:
+                await self._talk()
+            except (OSError, WebSocketException, ProtocolError) as error:
                 log.info("The server at %s cannot be reached: %s", self.url, error)
             if self.connected:
                 self.connected = False
+                wait = self._waits.first_s
                 self._down()
             self._hurry.clear()
             with contextlib.suppress(TimeoutError):
@@ -102,47 +96,78 @@ class Link:
                     await self._hurry.wait()
             wait = min(self._waits.max_s, wait * 2)
 
-    async def _join(self, socket: ClientConnection) -> bool:
-        """Introduce ourselves. False when the server does not want us."""
-        first: list[FromAgent] = [self._hello()]
-        await socket.send(wire.encode(first))
-        async with asyncio.timeout(OPEN_S_MAX):
-            messages = _decode(await socket.recv())
+    async def _talk(self) -> None:
+        """For the life of one connection. Raises why it ended, unless that was in all order."""
+        socket = await open_websocket(self.url, wire.FRAME_BYTES_MAX, self._patience)
+        self._socket, self._greeted = socket, False
+        socket.listener = self
+        due = asyncio.get_running_loop().call_later(self._patience.open_s, self._miss_greeting)
+        try:
+            first: list[FromAgent] = [self._hello()]
+            socket.send(wire.encode(first))
+            await socket.lost.wait()
+        finally:
+            due.cancel()
+            socket.close(CloseCode.GOING_AWAY)
+            await socket.lost.wait()
+        if socket.failure is not None:
+            raise socket.failure
+        if not self._greeted:
+            raise ConnectionAbortedError("it has ended the connection without a word")
+
+    def _miss_greeting(self) -> None:
+        if not self._greeted:
+            self._fail(TimeoutError("it does not answer the hello"))
+
+    # --- what the connection calls ------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        try:
+            messages = wire.decode_from_server(data)
+            if self._greeted:
+                self._receive(messages)
+            else:
+                self._greet(messages)
+        except Exception as failure:
+            self._fail(failure)
+
+    def drained(self) -> None:
+        self.wake()
+
+    def end(self) -> None:
+        self._socket = None
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _greet(self, messages: list[FromServer]) -> None:
         match messages:
             case [Welcome(), *_]:
                 self.connected = True
-                self._receive(messages)
-                return True
             case [Refusal(text=text), *_]:
                 log.warning("The server refuses this agent: %s", text)
-                self._receive(messages)
-                return False
-        raise ProtocolError("The server's first message is neither a welcome nor a refusal.")
+            case _:
+                raise ProtocolError("its first message is neither a welcome nor a refusal")
+        self._greeted = True
+        self._receive(messages)
+        if self.connected:
+            self.wake()
+        elif self._socket is not None:
+            self._socket.close(CloseCode.GOING_AWAY)
 
-    async def _talk(self, socket: ClientConnection) -> None:
-        sending = asyncio.create_task(self._send(socket))
+    def _send(self) -> None:
+        """One frame in each turn of the loop, so that others have theirs."""
+        self._woken = False
+        socket = self._socket
+        if socket is None or socket.is_full:
+            return
         try:
-            async for frame in socket:
-                self._receive(_decode(frame))
-        finally:
-            sending.cancel()
-            # Waiting rather than awaiting: that it was cancelled must not hide that we were.
-            await asyncio.wait([sending])
-            if not sending.cancelled():
-                sending.exception()
+            if messages := self._fill():
+                socket.send(wire.encode(messages))
+                self.wake()
+        except Exception as failure:
+            self._fail(failure)
 
-    async def _send(self, socket: ClientConnection) -> None:
-        self._something.set()
-        while True:
-            await self._something.wait()
-            self._something.clear()
-            while messages := self._fill():
-                await socket.send(wire.encode(messages))
-                # Sending alone does not let others run as long as the socket takes everything.
-                await asyncio.sleep(0)
-
-
-def _decode(frame: str | bytes) -> list[FromServer]:
-    if isinstance(frame, str):
-        raise ProtocolError("Frames of the agent link are binary.")
-    return wire.decode_from_server(frame)
+    def _fail(self, failure: Exception) -> None:
+        """What goes wrong while the connection has its turn, goes wrong in `run`."""
+        if self._socket is not None:
+            self._socket.fail(failure)

@@ -34,8 +34,8 @@ from roost.errors import Conflict, ProtocolError, Refused, StoreFailure
 from roost.server.channel import Channel
 from roost.server.chirp import Desk
 from roost.server.engine import Engine
-from roost.server.websocket import WebSocket
 from roost.store.output import OutputStore
+from roost.websocket import WebSocket
 from roost.wire import channel as wire
 from roost.wire import link
 

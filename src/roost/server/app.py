@@ -47,13 +47,14 @@ from roost.server.engine import Engine
 from roost.server.expiry import Expiry
 from roost.server.postman import Postman
 from roost.server.removal import Removal
-from roost.server.websocket import WebSocket, websocket_class
+from roost.server.websocket import websocket_class
 from roost.settings import ServerOptions, ServerReady
 from roost.store import queries
 from roost.store.database import Database
 from roost.store.output import OutputStore
 from roost.web import pages
 from roost.web.site import Look
+from roost.websocket import WebSocket
 from roost.wire import link
 
 STOP_SECONDS_MAX = 1
