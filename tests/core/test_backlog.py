@@ -10,7 +10,7 @@ from play import Play
 from roost.core import messages as m
 from roost.core import placement
 from roost.core.placement import BACKLOG_JOBS_PER_CPU_MAX, BACKLOG_MS, STRETCH_MS
-from roost.core.records import AttemptCause
+from roost.core.records import AttemptCause, Moment
 from roost.core.state import RECALL_AFTER_MS
 
 
@@ -123,6 +123,17 @@ def test_what_waits_behind_nobody_that_is_known_to_run_is_left_alone() -> None:
     gives_ahead(play, 5)
     play.later(ms=10 * RECALL_AFTER_MS)
     assert play.recalled == []
+
+
+def test_a_node_is_not_blamed_for_what_the_server_has_not_heard_yet() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    blocker, stuck = gives_ahead(play, 2)
+    play.starts(blocker)
+    due = Moment(play.now + RECALL_AFTER_MS)
+    play.now = Moment(due + 10 * RECALL_AFTER_MS)
+    assert not play.farm.handle(m.Tick(heard=Moment(due - 1)), play.now).effects
+    play.send(m.Tick(heard=due))
+    assert play.recalled == [stuck]
 
 
 def test_a_line_that_moves_is_left_alone() -> None:

@@ -317,11 +317,11 @@ def _move(farm: State, attempt: Attempt, sources: tuple[JobStatus, ...], target:
 # --- time -------------------------------------------------------------------------------------
 
 
-def on_tick(farm: State, _: Tick) -> None:
+def on_tick(farm: State, tick: Tick) -> None:
     for node_id in farm.due_nodes():
         _look_for_silence(farm, farm.nodes[node_id])
         _review_duty(farm, node_id)
-    farm.recall_stuck()
+    farm.recall_stuck(farm.now if tick.heard is None else tick.heard)
     if farm.floor.has_work:
         farm.floor.place(farm.start_attempt)
 

@@ -648,10 +648,11 @@ class State:
                 self.overdue.pop(attempt.key, None)
                 self._backlog.append((Moment(self.now + RECALL_AFTER_MS), attempt.key))
 
-    def recall_stuck(self) -> None:
+    def recall_stuck(self, heard: Moment) -> None:
         """What was given to a node ahead and is stuck there goes back to the queue: another node
-        may have room by now. The node decides; what it has just started goes on."""
-        while self._backlog and self._backlog[0][0] <= self.now:
+        may have room by now. The node decides; what it has just started goes on. What nodes have
+        said was `heard` until that moment: a server that is late does not blame them for it."""
+        while self._backlog and self._backlog[0][0] <= heard:
             attempt = self.attempts.get(self._backlog.popleft()[1])
             if attempt is not None and attempt.started_at is None:
                 self.overdue.setdefault(attempt.key, False)
