@@ -296,7 +296,9 @@ class Floor:
 
     def _backlog_cpus(self, need: Need, rank: Rank, node: NodeId) -> int:
         kind, use = self.kinds.get(need), self.uses[node]
-        if kind is None or use.not_plain or (use.holds and use.held_before(rank)):
+        if kind is None or kind.pace is None or use.not_plain:
+            return 0
+        if use.holds and use.held_before(rank):
             return 0
         moving = self.nodes[node].facts.cpus - use.cpus_blocked
         return max(moving, 0) * kind.backlog_jobs
@@ -473,13 +475,8 @@ class _Choice:
         self.open = ~kind.unfit
         """Nodes that may have room."""
         self.cpus = max(kind.need.cpus, 1)
-        room = sum(
-            (nodes & self.open).bit_count() * (free // self.cpus)
-            for free, nodes in levels.items()
-            if free >= self.cpus
-        )
-        self.plenty = len(kind.heap) >= room
-        """There are jobs for every CPU that is free, so each node can be filled in one go."""
+        self.plenty: bool | None = None
+        """See `_is_plenty`; None while nobody has asked."""
         self.filled = NodeId(0)
         self.left = 0
         """So many more are for this node."""
@@ -514,9 +511,20 @@ class _Choice:
         became of them, in messages of its own."""
         free = self.floor.free(node)
         if free >= self.cpus:
-            return free // self.cpus if self.plenty else 1
+            jobs = free // self.cpus
+            return jobs if jobs == 1 or self._is_plenty() else 1
         jobs_per_cpu = self.kind.backlog_jobs * STRETCH_MS // BACKLOG_MS
         return max(jobs_per_cpu * self.floor.nodes[node].facts.cpus // self.cpus, 1)
+
+    def _is_plenty(self) -> bool:
+        """There are jobs for every CPU that is free, so each node can be filled in one go."""
+        if self.plenty is None:
+            left = len(self.kind.heap)
+            for free, nodes in self.levels.items():
+                if free >= self.cpus and left >= 0:
+                    left -= (nodes & self.open).bit_count() * (free // self.cpus)
+            self.plenty = left >= 0
+        return self.plenty
 
     def _hold_one(self, rank: Rank) -> None:
         """Let the node empty for the job that is the first to find room there."""
