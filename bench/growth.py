@@ -1,6 +1,6 @@
 """`make growth`: how a farm grows with the number of its jobs, and with that of its machines.
 
-    python bench/growth.py [--quick] [--folder DIR]
+    python bench/growth.py [--quick] [--agents 1,1000] [--folder DIR]
 
 A real server, with its file on the disk, is given so many jobs, and then so many machines on real
 sockets that say of each job at once that it has started and ended. So what is measured is all that
@@ -60,6 +60,12 @@ class Point(NamedTuple):
     submitting_cpu_s: float
     running_s: float
     running_cpu_s: float
+    agents_cpu_s: float
+    """Of all agents together, while the jobs ran."""
+    frames: int
+    """From and to agents, while the jobs ran."""
+    recalls: int
+    """How many jobs agents were asked to give back."""
     idle_bytes: int
     """The server's memory before it had a job."""
     live_bytes: int
@@ -79,6 +85,9 @@ class Point(NamedTuple):
             f"{self.submitting_cpu_s / self.jobs * 1e6:,.0f}",
             f"{self.rate:,.0f}",
             f"{self.running_cpu_s / self.jobs * 1e6:,.0f}",
+            f"{self.agents_cpu_s / self.jobs * 1e6:,.0f}",
+            f"{self.frames / self.jobs:,.2f}",
+            f"{self.recalls / self.jobs:,.2f}",
             f"{(self.live_bytes - self.idle_bytes) / self.jobs:,.0f}",
             f"{self.peak_bytes / 1e6:,.0f}",
             f"{self.database_bytes / self.jobs:,.0f}",
@@ -92,6 +101,9 @@ COLUMNS = (
     "CPU µs each",
     "run/s",
     "CPU µs each",
+    "agents' µs",
+    "frames each",
+    "recalls each",
     "bytes a live job",
     "peak MB",
     "bytes on disk a job",
@@ -123,8 +135,10 @@ async def _run(server: Farm, jobs: int, agents: int) -> Point:
     farm = Agents(server.url, jobs)
     await farm.join(agents)
     running, cpu_running = time.perf_counter(), server.cpu_s()["server"]
+    own_cpu_running = time.process_time()
     await farm.work()
     ended, cpu_ended = time.perf_counter(), server.cpu_s()["server"]
+    own_cpu = time.process_time() - own_cpu_running
     left = server.server.getJobIdsByStatus(["running", "runnable", "queued", "failed"])
     if left:
         raise RuntimeError(f"{len(left)} jobs have not succeeded")
@@ -135,6 +149,9 @@ async def _run(server: Farm, jobs: int, agents: int) -> Point:
         cpu_submitted - cpu,
         ended - running,
         cpu_ended - cpu_running,
+        own_cpu,
+        farm.frames,
+        farm.recalls,
         idle,
         live,
         status_bytes(server.pid, "VmHWM"),
@@ -162,7 +179,9 @@ class Agents:
         """So many ends are not saved yet."""
         self._all_saved = asyncio.Event()
         self._sockets: list[ClientConnection] = []
-        self._greetings: list[bytes] = []
+        self.frames = 0
+        """Both ways, since `work`."""
+        self.recalls = 0
 
     async def join(self, agents: int) -> None:
         """What they are given from now on waits for `work`."""
@@ -198,18 +217,22 @@ class Agents:
         while True:
             for socket in self._sockets:
                 await socket.send(link.encode([link.Beat(CPUS, -1)]))
+                self.frames += 1
                 await asyncio.sleep(BEAT_S / len(self._sockets))
 
     async def _work(self, socket: ClientConnection) -> None:
         told = saved = 0
         async for frame in socket:
             assert isinstance(frame, bytes)
+            self.frames += 1
             reports: list[AttemptReport] = []
             for message in link.decode_from_server(frame):
                 if isinstance(message, link.Start):
                     key = (message.order.job, message.order.number)
                     reports.append(AttemptStarted(*key))
                     reports.append(AttemptEnded(*key, AttemptCause.EXITED, 0, ran_ms=1))
+                elif isinstance(message, link.Signal):
+                    self.recalls += message.action == "recall"
                 elif isinstance(message, link.ReportsSaved):
                     self._left -= (message.through - saved) // 2  # a start and an end
                     saved = message.through
@@ -218,6 +241,7 @@ class Agents:
             if reports:
                 await socket.send(link.encode([link.Reports(told + 1, tuple(reports))]))
                 told += len(reports)
+                self.frames += 1
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -313,7 +337,8 @@ def page(by_jobs: Sequence[Point], by_agents: Sequence[Point], known: dict[str, 
         "A server is given so many jobs, in trees of up to "
         f"{CHILDREN_MAX:,}, and then so many agents on real sockets, with {CPUS} CPUs each, that "
         "say of each job at once that it has run. Memory and CPU time are the server's; all agents "
-        "are one process on the same machine. "
+        "are one process on the same machine, whose CPU time stands beside the server's. So do the "
+        "frames both ways for each job, and how often agents were asked to give one back. "
         "[Performance](../docs/explanation/performance.md) tells where it goes.\n\n"
         f"{table(by_jobs)}\n\n{table(by_agents)}\n\n"
         f"![Jobs a second and memory, by jobs and agents](growth.svg)\n\n{facts}\n"
@@ -324,14 +349,22 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Measure how a farm grows.")
     parser.add_argument("--quick", action="store_true", help="do less; writes no results")
     parser.add_argument(
+        "--agents",
+        type=lambda text: tuple(map(int, text.split(","))),
+        metavar="N,…",
+        help="only the farms with so many agents; writes no results",
+    )
+    parser.add_argument(
         "--folder", type=Path, metavar="DIR", help="where the farm's data is  [default: temporary]"
     )
     options = parser.parse_args(arguments)
     sizes = QUICK if options.quick else Sizes()
+    if options.agents:
+        sizes = sizes._replace(jobs=(), agents=options.agents)
     with tempfile.TemporaryDirectory(prefix="roost-growth-", dir=options.folder) as folder:
         by_jobs, by_agents = grow(Path(folder), sizes)
-    print(table(by_jobs), table(by_agents), sep="\n\n")
-    if options.quick:
+    print(*(table(points) for points in (by_jobs, by_agents) if points), sep="\n\n")
+    if options.quick or options.agents:
         return 0
     PAGE.write_text(page(by_jobs, by_agents, settings(options.folder, 1, {})))
     CHART.write_text(chart(by_jobs, by_agents))

@@ -48,6 +48,7 @@ class Play:
         self.node_ids: dict[str, NodeId] = {}
         self.effects: list[m.Effect] = []
         self.started: list[tuple[JobId, int, str]] = []
+        self.recalled: list[JobId] = []
         self.events: list[Event] = []
         self.records: dict[JobId, tuple[Job, Rollup]] = {}
         self.edges: list[tuple[JobId, JobId]] = []
@@ -93,6 +94,8 @@ class Play:
             if isinstance(effect, m.StartAttempt):
                 node = names.get(effect.node, str(effect.node))
                 self.started.append((effect.order.job, effect.order.number, node))
+            elif isinstance(effect, m.SignalAttempt) and effect.action == "recall":
+                self.recalled.append(effect.job)
         return outcome.reply
 
     def joins(self, host: str, cpus: int = 1, **facts: Any) -> NodeId:

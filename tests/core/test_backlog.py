@@ -9,7 +9,7 @@ from play import Play
 
 from roost.core import messages as m
 from roost.core import placement
-from roost.core.placement import BACKLOG_JOBS_PER_CPU_MAX
+from roost.core.placement import BACKLOG_JOBS_PER_CPU_MAX, BACKLOG_MS, STRETCH_MS
 from roost.core.records import AttemptCause, Moment
 from roost.core.state import RECALL_AFTER_MS
 
@@ -93,13 +93,115 @@ def test_what_could_not_start_in_time_is_recalled_and_placed_elsewhere() -> None
     blocker, stuck = play.submit(), play.submit()
     play.reports("n", m.AttemptStarted(blocker, 1))
     play.joins("other", cpus=1)
-    play.now = Moment(play.now + RECALL_AFTER_MS)
-    play.send(m.Tick())
-    assert play.has_effect(m.SignalAttempt, job=stuck, action="recall")
-    assert not play.has_effect(m.SignalAttempt, job=blocker)
+    play.later(ms=RECALL_AFTER_MS)
+    assert play.recalled == [stuck]
     play.ends(stuck, None, AttemptCause.EJECTED)
     assert play.nodes_of(stuck) == ["n", "other"]
     assert "ejected" not in play.story(stuck)
+
+
+def gives_ahead(play: Play, count: int) -> list[int]:
+    """What its node was given, the first to start first."""
+    jobs: list[int] = play.submit(*[{"name": "job", "command": "true"}] * count)
+    assert running(play, jobs) == jobs
+    return jobs
+
+
+@pytest.mark.parametrize("told_ms", [0, RECALL_AFTER_MS - 1, 2 * RECALL_AFTER_MS])
+def test_a_job_waits_for_a_second_behind_a_long_one_or_until_that_is_known(told_ms: int) -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    blocker, stuck = gives_ahead(play, 2)
+    play.later(ms=told_ms)
+    assert play.recalled == []
+    play.starts(blocker)
+    play.later(ms=max(RECALL_AFTER_MS - told_ms, 0))
+    assert play.recalled == [stuck]
+
+
+def test_what_waits_behind_nobody_that_is_known_to_run_is_left_alone() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    gives_ahead(play, 5)
+    play.later(ms=10 * RECALL_AFTER_MS)
+    assert play.recalled == []
+
+
+def test_a_node_is_not_blamed_for_what_the_server_has_not_heard_yet() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    blocker, stuck = gives_ahead(play, 2)
+    play.starts(blocker)
+    due = Moment(play.now + RECALL_AFTER_MS)
+    play.now = Moment(due + 10 * RECALL_AFTER_MS)
+    assert not play.farm.handle(m.Tick(heard=Moment(due - 1)), play.now).effects
+    play.send(m.Tick(heard=due))
+    assert play.recalled == [stuck]
+
+
+def test_a_line_that_moves_is_left_alone() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    for job in gives_ahead(play, 10):
+        play.later(ms=RECALL_AFTER_MS - 1)
+        play.ends(job, ran_ms=1)
+    assert play.recalled == []
+
+
+def test_a_node_keeps_what_it_may_have_ahead_for_the_cpus_that_are_left() -> None:
+    play = a_farm_that_knows_its_jobs_are_short(ran_ms=50)  # three ahead for each CPU
+    play.disconnects("n")
+    play.joins("two", cpus=2)
+    jobs = gives_ahead(play, 8)
+    play.starts(jobs[0])
+    play.later(ms=RECALL_AFTER_MS)
+    assert play.recalled == jobs[5:]
+
+
+def test_what_was_given_ahead_is_asked_back_when_its_kind_has_become_long() -> None:
+    play = a_farm_that_knows_its_jobs_are_short(ran_ms=10)
+    jobs = gives_ahead(play, 10)
+    play.later(ms=900)
+    play.ends(jobs[0], ran_ms=900)  # one ahead would be enough now
+    play.later(ms=100)
+    assert play.recalled == jobs[3:]
+
+
+def test_a_job_is_asked_back_once_for_each_time_its_node_joins() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    blocker, stuck = gives_ahead(play, 2)
+    play.starts(blocker)
+    play.later(ms=10 * RECALL_AFTER_MS)
+    assert play.recalled == [stuck]
+    play.disconnects("n")
+    play.joins("n", held=[(blocker, 1, "running"), (stuck, 1, "running")])
+    play.later(ms=10 * RECALL_AFTER_MS)
+    assert play.recalled == [stuck, stuck]
+
+
+def test_what_is_stuck_when_the_server_starts_anew_is_asked_back() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    blocker, stuck = gives_ahead(play, 2)
+    play.starts(blocker)
+    play.restarts()
+    play.joins("n", held=[(blocker, 1, "running"), (stuck, 1, "running")])
+    play.later(ms=RECALL_AFTER_MS)
+    assert play.recalled == [stuck]
+
+
+def test_nothing_more_is_given_ahead_behind_a_job_that_kept_others_waiting() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    blocker, stuck = gives_ahead(play, 2)
+    play.starts(blocker)
+    play.later(ms=RECALL_AFTER_MS)
+    play.ends(stuck, None, AttemptCause.EJECTED)
+    assert play.status(stuck) == "runnable"
+    play.ends(blocker)
+    assert play.status(stuck) == "running"
+
+
+def test_short_jobs_are_given_ahead_in_stretches() -> None:
+    play = a_farm_that_knows_its_jobs_are_short()
+    play.joins("other", cpus=1)
+    in_a_row = BACKLOG_JOBS_PER_CPU_MAX * STRETCH_MS // BACKLOG_MS
+    given = [play.nodes_of(job)[-1] for job in gives_ahead(play, 2 + 2 * in_a_row)]
+    assert given == ["n", "other"] + ["n"] * in_a_row + ["other"] * in_a_row
 
 
 def test_a_job_paused_before_it_started_is_paused_without_a_node() -> None:

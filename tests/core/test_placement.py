@@ -46,6 +46,15 @@ def test_the_emptiest_node_is_taken(play: Play) -> None:
     assert [play.nodes_of(job) for job in jobs] == [["large"], ["large"], ["small"], ["large"]]
 
 
+def test_few_jobs_are_spread_and_many_fill_one_node_after_the_other() -> None:
+    for count, nodes in ((3, ["a", "b", "a"]), (4, ["a", "a", "b", "b"])):
+        play = Play()
+        play.joins("a", cpus=2)
+        play.joins("b", cpus=2)
+        jobs = play.submit(*[{"name": "job", "command": "true"}] * count)
+        assert [play.nodes_of(job)[-1] for job in jobs] == nodes
+
+
 # --- CPUs and tags ------------------------------------------------------------------------------
 
 

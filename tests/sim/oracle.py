@@ -35,7 +35,9 @@ from roost.core.records import (
     JobStatus,
     Moment,
     Node,
+    NodeId,
 )
+from roost.core.state import RECALL_AFTER_MS
 from roost.gateway import Part
 from roost.store import queries, rows
 from sim.chirp import number_in
@@ -59,6 +61,8 @@ class Oracle:
         """The last saved state of every job that exists."""
         self.attempts: dict[AttemptKey, Attempt] = {}
         """The same of attempts, also of jobs that were deleted since."""
+        self._given: dict[AttemptKey, Moment] = {}
+        """When a node was last told to start them, if it has not been asked for them since."""
         self.deleted: dict[JobId, None] = {}
         self._last_status: dict[JobId, JobStatus] = {}
         self._parents: dict[JobId, list[JobId]] = {}
@@ -123,6 +127,9 @@ class Oracle:
     # --- what the server decides ----------------------------------------------------------
 
     def handled(self, farm: Farm, message: m.Message) -> None:
+        if isinstance(message, m.NodeJoined):
+            node = farm.node_names[message.facts.key]
+            self._given.update((key, farm.now) for key in farm.floor.uses[node].attempts)
         if len(farm.jobs) <= CHECKED_WHOLE_JOBS_MAX:
             try:
                 check(farm)
@@ -133,6 +140,8 @@ class Oracle:
         """Placement is over; every start among these is a fresh decision."""
         check(farm)
         for effect in effects:
+            if isinstance(effect, m.SignalAttempt) and effect.action == "recall":
+                self._given.pop((effect.job, effect.number))  # asked once
             if not isinstance(effect, m.StartAttempt):
                 continue
             job_id = effect.order.job
@@ -144,6 +153,24 @@ class Oracle:
             for node in farm.attempts[(job_id, effect.order.number)].nodes:
                 on_duty = _is_on_duty(farm.nodes[node], farm.now, farm.rules.zone)
                 assert on_duty, f"#{job_id} starts on node {node}, which is off duty"
+            self._given[job_id, effect.order.number] = farm.now
+        for node in farm.floor.connected:
+            self._look_for_stuck(farm, node)
+
+    def _look_for_stuck(self, farm: Farm, node: NodeId) -> None:
+        """Nobody waits for long behind what the node is known to run."""
+        left = farm.nodes[node].facts.cpus
+        waiting = []
+        for key, (_, need) in farm.floor.uses[node].attempts.items():
+            if farm.attempts[key].started_at is None:
+                waiting.append((key, need.cpus))
+            else:
+                left -= need.cpus
+        if not waiting or waiting[0][1] <= left:
+            return
+        for key, _ in waiting:
+            long_ago = farm.now - self._given.get(key, farm.now) >= RECALL_AFTER_MS
+            assert not long_ago or farm.attempts[key].stopping, f"#{key} is stuck on node {node}"
 
     # --- what the server saves ------------------------------------------------------------
 

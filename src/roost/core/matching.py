@@ -96,7 +96,7 @@ def need_alike(one: JobSpec, other: JobSpec) -> bool:
 class NodeUse:
     """What occupies a node right now: running attempts, and holds for jobs that want much."""
 
-    __slots__ = ("attempts", "cpus_busy", "holds", "not_plain", "singles", "unlike")
+    __slots__ = ("attempts", "blocking", "cpus_busy", "holds", "not_plain", "singles", "unlike")
 
     def __init__(self) -> None:
         self.attempts: dict[AttemptKey, tuple[Rank, Need]] = {}
@@ -105,6 +105,8 @@ class NodeUse:
         self.not_plain = 0
         self.unlike: dict[str, int] = {}
         self.holds: dict[JobId, tuple[Rank, Need]] = {}
+        self.blocking: set[AttemptKey] = set()
+        """Attempts behind which others waited too long."""
 
     def occupy(self, key: AttemptKey, rank: Rank, need: Need) -> None:
         assert key not in self.attempts
@@ -117,6 +119,7 @@ class NodeUse:
 
     def vacate(self, key: AttemptKey) -> None:
         _, need = self.attempts.pop(key)
+        self.blocking.discard(key)
         self.cpus_busy -= need.cpus
         self.singles -= need.single
         self.not_plain -= not need.is_plain
@@ -124,6 +127,11 @@ class NodeUse:
             self.unlike[tag] -= 1
             if not self.unlike[tag]:
                 del self.unlike[tag]
+
+    @property
+    def cpus_blocked(self) -> int:
+        """How many CPUs are busy with attempts behind which nothing more should wait."""
+        return sum(self.attempts[key][1].cpus for key in self.blocking)
 
     def held_before(self, rank: Rank) -> list[tuple[Rank, Need]]:
         """What better-ranked jobs keep here; worse-ranked holds give way."""

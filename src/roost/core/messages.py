@@ -26,6 +26,7 @@ from roost.core.records import (
     Job,
     JobId,
     JobSpec,
+    Moment,
     Node,
     NodeFacts,
     NodeId,
@@ -424,6 +425,9 @@ Report = NodeJoined | NodeDisconnected | NodeBeat | NodeReported | NodeLeft
 
 class Tick(Struct, frozen=True, tag=True):
     """Time has passed: silence, and placement that had reached its work limit."""
+
+    heard: Moment | None = None
+    """What came before then has been handled; None when all that came has been."""
 
 
 class Restarted(Struct, frozen=True, tag=True):

@@ -93,6 +93,7 @@ def on_node_joined(farm: State, report: NodeJoined) -> NodeId:
         node_id = node.id
     farm.floor.connect(node_id, report.connection)
     _reconcile(farm, node_id, report.attempts)
+    farm.expect_starts(node_id)
     farm.watch(node_id, Moment(farm.now + farm.rules.active_timeout_ms))
     _review_duty(farm, node_id)
     return node_id
@@ -300,7 +301,7 @@ def on_node_reported(farm: State, message: NodeReported) -> None:
 
 def _attempt_started(farm: State, attempt: Attempt) -> None:
     if attempt.started_at is None:
-        farm.update_attempt(attempt, started_at=farm.now)
+        farm.attempt_started(attempt)
         job = farm.jobs.get(attempt.job)
         if job is not None and job.attempt == attempt.number and job.status not in FINAL:
             farm.update_job(job, command_started_at=farm.now)
@@ -316,11 +317,11 @@ def _move(farm: State, attempt: Attempt, sources: tuple[JobStatus, ...], target:
 # --- time -------------------------------------------------------------------------------------
 
 
-def on_tick(farm: State, _: Tick) -> None:
+def on_tick(farm: State, tick: Tick) -> None:
     for node_id in farm.due_nodes():
         _look_for_silence(farm, farm.nodes[node_id])
         _review_duty(farm, node_id)
-    farm.recall_backlog()
+    farm.recall_stuck(farm.now if tick.heard is None else tick.heard)
     if farm.floor.has_work:
         farm.floor.place(farm.start_attempt)
 

@@ -21,6 +21,7 @@ empties for it. Such a hold gives way like any other but stays, for there was no
 Jobs that are over in a moment would spend most of their time waiting for the next order. So once
 jobs of a kind are known to be short, a node gets a *backlog* of them beyond its CPUs, worth
 `BACKLOG_MS`, and starts them itself as others end. Only plain jobs, which need nothing but CPUs.
+What of it is `stuck` behind a long job is asked back, and nothing more goes behind that job.
 
 Resources are not held: a job takes them when it starts, and one that lacks some holds no nodes
 either, for nobody knows when they come free.
@@ -51,6 +52,8 @@ PLACEMENTS_PER_PASS = 2_000
 BACKLOG_MS = 150
 """A node is given about so much work ahead, so that it need not ask between two short jobs."""
 BACKLOG_JOBS_PER_CPU_MAX = 64
+STRETCH_MS = 20
+"""So much of it goes to one node before the next one gets some."""
 IDLE_KINDS_MAX = 1_000
 """So many kinds of which no job waits are remembered, with their pace and what they know."""
 _PACE_WEIGHT = 8
@@ -293,9 +296,41 @@ class Floor:
 
     def _backlog_cpus(self, need: Need, rank: Rank, node: NodeId) -> int:
         kind, use = self.kinds.get(need), self.uses[node]
-        if kind is None or use.not_plain or (use.holds and use.held_before(rank)):
+        if kind is None or kind.pace is None or use.not_plain:
             return 0
-        return self.nodes[node].facts.cpus * kind.backlog_jobs
+        if use.holds and use.held_before(rank):
+            return 0
+        moving = self.nodes[node].facts.cpus - use.cpus_blocked
+        return max(moving, 0) * kind.backlog_jobs
+
+    def stuck(self, node: NodeId, running: Collection[AttemptKey]) -> list[AttemptKey]:
+        """Which attempts there would not be given to the node now, if it had nothing else ahead.
+
+        `running` are those that it has said to have started. On what they leave of its CPUs the
+        others start in their order, and none is overtaken. So where the first of them has room, the
+        node has just started it or is about to, and word of that is on its way: then the node keeps
+        as much as it may be given ahead for the CPUs that are left.
+        """
+        use, room = self.uses[node], self.nodes[node].facts.cpus
+        line: list[tuple[AttemptKey, Need]] = []
+        for key, (_, need) in use.attempts.items():
+            if key in running:
+                room -= need.cpus
+            else:
+                line.append((key, need))
+        if line and line[0][1].cpus > room:
+            return [key for key, _ in line]
+        found = []
+        cpus = may_have = 0
+        known: Need | None = None
+        for key, need in line:
+            if need is not known:
+                known, kind = need, self.kinds.get(need)
+                may_have = room * (1 + (kind.backlog_jobs if kind is not None else 0))
+            cpus += need.cpus
+            if cpus > may_have:
+                found.append(key)
+        return found
 
     def note_run(self, need: Need, ran_ms: int) -> None:
         """A job of this kind ran for so long."""
@@ -414,7 +449,19 @@ def _matters(node: Node) -> tuple[object, ...]:
 class _Choice:
     """The nodes that one kind may use in one pass, the emptiest first."""
 
-    __slots__ = ("floor", "free", "kind", "least", "levels", "need", "open")
+    __slots__ = (
+        "cpus",
+        "filled",
+        "floor",
+        "free",
+        "kind",
+        "least",
+        "left",
+        "levels",
+        "need",
+        "open",
+        "plenty",
+    )
 
     def __init__(self, floor: Floor, kind: Kind, levels: Levels) -> None:
         self.floor = floor
@@ -427,6 +474,12 @@ class _Choice:
         """Below this level no node has room; None when a backlog may go below any."""
         self.open = ~kind.unfit
         """Nodes that may have room."""
+        self.cpus = max(kind.need.cpus, 1)
+        self.plenty: bool | None = None
+        """See `_is_plenty`; None while nobody has asked."""
+        self.filled = NodeId(0)
+        self.left = 0
+        """So many more are for this node."""
 
     def find(self, rank: Rank) -> tuple[NodeId, ...] | None:
         """The nodes for the job with this rank, or None; a multi-host job may take holds."""
@@ -436,16 +489,42 @@ class _Choice:
             return None
         if need.hosts_max > 1:
             return self._find_several(rank)
+        if self.left:
+            self.left -= 1
+            if floor.has_room(need, rank, self.filled):
+                return (self.filled,)
+            self.left = 0
         while self.free is not None and (self.least is None or self.free >= self.least):
             while nodes := levels.get(self.free, 0) & self.open:
                 node = first(nodes)
                 if floor.fits(self.kind, rank, node) and floor.has_room(need, rank, node):
+                    self.filled, self.left = node, self._stretch(node) - 1
                     return (node,)
                 self.open ^= bit(node)
             self.free = max((free for free in levels if free < self.free), default=None)
         if need.wants_much:
             self._hold_one(rank)
         return None
+
+    def _stretch(self, node: NodeId) -> int:
+        """How many jobs the node gets in a row: each node that gets some is told, and tells what
+        became of them, in messages of its own."""
+        free = self.floor.free(node)
+        if free >= self.cpus:
+            jobs = free // self.cpus
+            return jobs if jobs == 1 or self._is_plenty() else 1
+        jobs_per_cpu = self.kind.backlog_jobs * STRETCH_MS // BACKLOG_MS
+        return max(jobs_per_cpu * self.floor.nodes[node].facts.cpus // self.cpus, 1)
+
+    def _is_plenty(self) -> bool:
+        """There are jobs for every CPU that is free, so each node can be filled in one go."""
+        if self.plenty is None:
+            left = len(self.kind.heap)
+            for free, nodes in self.levels.items():
+                if free >= self.cpus and left >= 0:
+                    left -= (nodes & self.open).bit_count() * (free // self.cpus)
+            self.plenty = left >= 0
+        return self.plenty
 
     def _hold_one(self, rank: Rank) -> None:
         """Let the node empty for the job that is the first to find room there."""

@@ -68,7 +68,7 @@ C = AttemptCause
 PROGRESS_SAVED_EVERY_MS = 2_000
 """How old the progress on disk may be that comes with the beats of nodes."""
 RECALL_AFTER_MS = 1_000
-"""An attempt that waits on its node for longer is taken back."""
+"""An attempt that waits on its node for longer is asked back if it is stuck there."""
 CHILD_ERROR = "child error"
 """Purpose of an attempt that runs only the onChildError script."""
 
@@ -133,6 +133,10 @@ class State:
         """Which of the deadlines of a node counts: the earliest."""
         self._backlog: deque[tuple[Moment, AttemptKey]] = deque()
         """Attempts given to a node beyond its CPUs, and when they should have started."""
+        self.overdue: dict[AttemptKey, bool] = {}
+        """Those of which it should have told the start by now, and whether they were asked back."""
+        self._lines: dict[NodeId, None] = {}
+        """Nodes where more may be stuck than when they were last looked at."""
         self._unsettled: dict[JobId, None] = {}
         self._effects: list[Effect] = []
         self._changes = Changes()
@@ -557,6 +561,7 @@ class State:
         )
         self._changed_attempts[key] = attempt
         self.entries.pop(key, None)
+        self.overdue.pop(key, None)
         self.floor.vacate(key, attempt.nodes)
         if attempt.job in self.jobs:
             self._finished_roots[self.tree.root_of(attempt.job)] = None
@@ -629,13 +634,43 @@ class State:
         else:
             self.move_on(job, failure_text(exit_code, text), command_outcome="failed")
 
-    def recall_backlog(self) -> None:
-        """What a node was given ahead and could not start goes back to the queue: another node
-        may have room by now. The node decides; what it has just started goes on."""
-        while self._backlog and self._backlog[0][0] <= self.now:
+    def attempt_started(self, attempt: Attempt) -> None:
+        """Its node says so. What waits there may be stuck behind it."""
+        self.update_attempt(attempt, started_at=self.now)
+        if self.overdue:
+            self.overdue.pop(attempt.key, None)
+            self._lines[attempt.nodes[0]] = None
+
+    def expect_starts(self, node: NodeId) -> None:
+        """Of what it may not have started yet: what was asked of it before may have been lost."""
+        for attempt in self.attempts_on(node):
+            if attempt.started_at is None:
+                self.overdue.pop(attempt.key, None)
+                self._backlog.append((Moment(self.now + RECALL_AFTER_MS), attempt.key))
+
+    def recall_stuck(self, heard: Moment) -> None:
+        """What was given to a node ahead and is stuck there goes back to the queue: another node
+        may have room by now. The node decides; what it has just started goes on. What nodes have
+        said was `heard` until that moment: a server that is late does not blame them for it."""
+        while self._backlog and self._backlog[0][0] <= heard:
             attempt = self.attempts.get(self._backlog.popleft()[1])
-            if attempt is not None and attempt.started_at is None and not attempt.stopping:
+            if attempt is not None and attempt.started_at is None:
+                self.overdue.setdefault(attempt.key, False)
+                self._lines[attempt.nodes[0]] = None
+        lines, self._lines = self._lines, {}
+        for node in lines:
+            if node in self.floor.connected:
+                self._recall_stuck_on(node)
+
+    def _recall_stuck_on(self, node: NodeId) -> None:
+        use = self.floor.uses[node]
+        running = {key for key in use.attempts if self.attempts[key].started_at is not None}
+        for key in self.floor.stuck(node, running):
+            attempt = self.attempts[key]
+            if self.overdue.get(key) is False and not attempt.stopping:
+                self.overdue[key] = True
                 self.signal(attempt, "recall")
+                use.blocking |= running
 
     # --- nodes ----------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@ Done = Callable[[object, Refused | None], None]
 class Entry(Struct):
     message: Message
     done: Done | None
+    came: Moment
     by: str = ""
     """Who asked; empty when it is nobody's deed."""
 
@@ -125,7 +126,7 @@ class Engine:
             if done is not None:
                 done(None, self.refusal())
             return
-        self._inbox.append(Entry(message, done, by))
+        self._inbox.append(Entry(message, done, now(), by))
         self._rouse()
 
     def refusal(self) -> Unavailable:
@@ -196,7 +197,8 @@ class Engine:
                 refusal = refused
             if entry.done is not None:
                 answers.append((entry.done, reply, refusal))
-        effects.extend(farm.handle(Tick(), now()).effects)
+        heard = self._inbox[0].came if self._inbox else None
+        effects.extend(farm.handle(Tick(heard), now()).effects)
         changes = farm.take_changes()
         if changes:
             await self._database.save(changes)
