@@ -7,7 +7,7 @@ waits as long as the peer makes it wait: an agent that is gone is noticed by its
 closes its channels.
 
 Where the peer hands a file over in place of its bytes, they go from that file into ours in the
-same way, page by page through a pipe. `copy_file_range` would be no faster, and on a file system
+same way, page by page through a pipe. `copy_file_range` is no faster, and on a file system
 that shares blocks it waits until the source is on the disk.
 
 A channel that is a lane (`wire.channel`) is served in the same thread: a call is taken from the
