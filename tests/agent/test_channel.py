@@ -11,12 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.channel import IDLE_S_MAX, STRETCHES_MAX, Channels, OutputChannel, forward
+from roost.agent.channel import (
+    IDLE_S_MAX,
+    STRETCHES_MAX,
+    Channel,
+    Channels,
+    OutputChannel,
+    forward,
+)
 from roost.wire import channel as wire
 from roost.wire.link import ChannelClosed
 
 TICKET = "0123456789abcdef" * 2
 PATIENCE_S = 60
+KEY = (1, 1)
 SIZE = 3_000_000
 DATA = os.urandom(SIZE)
 
@@ -153,6 +161,93 @@ async def test_channels_end_with_the_link(channels: Channels) -> None:
     assert channels.pull() == [], "the next link never heard of it"
 
 
+# --- on the server's machine ------------------------------------------------------------------
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[ServerEnd]:
+    """The same on a Unix socket."""
+    end = ServerEnd()
+    end.url = str(tmp_path / "socket")
+    listening = await asyncio.start_unix_server(end.serve, end.url)
+    yield end
+    listening.close()
+    end.drop()
+
+
+@pytest.fixture
+async def channels_here(server: ServerEnd, here: ServerEnd) -> AsyncIterator[Channels]:
+    channels = Channels(server.url, lambda: None)
+    channels.welcomed(TICKET, here.url)
+    yield channels
+    channels.close()
+
+
+async def take(channels: Channels) -> Channel:
+    channel = await channels.take()
+    assert channel is not None
+    return channel
+
+
+async def test_a_channel_is_had_on_the_socket_if_there_is_one(
+    channels_here: Channels, server: ServerEnd, here: ServerEnd
+) -> None:
+    channel = await take(channels_here)
+    assert here.asked == [(TICKET, channel.number)]
+    assert server.asked == []
+    assert channel.takes_files
+    channels_here.give_back(channel, clean=False)
+
+
+@pytest.mark.parametrize("why", ["another machine", "another server", "another account"])
+async def test_the_port_is_taken_where_the_socket_is_no_way_and_is_not_tried_again(
+    server: ServerEnd, here: ServerEnd, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    channels = Channels(server.url, lambda: None)
+    path = here.url
+    if why == "another machine":
+        path += ".missing"
+    elif why == "another server":
+        here.answer = wire.STRANGER
+    else:
+        account = os.geteuid() + 1
+        monkeypatch.setattr(os, "geteuid", lambda: account)
+    for _ in range(2):
+        channels.welcomed(TICKET, path)  # a new link tries anew
+        asked = len(here.asked)
+        taken = [await take(channels), await take(channels)]
+        assert not any(channel.takes_files for channel in taken)
+        assert len(here.asked) - asked == (why == "another server")
+        for channel in taken:
+            channels.give_back(channel, clean=False)
+    channels.close()
+
+
+async def test_a_server_that_has_given_out_enough_is_found_on_its_socket_later(
+    channels_here: Channels, server: ServerEnd, here: ServerEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roost.agent.channel.REFUSED_S", 0)
+    here.answer = wire.REFUSED
+    assert await channels_here.take() is None
+    assert server.asked == []
+    here.answer = wire.ACCEPTED
+    channel = await take(channels_here)
+    assert channel.takes_files
+    channels_here.give_back(channel, clean=False)
+
+
+async def test_over_https_the_socket_is_the_only_way(server: ServerEnd, here: ServerEnd) -> None:
+    channels = Channels(server.url.replace("http:", "https:"), lambda: None)
+    channels.welcomed(TICKET, here.url)
+    channel = await take(channels)
+    channels.give_back(channel, clean=False)
+    here.answer = wire.STRANGER
+    assert await channels.take() is None
+    assert not channels.may_open
+    assert server.asked == []
+    channels.close()
+
+
 # --- output -----------------------------------------------------------------------------------
 
 
@@ -187,8 +282,8 @@ async def output(channels: Channels) -> AsyncIterator[Output]:
 async def test_stretches_leave_one_after_the_other(
     output: Output, server: ServerEnd, file: int
 ) -> None:
-    output.send(file, 1_000_000, 2_000_000)
-    output.send(file, 0, 1_000_000)
+    output.send(KEY, file, 1_000_000, 2_000_000)
+    output.send(KEY, file, 0, 1_000_000)
     assert await server.has(SIZE) == DATA[1_000_000:] + DATA[:1_000_000]
 
 
@@ -206,18 +301,18 @@ async def test_what_was_being_opened_when_the_link_ended_is_forgotten(
 async def test_only_so_many_stretches_are_unanswered(output: Output, file: int) -> None:
     for offset in range(STRETCHES_MAX):
         assert output.may_send
-        output.send(file, offset, 1)
+        output.send(KEY, file, offset, 1)
     assert not output.may_send
-    output.answered()
+    output.answered(whole=True)
     assert output.may_send
 
 
 async def test_a_channel_is_given_back_when_all_is_answered(
     output: Output, channels: Channels, server: ServerEnd, file: int
 ) -> None:
-    number = output.send(file, 0, 10)
+    number = output.send(KEY, file, 0, 10).channel
     await server.has(10)
-    output.answered()
+    output.answered(whole=True)
     idle = channels.take_idle()
     assert idle is not None and idle.number == number
     channels.give_back(idle, clean=True)
@@ -233,10 +328,69 @@ async def test_a_stretch_that_cannot_be_sent_ends_the_channel(
         os.ftruncate(file, 1000)
     else:
         server.drop()
-    number = output.send(file, 0, SIZE)
+    number = output.send(KEY, file, 0, SIZE).channel
     async with asyncio.timeout(PATIENCE_S):
         await told.wait()
     assert channels.pull() == [ChannelClosed(number)]
+
+
+@pytest.fixture
+async def handing(channels_here: Channels) -> AsyncIterator[Output]:
+    """Output that goes over a channel which takes files."""
+    output = Output(channels_here)
+    await output.open()
+    yield output
+    output.reset()
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+async def test_a_file_is_handed_over_where_the_channel_takes_files(
+    handing: Output, here: ServerEnd, file: int
+) -> None:
+    before = open_files()
+    said = [handing.send(KEY, file, 0, 1_000_000), handing.send(KEY, file, 1_000_000, SIZE)]
+    assert [(m.offset, m.size, m.handed_over) for m in said] == [
+        (0, 1_000_000, True),
+        (1_000_000, SIZE, True),
+    ]
+    assert await here.has(2) == wire.HANDOVER * 2
+    assert open_files() == before
+
+
+async def test_once_a_file_did_not_arrive_bytes_are_sent_until_the_next_link(
+    handing: Output, here: ServerEnd, channels_here: Channels, file: int
+) -> None:
+    assert handing.send(KEY, file, 0, 10).handed_over
+    handing.answered(whole=False)
+    assert handing.may_send
+    assert not handing.send(KEY, file, 0, SIZE).handed_over
+    assert await here.has(SIZE + 1) == wire.HANDOVER + DATA
+    handing.answered(whole=True)
+    channels_here.link_down()
+    handing.reset()
+    channels_here.welcomed(TICKET, here.url)
+    handing.opened.clear()
+    await handing.open()
+    assert handing.send(KEY, file, 0, 10).handed_over
+
+
+async def test_a_server_that_is_gone_is_handed_nothing(
+    handing: Output, here: ServerEnd, channels_here: Channels, file: int
+) -> None:
+    assert handing.send(KEY, file, 0, 10).handed_over
+    await here.has(1)
+    here.drop()
+    told = asyncio.Event()
+    channels_here._wake = told.set
+    before = open_files()
+    while not told.is_set():
+        number = handing.send(KEY, file, 0, 10).channel
+        await asyncio.sleep(0)
+    assert channels_here.pull() == [ChannelClosed(number)]
+    assert open_files() < before
 
 
 # --- between two sockets ----------------------------------------------------------------------

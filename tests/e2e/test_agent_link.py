@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Farm
@@ -12,6 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from roost.core.messages import AttemptEnded
 from roost.core.records import AttemptCause, NodeFacts
+from roost.wire import channel as wire
 from roost.wire import link
 
 pytestmark = pytest.mark.slow
@@ -149,3 +154,80 @@ def test_agents_are_let_go_when_the_server_stops(server: Farm, agent: ClientConn
     assert server.server is not None
     server.server.stop()
     assert wait_until_closed(agent) in (CloseCode.NORMAL_CLOSURE, CloseCode.SERVICE_RESTART)
+
+
+# --- files handed over on a data channel ------------------------------------------------------
+
+DATA = os.urandom(1_000_000)
+
+
+class Handing:
+    """An agent that has joined, has a job and a channel on the server's socket."""
+
+    def __init__(self, server: Farm, agent: ClientConnection, folder: Path) -> None:
+        self.agent = agent
+        say(agent, HELLO)
+        [welcome] = heard(agent)
+        assert isinstance(welcome, link.Welcome)
+        self.job = server.submit()
+        [start] = heard(agent)
+        assert isinstance(start, link.Start)
+        self.log = server.folder / "server" / "output" / "000" / "0000" / f"{self.job}.1.log"
+        self.source = folder / "source"
+        self.source.write_bytes(DATA)
+        self.peer = socket.socket(socket.AF_UNIX)
+        self.peer.settimeout(PATIENCE_S)
+        self.peer.connect(welcome.unix_socket)
+        self.peer.sendall(wire.request("x", "", welcome.ticket, 1))
+        assert self.peer.recv(1000) == wire.ACCEPTED
+
+    def hand_over(
+        self, source: Path, offset: int = 0, size: int = len(DATA), *, job: int = 0
+    ) -> int:
+        """How much of the output is stored then."""
+        file = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+        socket.send_fds(self.peer, [wire.HANDOVER], [file])
+        os.close(file)
+        say(self.agent, link.OutputAhead(1, job or self.job, 1, offset, size, handed_over=True))
+        [saved] = heard(self.agent)
+        assert isinstance(saved, link.OutputSaved) and saved.ahead
+        return saved.size
+
+
+@pytest.fixture
+def handing(server: Farm, agent: ClientConnection, tmp_path: Path) -> Iterator[Handing]:
+    handing = Handing(server, agent, tmp_path)
+    yield handing
+    handing.peer.close()
+
+
+def test_a_file_that_is_handed_over_is_output_and_is_let_go_before_the_answer(
+    handing: Handing,
+) -> None:
+    assert handing.hand_over(handing.source, 0, 400_000) == 400_000
+    assert handing.hand_over(handing.source, 400_000, 600_000) == len(DATA)
+    with handing.source.open("r+b") as mine:
+        fcntl.fcntl(mine, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # only while it is open nowhere else
+    assert handing.log.read_bytes() == DATA
+
+
+def test_a_file_that_was_cut_is_stored_as_far_as_it_goes_and_repeated(handing: Handing) -> None:
+    os.truncate(handing.source, 300_000)
+    assert handing.hand_over(handing.source) == 300_000
+    handing.source.write_bytes(DATA)
+    assert handing.hand_over(handing.source, 300_000, 700_000) == len(DATA)
+    assert handing.log.read_bytes() == DATA
+
+
+def test_what_is_no_file_is_refused_and_what_nobody_wants_is_let_go(
+    handing: Handing, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert handing.hand_over(tmp_path) == 0
+    assert handing.hand_over(tmp_path / "pipe") == 0
+    assert handing.hand_over(handing.source, job=handing.job + 1) == len(DATA)
+    assert handing.hand_over(handing.source, 10, 10) == 0, "there would be a gap"
+    with handing.source.open("r+b") as mine:
+        fcntl.fcntl(mine, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    assert handing.hand_over(handing.source) == len(DATA)
+    assert handing.log.read_bytes() == DATA

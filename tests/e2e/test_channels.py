@@ -1,29 +1,72 @@
-"""Beside the agent link: floods of output, large Chirp files, and lanes for small operations."""
+"""Beside the agent link: floods of output, large Chirp files, and lanes for small operations.
+
+All of it on the server's Unix socket, as agents of its machine have it, and all of it on its port.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from tests.e2e.conftest import Farm
-from tests.e2e.test_chirp_transcripts import Waiting, Wire, chirp_farm, wires  # noqa: F401
+from tests.e2e.conftest import Farm, Process
+from tests.e2e.test_chirp_transcripts import Waiting, Wire, wires  # noqa: F401
 
+from roost.agent.channel import STRETCH_BYTES_MAX
+from roost.server.app import SOCKET_FILE
 from roost.wire import channel
 
 pytestmark = pytest.mark.slow
+
+NewFarm = Callable[[], contextlib.AbstractContextManager[Farm]]
 
 OPEN = {"WantIOProxy": True}
 MIB = 1024 * 1024
 LARGE = 24 * MIB + 17
 FLOOD = 150 * MIB
+STRETCHES = 16
 LINE = b"a line of what a renderer tells\n"
 PRINT = f"yes '{LINE.decode().strip()}' | head -c {FLOOD}"
+
+
+@pytest.fixture(scope="module", params=["socket", "port"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Where agents get their channels."""
+    return str(request.param)
+
+
+@contextlib.contextmanager
+def farm_with(new_farm: NewFarm, way: str) -> Iterator[Farm]:
+    with new_farm() as farm:
+        if way == "port":
+            (socket_of(farm) / "in the way").mkdir(parents=True)
+        yield farm
+
+
+@pytest.fixture
+def farm(new_farm: NewFarm, way: str) -> Iterator[Farm]:
+    with farm_with(new_farm, way) as farm:
+        yield farm
+
+
+@pytest.fixture(scope="module")
+def chirp_farm(new_farm: NewFarm, way: str) -> Iterator[Farm]:
+    with farm_with(new_farm, way) as farm:
+        farm.start_server()
+        farm.start_agent("a", cpus=8)
+        yield farm
+
+
+def socket_of(farm: Farm) -> Path:
+    return farm.folder / "server" / SOCKET_FILE
 
 
 def log_of(farm: Farm, job: int) -> Path | None:
@@ -45,16 +88,27 @@ def wait_for_output(farm: Farm, job: int, size: int) -> None:
     farm.wait_until(job, printed)
 
 
-def connections_to_server(farm: Farm, agent: str) -> int:
+def channels_on(farm: Farm, way: str) -> int:
+    """How many channels there are on the socket, or on the port."""
+    assert farm.server is not None
+    server = psutil.Process(farm.server.popen.pid)
+    if way == "socket":
+        connections = server.net_connections("unix")
+        return sum(c.laddr == str(socket_of(farm).resolve()) for c in connections) - 1  # it listens
+    agent = psutil.Process(farm.agents["a"].popen.pid)
     port = urlsplit(farm.url).port
-    process = psutil.Process(farm.agents[agent].popen.pid)
-    return sum(bool(c.raddr) and c.raddr.port == port for c in process.net_connections("tcp"))
+    connections = agent.net_connections("tcp")
+    return sum(bool(c.raddr) and c.raddr.port == port for c in connections) - 1  # the link
+
+
+def open_files(process: Process) -> int:
+    return len(os.listdir(f"/proc/{process.popen.pid}/fd"))  # noqa: PTH208
 
 
 # --- output -----------------------------------------------------------------------------------
 
 
-def test_a_flood_is_stored_whole_before_the_end_is_told(chirp_farm: Farm) -> None:  # noqa: F811
+def test_a_flood_is_stored_whole_before_the_end_is_told(chirp_farm: Farm) -> None:
     job = chirp_farm.submit(f"{PRINT}; echo; echo 'PROGRESS: 1/2'; exit 3")
     assert chirp_farm.wait(job) == "failed"
     log = log_of(chirp_farm, job)
@@ -63,7 +117,25 @@ def test_a_flood_is_stored_whole_before_the_end_is_told(chirp_farm: Farm) -> Non
     assert chirp_farm.job(job, "progress")["progress"] == pytest.approx(0.5)
 
 
-def test_others_are_heard_during_a_flood(chirp_farm: Farm) -> None:  # noqa: F811
+def test_a_flood_takes_the_nearest_way_and_leaves_nothing_open(farm: Farm, way: str) -> None:
+    farm.start_server()
+    agent = farm.start_agent("a")
+    assert farm.server is not None
+    counts = []
+    for _ in range(2):
+        flood = farm.submit("yes flood")
+        wait_for_output(farm, flood, STRETCHES * STRETCH_BYTES_MAX)
+        assert channels_on(farm, way) == 1
+        assert way == "port" or channels_on(farm, "port") == 0
+        with farm.rpc as rpc:
+            rpc.cancelJobs([flood])
+        assert farm.wait(flood) == "cancelled"
+        assert farm.wait(farm.submit("true")) == "succeeded"
+        counts.append([open_files(process) for process in (farm.server, agent)])
+    assert all(later - before < STRETCHES / 2 for before, later in zip(*counts, strict=True))
+
+
+def test_others_are_heard_during_a_flood(chirp_farm: Farm) -> None:
     flood = chirp_farm.submit("yes flood")
     wait_for_output(chirp_farm, flood, 8 * MIB)
     quiet = chirp_farm.submit("echo heard")
@@ -104,7 +176,7 @@ def test_a_flood_that_fills_the_disk_goes_on_when_there_is_room(farm: Farm, tmp_
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
-        (farm.folder / "server").mkdir()
+        (farm.folder / "server").mkdir(exist_ok=True)
         (farm.folder / "server" / "output").symlink_to(disk)
         ballast = disk / "ballast"
         ballast.write_bytes(bytes(FLOOD // 2))
@@ -121,14 +193,20 @@ def test_a_flood_that_fills_the_disk_goes_on_when_there_is_room(farm: Farm, tmp_
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_stranger_gets_no_channel(chirp_farm: Farm) -> None:  # noqa: F811
+def test_a_stranger_gets_no_channel(chirp_farm: Farm, way: str) -> None:
     address = urlsplit(chirp_farm.url)
     for asked in (
         channel.request("x", "", "0" * 32, 1),
         channel.REQUEST + b"1 HTTP/1.1\r\n\r\n",
         channel.REQUEST,
     ):
-        with socket.create_connection((address.hostname, address.port), 60) as stranger:
+        if way == "socket":
+            stranger = socket.socket(socket.AF_UNIX)
+            stranger.settimeout(60)
+            stranger.connect(str(socket_of(chirp_farm)))
+        else:
+            stranger = socket.create_connection((address.hostname, address.port), 60)
+        with stranger:
             stranger.sendall(asked)
             assert stranger.recv(1000) == channel.STRANGER
             assert stranger.recv(1) == b""
@@ -138,7 +216,7 @@ def test_a_stranger_gets_no_channel(chirp_farm: Farm) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("module", ["htchirp", "roost.htchirp"])
-def test_large_files_go_up_and_come_back_the_same(chirp_farm: Farm, module: str) -> None:  # noqa: F811
+def test_large_files_go_up_and_come_back_the_same(chirp_farm: Farm, module: str) -> None:
     program = (
         f"import os; from {module} import HTChirp\n"
         f"data = os.urandom({LARGE}); open('a', 'wb').write(data)\n"
@@ -154,7 +232,7 @@ def test_large_files_go_up_and_come_back_the_same(chirp_farm: Farm, module: str)
     assert chirp_farm.wait(job) == "succeeded", chirp_farm.final_output(job)
 
 
-def test_our_client_sends_and_gets_large_files_whole(chirp_farm: Farm) -> None:  # noqa: F811
+def test_our_client_sends_and_gets_large_files_whole(chirp_farm: Farm) -> None:
     program = (
         "import os, sys; from roost.htchirp import HTChirp\n"
         "class Told(HTChirp):\n"
@@ -175,7 +253,7 @@ def test_our_client_sends_and_gets_large_files_whole(chirp_farm: Farm) -> None: 
 
 
 @pytest.fixture
-def job(chirp_farm: Farm, tmp_path: Path):  # type: ignore[no-untyped-def]  # noqa: F811
+def job(chirp_farm: Farm, tmp_path: Path):  # type: ignore[no-untyped-def]
     waiting = Waiting(chirp_farm, tmp_path, attributes=OPEN)
     yield waiting
     assert waiting.end() == "succeeded"
@@ -202,10 +280,12 @@ def start_fetching(job: Waiting, size: int) -> Wire:
     return wire
 
 
-def test_a_large_file_has_a_connection_of_its_own_until_its_client_goes(job: Waiting) -> None:
+def test_a_large_file_has_a_connection_of_its_own_until_its_client_goes(
+    job: Waiting, way: str
+) -> None:
     sparse(job, 1000 * MIB)
     wire = start_fetching(job, 1000 * MIB)
-    assert connections_to_server(job.farm, "a") > 1
+    assert channels_on(job.farm, way)
     other = job.wire()
     assert other.say("stat sparse") == b"0\n"  # nobody waits for it
     other.line()
@@ -252,7 +332,7 @@ def test_what_a_folder_may_not_hold_is_taken_and_refused(farm: Farm, tmp_path: P
     assert job.end() == "succeeded"
 
 
-def test_a_transfer_under_way_ends_with_the_attempt(chirp_farm: Farm, tmp_path: Path) -> None:  # noqa: F811
+def test_a_transfer_under_way_ends_with_the_attempt(chirp_farm: Farm, tmp_path: Path) -> None:
     job = Waiting(chirp_farm, tmp_path, attributes=OPEN)
     sparse(job, 1000 * MIB)
     wire = start_fetching(job, 1000 * MIB)
@@ -275,12 +355,14 @@ def ask_much(wire: Wire) -> None:
         wire.line()
 
 
-def test_a_connection_that_asks_much_keeps_its_descriptors_and_its_order(job: Waiting) -> None:
+def test_a_connection_that_asks_much_keeps_its_descriptors_and_its_order(
+    job: Waiting, way: str
+) -> None:
     wire = job.wire()
     assert wire.say("open f wrct 420") == b"0\n"
     wire.line()
     ask_much(wire)
-    assert connections_to_server(job.farm, "a") > 1
+    assert channels_on(job.farm, way)
     wire.send(b"write 0 3\nabcpread 0 3 0\nset_job_attr A 1\nget_job_attr A\n")
     assert [wire.line() for _ in range(2)] == [b"3\n", b"3\n"]
     assert wire.receive(3) == b"abc"
@@ -311,7 +393,7 @@ def test_many_connections_that_ask_much_are_all_served(job: Waiting) -> None:
 
 
 def test_a_gate_that_is_shut_is_shut_for_who_asks_much_too(
-    chirp_farm: Farm,  # noqa: F811
+    chirp_farm: Farm,
     tmp_path: Path,
 ) -> None:
     job = Waiting(chirp_farm, tmp_path, attributes={**OPEN, "WantRemoteUpdates": True})

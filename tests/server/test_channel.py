@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import threading
@@ -144,6 +145,128 @@ def test_what_is_added_after_the_end_is_called_and_finds_nothing(ends: Ends, fil
             thread.join(PATIENCE_S)
     assert ends.do(lambda: ends.channel.receive(file, 0, 1)) == 0
     assert ends.do(lambda: ends.channel.discard(1)) is None
+
+
+# --- files that are handed over ----------------------------------------------------------------
+
+
+def hand_over(ends: Ends, *files: int) -> None:
+    socket.send_fds(ends.peer, [wire.HANDOVER], files)
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "source").write_bytes(DATA)
+    descriptor = os.open(tmp_path / "source", os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_what_a_file_has_is_copied_to_the_same_place(ends: Ends, file: int, source: int) -> None:
+    hand_over(ends, source)
+    hand_over(ends, source)
+    assert ends.do(lambda: ends.channel.receive_file(file, 1_000_000, 1_500_000)) == 1_500_000
+    assert ends.do(lambda: ends.channel.receive_file(file, 100, 1000)) == 1000
+    assert os.pread(file, SIZE, 1_000_000) == DATA[1_000_000:2_500_000]
+    assert os.pread(file, 1000, 100) == DATA[100:1100]
+    assert os.lseek(source, 0, os.SEEK_CUR) == 0, "its owner shares the place where it reads"
+
+
+def test_a_file_is_let_go_before_anybody_is_told(ends: Ends, file: int, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(DATA)
+    with (tmp_path / "source").open("rb") as mine:
+        hand_over(ends, mine.fileno())
+    ends.do(lambda: ends.channel.receive_file(file, 0, SIZE))
+    with (tmp_path / "source").open("r+b") as mine:
+        fcntl.fcntl(mine, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # only while it is open nowhere else
+
+
+def test_a_file_that_has_less_is_copied_as_far_as_it_goes(
+    ends: Ends, file: int, source: int
+) -> None:
+    hand_over(ends, source)
+    assert ends.do(lambda: ends.channel.receive_file(file, SIZE - 10, 1000)) == 10
+    assert os.fstat(file).st_size == SIZE
+    hand_over(ends, source)
+    assert ends.do(lambda: ends.channel.receive_file(file, SIZE + 10, 1000)) == 0
+
+
+def test_a_copy_into_a_file_that_the_kernel_does_not_move_into_is_written(
+    ends: Ends, source: int, tmp_path: Path
+) -> None:
+    appending = os.open(tmp_path / "appended", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    hand_over(ends, source)
+    assert ends.do(lambda: ends.channel.receive_file(appending, 0, SIZE)) == SIZE
+    os.close(appending)
+    assert (tmp_path / "appended").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("what", ["a folder", "a pipe", "a device", "write-only", "nothing"])
+def test_what_is_no_file_to_be_read_is_refused_without_harm(
+    ends: Ends, file: int, source: int, tmp_path: Path, what: str
+) -> None:
+    hand_over(ends, source)
+    ends.do(lambda: ends.channel.receive_file(file, 0, 0))  # has the channel make its pipe
+    before = open_files()
+    out, into = os.pipe()
+    offered = {
+        "a folder": os.open(tmp_path, os.O_RDONLY),
+        "a pipe": os.dup(out),
+        "a device": os.open("/dev/zero", os.O_RDONLY),
+        "write-only": os.open(tmp_path / "source", os.O_WRONLY),
+        "nothing": -1,
+    }
+    hand_over(ends, *([offered[what]] if what != "nothing" else []))
+    hand_over(ends, source)
+    assert ends.do(lambda: ends.channel.receive_file(file, 0, SIZE)) == 0
+    assert os.fstat(file).st_size == 0
+    assert ends.do(lambda: ends.channel.receive_file(file, 0, SIZE)) == SIZE
+    assert os.pread(file, SIZE, 0) == DATA
+    for descriptor in (out, into, *offered.values()):
+        if descriptor >= 0:
+            os.close(descriptor)
+    assert open_files() == before
+
+
+def test_of_several_files_at_once_one_is_taken_and_none_stays_open(
+    ends: Ends, file: int, source: int
+) -> None:
+    hand_over(ends, source)
+    ends.do(lambda: ends.channel.receive_file(file, 0, 1))  # has the channel make its pipe
+    before = open_files()
+    hand_over(ends, source, source, source)
+    assert ends.do(lambda: ends.channel.receive_file(file, 0, SIZE)) == SIZE
+    assert open_files() == before
+
+
+def test_a_file_that_nobody_wants_is_let_go(ends: Ends, file: int, source: int) -> None:
+    before = open_files()
+    hand_over(ends, source)
+    ends.do(lambda: ends.channel.discard(len(wire.HANDOVER)))
+    assert open_files() == before
+    hand_over(ends, source)
+    assert ends.do(lambda: ends.channel.receive_file(file, 0, 4)) == 4
+
+
+def test_a_full_disk_leaves_the_channel_at_the_next_file(
+    ends: Ends, file: int, source: int
+) -> None:
+    hand_over(ends, source)
+    hand_over(ends, source)
+    full = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(OSError, match="No space left"):
+        ends.do(lambda: ends.channel.receive_file(full, 0, SIZE))
+    os.close(full)
+    assert ends.do(lambda: ends.channel.receive_file(file, 0, 4)) == 4
+
+
+def test_a_channel_that_ends_has_no_file(ends: Ends, file: int) -> None:
+    ends.peer.close()
+    assert ends.do(lambda: ends.channel.receive_file(file, 0, SIZE)) == 0
 
 
 # --- lanes ------------------------------------------------------------------------------------

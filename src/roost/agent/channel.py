@@ -4,6 +4,9 @@ A channel carries bytes that the link has announced (`wire.channel`); between so
 kernel moves them, and nothing here waits. There may be none to be had: the server is an older one,
 is reached by https or through something that lets no upgrade pass, or has given out enough. Then
 bulk takes the link as well, so nobody may depend on one. They end with the link they belong to.
+
+Where the server runs on this machine and under this account, channels are had on its Unix socket,
+and output files are handed over in place of what they hold.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import itertools
 import logging
 import os
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,8 +27,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from roost.core.records import AttemptKey
 from roost.wire import channel as wire
-from roost.wire.link import ChannelClosed
+from roost.wire.link import ChannelClosed, OutputAhead
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +47,21 @@ STRETCHES_MAX = 4
 SEND_BYTES = 512 * 1024
 PIPE_BYTES = 1024 * 1024
 _PORT = 80
+_CREDENTIALS = struct.Struct("3i")
+"""Process, account and group of who listens on a Unix socket."""
 
 
 class Channel(NamedTuple):
     number: int
     socket: socket.socket
+
+    @property
+    def takes_files(self) -> bool:
+        return self.socket.family == socket.AF_UNIX
+
+
+class _NoneLeft(ConnectionRefusedError):
+    """The server has given out enough of them."""
 
 
 class Channels:
@@ -58,6 +73,8 @@ class Channels:
         self._host, self._base = parts.netloc, parts.path
         self._wake = wake
         self._ticket = ""
+        self._unix_socket = ""
+        """Of a server on this machine, until it turns out to be no way to ours."""
         self._numbers = itertools.count(1)
         self._open: dict[int, Channel] = {}
         self._opening = 0
@@ -66,8 +83,10 @@ class Channels:
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def welcomed(self, ticket: str) -> None:
+    def welcomed(self, ticket: str, unix_socket: str = "") -> None:
+        """`unix_socket` is where the server's own machine gets channels, if anywhere."""
         self._ticket = ticket
+        self._unix_socket = unix_socket
         self._not_before = 0.0
 
     def link_down(self) -> None:
@@ -99,7 +118,7 @@ class Channels:
     def may_open(self) -> bool:
         """Whether asking the server for another one makes sense."""
         return (
-            self._plain
+            (self._plain or bool(self._unix_socket))
             and bool(self._ticket)
             and len(self._open) + self._opening < CHANNELS_MAX
             and time.monotonic() >= self._not_before
@@ -115,7 +134,7 @@ class Channels:
         self._opening += 1
         try:
             async with asyncio.timeout(OPEN_S_MAX):
-                peer = await self._ask_for(number)
+                peer = await self._ask_for(ticket, number)
         except (OSError, TimeoutError) as error:
             log.info("No data channel to the server: %s", error)
             if ticket == self._ticket:
@@ -158,12 +177,26 @@ class Channels:
             self._closed.append(ChannelClosed(channel.number))
             self._wake()
 
-    async def _ask_for(self, number: int) -> socket.socket:
-        """Raises `OSError`."""
-        peer = await self._connect()
+    async def _ask_for(self, ticket: str, number: int) -> socket.socket:
+        """On this machine if that is where the server is. Raises `OSError`."""
+        if self._unix_socket:
+            try:
+                return await self._upgrade(await _connect_here(self._unix_socket), ticket, number)
+            except _NoneLeft:
+                raise
+            except OSError as error:
+                log.info("The server is not on this machine or not ours: %s", error)
+                if ticket == self._ticket:
+                    self._unix_socket = ""
+                if not self._plain:
+                    raise
+        return await self._upgrade(await self._connect(), ticket, number)
+
+    async def _upgrade(self, peer: socket.socket, ticket: str, number: int) -> socket.socket:
+        """The connection as a channel. Raises `OSError`."""
         try:
             loop = asyncio.get_running_loop()
-            request = wire.request(self._host, self._base, self._ticket, number)
+            request = wire.request(self._host, self._base, ticket, number)
             await loop.sock_sendall(peer, request)
             answer = b""
             while not answer.endswith(b"\r\n\r\n") and len(answer) < wire.REQUEST_BYTES_MAX:
@@ -172,7 +205,8 @@ class Channels:
                     break
                 answer += more
             if not wire.accepted(answer):
-                raise ConnectionRefusedError(answer.partition(b"\r\n")[0].decode("latin-1"))
+                refusal = _NoneLeft if answer == wire.REFUSED else ConnectionRefusedError
+                raise refusal(answer.partition(b"\r\n")[0].decode("latin-1"))
         except BaseException:
             peer.close()
             raise
@@ -200,6 +234,22 @@ class Channels:
         raise failure
 
 
+async def _connect_here(path: str) -> socket.socket:
+    """Raises `OSError`, also where another account listens: it would be shown what jobs print."""
+    peer = socket.socket(socket.AF_UNIX)
+    peer.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(peer, path)
+        who = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _, account, _ = _CREDENTIALS.unpack(who)
+        if account != os.geteuid():
+            raise PermissionError(f"{path} belongs to another account")
+    except BaseException:
+        peer.close()
+        raise
+    return peer
+
+
 def _is_over(idle: socket.socket) -> bool:
     """Nothing is said on an idle channel: there is only an end to be read."""
     try:
@@ -222,7 +272,11 @@ class _Stretch(Struct, eq=False):
 
 class OutputChannel:
     """Sends stretches of output files, one after the other, over a channel that it has while there
-    are any. Each is answered over the link, whatever becomes of it."""
+    are any. Each is answered over the link, whatever becomes of it.
+
+    Where the channel takes files, they are handed over. Once one of them has not been stored whole,
+    bytes are sent until the next link, on the same channels: there may be no way for a file.
+    """
 
     def __init__(self, channels: Channels, wake: Callable[[], None]) -> None:
         """`wake` is called when `may_send` may have become true."""
@@ -232,6 +286,7 @@ class OutputChannel:
         self._opening: asyncio.Task[None] | None = None
         self._queue: deque[_Stretch] = deque()
         self._unanswered = 0
+        self._hands_over = True
 
     @property
     def may_send(self) -> bool:
@@ -244,26 +299,34 @@ class OutputChannel:
             self._opening = asyncio.create_task(self._open())
         return False
 
-    def send(self, file: int, offset: int, size: int) -> int:
-        """When it may: to be announced on the channel whose number is given."""
+    def send(self, key: AttemptKey, file: int, offset: int, size: int) -> OutputAhead:
+        """When it may. What is given is to be said over the link."""
         if self._channel is None:
             self._channel = self._channels.take_idle()
         assert self._channel is not None
-        if not self._queue:
-            asyncio.get_running_loop().add_writer(self._channel.socket, self._send_some)
-        self._queue.append(_Stretch(os.dup(file), offset, size))
+        number = self._channel.number
+        hands_over = self._hands_over and self._channel.takes_files
         self._unanswered += 1
-        return self._channel.number
+        if hands_over:
+            assert not self._queue  # whose bytes would come later
+            self._hand_over(self._channel, file)
+        else:
+            if not self._queue:
+                asyncio.get_running_loop().add_writer(self._channel.socket, self._send_some)
+            self._queue.append(_Stretch(os.dup(file), offset, size))
+        return OutputAhead(number, *key, offset, size, hands_over)
 
-    def answered(self) -> None:
-        """One of them was."""
+    def answered(self, *, whole: bool) -> None:
+        """One of them was: it is stored `whole`, or not."""
         self._unanswered -= 1
+        self._hands_over &= whole
         if self._channel is not None and not self._unanswered and not self._queue:
             self._let_go(clean=True)
 
     def reset(self) -> None:
         """The link is down: nothing will be answered."""
         self._unanswered = 0
+        self._hands_over = True
         self._let_go(clean=False)
         if self._opening is not None:
             self._opening.cancel()
@@ -276,6 +339,12 @@ class OutputChannel:
         if channel is not None:
             self._channels.give_back(channel, clean=True)
             self._wake()
+
+    def _hand_over(self, channel: Channel, file: int) -> None:
+        try:
+            socket.send_fds(channel.socket, [wire.HANDOVER], [file])
+        except OSError:
+            self._let_go(clean=False)
 
     def _send_some(self) -> None:
         assert self._channel is not None

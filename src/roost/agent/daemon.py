@@ -425,7 +425,7 @@ class Agent:
         self._beat()
         self._farewell_due = self._plan.leaving
         self._reports.clear()
-        self._channels.welcomed(welcome.ticket)
+        self._channels.welcomed(welcome.ticket, welcome.unix_socket)
         stored = {(job, number): size for job, number, size in welcome.outputs}
         self._tailer.rewind(stored)
         self._tell(plan.Welcomed(frozenset(stored)))

@@ -182,11 +182,13 @@ class Tailer:
 
     def answer(self, key: AttemptKey, size: int) -> None:
         """Of the attempt's first unanswered stretch: `size` bytes of the output are stored."""
-        self._channel.answered()
         tail = self._tails.get(key)
         if tail is None or not tail.stretches:
+            self._channel.answered(whole=True)
             return
-        tail.cut_short |= size < tail.stretches.popleft()
+        whole = size >= tail.stretches.popleft()
+        self._channel.answered(whole=whole)
+        tail.cut_short |= not whole
         if not tail.stretches:
             if tail.cut_short:
                 tail.cut_short = False
@@ -273,8 +275,7 @@ class Tailer:
             tail.stretches.append(tail.sent)
             look = min(size, LOOK_BYTES)
             self._learn(tail, tail.sent - look, self._read(tail, look, tail.sent - look))
-            channel = self._channel.send(tail.file, offset, size)
-            yield OutputAhead(channel, *tail.key, offset, size)
+            yield self._channel.send(tail.key, tail.file, offset, size)
             self._dirty[tail.key] = tail
 
     def _read(self, tail: _Tail, size: int, offset: int) -> bytes:

@@ -58,12 +58,15 @@ class Agents:
         output_grew: Callable[[JobId], None],
         delete_output: Callable[[Sequence[JobId]], None],
         desk: Desk,
+        unix_socket: str = "",
     ) -> None:
+        """`unix_socket` is where those of this machine get data channels."""
         self.engine = engine
         self.output = output
         self.beat_ms = beat_ms
         self.output_grew = output_grew
         self.desk = desk
+        self.unix_socket = unix_socket
         self.delete_output = delete_output
         self.sessions: dict[NodeId, Session] = {}
         self.channels = 0
@@ -287,7 +290,7 @@ class Session:
         )
         log.info("node joined", node=hello.facts.label, id=node, attempts=len(hello.attempts))
         agents.give_ticket(self)
-        self.say(link.Welcome(node, agents.beat_ms, stored, self.ticket))
+        self.say(link.Welcome(node, agents.beat_ms, stored, self.ticket, agents.unix_socket))
 
     def _take(self, message: link.FromAgent) -> None:
         engine, node = self.agents.engine(), self.node
@@ -347,6 +350,7 @@ class Session:
         """The same for bytes that pass beside the link."""
         job, number, end = message.job, message.number, message.offset + message.size
         channel, output = self.channels.get(message.channel), self.agents.output
+        handed_over = message.handed_over
         if channel is None:
             self.say(link.OutputSaved(job, number, output.size(job, number), ahead=True))
             return
@@ -358,9 +362,10 @@ class Session:
             size, failure = end if not wanted else 0, None
             try:
                 if file is None or (size := os.fstat(file).st_size) < message.offset:
-                    channel.discard(message.size)
+                    channel.discard(len(wire.HANDOVER) if handed_over else message.size)
                 else:
-                    came = channel.receive(file, message.offset, message.size)
+                    receive = channel.receive_file if handed_over else channel.receive
+                    came = receive(file, message.offset, message.size)
                     size = max(size, message.offset + came)
             except OSError as error:
                 failure = error

@@ -45,6 +45,7 @@ from roost.server.chirp import Desk, SubmitFolders
 from roost.server.connection import Connection, connection_class
 from roost.server.engine import Engine
 from roost.server.expiry import Expiry
+from roost.server.local import LocalSocket
 from roost.server.postman import Postman
 from roost.server.removal import Removal
 from roost.server.websocket import websocket_class
@@ -70,6 +71,8 @@ PACKAGE_PATH = "/api/v1/package"
 JOBS_FOLDER = "jobs"
 """Submit folders of root jobs that name none."""
 DATABASE_FILE = "roost.db"
+SOCKET_FILE = "channel.sock"
+"""For data channels of agents on this machine; see `local`."""
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +97,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
     listener = _listen(options.host, options.port)
     database = Database(options.database_url or f"sqlite:///{options.data / DATABASE_FILE}")
     output = OutputStore(Path(options.data) / OUTPUT_FOLDER)
+    local = LocalSocket(options.data.resolve() / SOCKET_FILE)
     try:
         await database.migrate()
         rules = Rules(
@@ -130,6 +134,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             lambda job: access.job_changed(job),
             delete_output,
             desk,
+            local.path,
         )
         engine = Engine(database, rules, agents.act, lambda changes: saved(changes), agents.cut_off)
         access = Access(
@@ -164,6 +169,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         running = asyncio.ensure_future(engine.run())
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         running.add_done_callback(lambda _: server.stop())
+        await local.serve(agents.open_channel)
         expiry = Expiry(engine, database, options.expire_after_ms)
         tidying = asyncio.gather(removal.run(), expiry.run(), access.statistics.run())
         with _stop_on_signals(server, options.exit_with_stdin):
@@ -184,6 +190,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         return 0
     finally:
         listener.close()
+        local.close()
         output.close()
         await database.close()
 

@@ -6,18 +6,24 @@ moves it (`splice`, `sendfile`); only where it refuses, the bytes pass through h
 waits as long as the peer makes it wait: an agent that is gone is noticed by its link, which
 closes its channels.
 
+Where the peer hands a file over in place of its bytes, they go from that file into ours in the
+same way, page by page through a pipe. `copy_file_range` is no faster, and on a file system
+that shares blocks it waits until the source is on the disk.
+
 A channel that is a lane (`wire.channel`) is served in the same thread: a call is taken from the
 socket, done and answered without anybody else being woken.
 """
 
 from __future__ import annotations
 
+import array
 import contextlib
 import ctypes
 import errno
 import fcntl
 import os
 import socket
+import stat
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -34,6 +40,8 @@ COPY_BYTES = 256 * 1024
 RESERVED_BYTES = 4 * 1024 * 1024
 """Room in a file for bytes on their way is asked for by so much: a stretch of output."""
 _FALLOC_FL_KEEP_SIZE = 1
+_ONE_FILE = array.array("i").itemsize
+"""Of what comes with a handover, the bytes that there is room for."""
 SAY_BYTES = 256 * 1024
 """Answers wait for each other up to here, while there is a next call to be done."""
 LANE_BYTES = 64 * 1024
@@ -92,31 +100,61 @@ class Channel:
 
         Raises `OSError` for what the disk does, when all of them have been taken from the channel.
         """
-        if self._in < 0:
-            try:
-                self._out, self._in = _pipe()
-            except OSError:
-                self.discard(size)
-                raise
-        done = reserved = 0
-        while done < size:
-            try:
-                held = os.splice(self._peer.fileno(), self._in, min(size - done, PIPE_BYTES))
-            except OSError:
-                break
-            if not held:
-                break
-            if done >= reserved:
-                reserved = min(size, done + RESERVED_BYTES)
-                _reserve(file, offset + done, reserved - done)
-            try:
+        return self._move(None, file, offset, size)
+
+    def receive_file(self, file: int, offset: int, size: int) -> int:
+        """Put `size` bytes of the file that is handed over next into the same place of another;
+        gives how many it had. It is let go of before this returns. None are taken from what is no
+        plain file that can be read. Raises `OSError` for what the disk does."""
+        source = self._take_file()
+        if source is None:
+            return 0
+        try:
+            is_plain = stat.S_ISREG(os.fstat(source).st_mode)
+            return self._move(source, file, offset, size) if is_plain else 0
+        finally:
+            os.close(source)
+
+    def _take_file(self) -> int | None:
+        try:
+            _, ancillary, _, _ = self._peer.recvmsg(
+                len(wire.HANDOVER), socket.CMSG_LEN(_ONE_FILE), socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError:
+            return None
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS) and len(data) == _ONE_FILE:
+                return array.array("i", data)[0]
+        return None
+
+    def _move(self, source: int | None, file: int, offset: int, size: int) -> int:
+        """From the same place of a source file, or what comes next from the peer."""
+        taken = done = reserved = 0
+        try:
+            self._have_pipe()
+            while done < size and (held := self._fill_pipe(source, offset + done, size - done)):
+                taken += held
+                if done >= reserved:
+                    reserved = min(size, done + RESERVED_BYTES)
+                    _reserve(file, offset + done, reserved - done)
                 self._empty_pipe(file, offset + done, held)
-            except OSError:
-                self._close_pipe()
-                self.discard(size - done - held)
-                raise
-            done += held
+                done += held
+        except OSError:
+            self._close_pipe()
+            if source is None:
+                self.discard(size - taken)
+            raise
         return done
+
+    def _fill_pipe(self, source: int | None, offset: int, size: int) -> int:
+        """0: that was all."""
+        size = min(size, PIPE_BYTES)
+        try:
+            if source is None:
+                return os.splice(self._peer.fileno(), self._in, size)
+            return os.splice(source, self._in, size, offset_src=offset)
+        except OSError:
+            return 0
 
     def _empty_pipe(self, file: int, offset: int, held: int) -> None:
         while held:
@@ -128,6 +166,12 @@ class Channel:
                 moved = write_at(file, os.read(self._out, held), offset)
             offset += moved
             held -= moved
+
+    def _have_pipe(self) -> None:
+        if self._in < 0:
+            self._out, self._in = os.pipe()
+            with contextlib.suppress(OSError):  # an account has only so much of them
+                fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def _close_pipe(self) -> None:
         if self._in >= 0:
@@ -255,10 +299,3 @@ def _reserve(file: int, offset: int, size: int) -> None:
         ctypes.CDLL(None).fallocate(
             file, _FALLOC_FL_KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(size)
         )
-
-
-def _pipe() -> tuple[int, int]:
-    out, into = os.pipe()
-    with contextlib.suppress(OSError):  # an account has only so much of them
-        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    return out, into

@@ -243,17 +243,22 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
 
     def _leave(self) -> socket.socket:
         """The connection itself; as far as HTTP is concerned it has ended."""
-        self.transport.pause_reading()
-        peer = self.transport.get_extra_info("socket")
-        own = socket.socket(fileno=os.dup(peer.fileno()))
-        self.transport.below.abort()
-        return own
+        return taken_from(self.transport.below)
 
     def handle_websocket_upgrade(self, *arguments: Any) -> None:
         """What takes over has its own way of writing."""
         self.transport.flush()
         self.transport = self.transport.below
         super().handle_websocket_upgrade(*arguments)
+
+
+def taken_from(transport: asyncio.Transport) -> socket.socket:
+    """The connection itself, which its transport loses."""
+    transport.pause_reading()
+    peer = transport.get_extra_info("socket")
+    own = socket.socket(fileno=os.dup(peer.fileno()))
+    transport.abort()
+    return own
 
 
 _ANSWER_HEAD = (

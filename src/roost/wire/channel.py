@@ -6,6 +6,10 @@ it on the server's own port with an HTTP/1.1 upgrade that shows the ticket of it
 the channel a number. Whoever has no ticket, or asks a server that has channels enough, stays with
 the link, which can carry everything.
 
+An agent on the server's machine can ask for the same on a Unix socket of which the link's welcome
+tells. Over such a channel, the file with the bytes may be handed over in their place: one byte that
+carries a descriptor. Whoever gets it copies what was announced and lets the file go.
+
 When the link says so, a channel is a lane instead: it carries the calls of one caller and their
 answers, as frames of the link with their length in front. An empty frame ends the lane; the server
 answers with another one, and nothing is sent in between, so the channel can then be used again.
@@ -35,6 +39,8 @@ _TICKET = re.compile(rb"\r\nauthorization: bearer ([0-9a-f]{32})\r\n", re.IGNORE
 _UPGRADE = re.compile(rb"\r\nupgrade: roost-channel\r\n", re.IGNORECASE)
 
 
+HANDOVER = b"\0"
+"""Comes with the descriptor of a file that is handed over."""
 HEAD_BYTES = 4
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 END = bytes(HEAD_BYTES)

@@ -87,6 +87,9 @@ class OutputAhead(Struct, frozen=True, tag="output ahead"):
     number: int
     offset: int
     size: int
+    handed_over: bool = False
+    """Not the bytes come next, but the file that has them, at the same place. It is let go before
+    the answer; less than all of them stored may also say that it has no more, or was refused."""
 
 
 class ChannelClosed(Struct, frozen=True, tag="channel closed"):
@@ -135,6 +138,9 @@ class Welcome(Struct, frozen=True, tag="welcome"):
     """(job, attempt number, bytes stored) for each held attempt that is still wanted."""
     ticket: str = ""
     """For data channels, as long as this connection lasts; empty: there are none."""
+    unix_socket: str = ""
+    """Where the server's own machine gets data channels that files can be handed over on; empty:
+    nowhere."""
 
 
 class Refusal(Struct, frozen=True, tag="refusal"):
