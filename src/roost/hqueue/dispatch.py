@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
@@ -524,10 +524,10 @@ class Endpoint:
             only_calls = PlainTextResponse("Method Not Allowed", 405, {"allow": "POST"})
             await only_calls(scope, receive, send)
 
-    async def respond(self, body: bytes, host: str | None) -> bytes:
-        """The answer to the body of a call from there."""
+    def respond(self, body: bytes, host: str | None) -> Coroutine[Any, Any, bytes]:
+        """The answer to the body of a call from there; to be awaited at once."""
         ACTING.set(_from("HQueue API", host))
-        return await respond(self._gateway, body)
+        return respond(self._gateway, body)
 
     async def _answer(self, request: Request) -> Response:
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

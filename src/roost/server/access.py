@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from msgspec import Struct
@@ -136,8 +136,8 @@ class Access:
 
     # --- commands -------------------------------------------------------------------------
 
-    async def ask(self, command: Command) -> object:
-        return await self._engine.ask(command, ACTING.get())
+    def ask(self, command: Command) -> Awaitable[object]:
+        return self._engine.ask(command, ACTING.get())
 
     async def act(
         self,

@@ -99,7 +99,7 @@ class Engine:
 
     # --- the two ways in ------------------------------------------------------------------
 
-    async def ask(self, command: Command, by: str = "") -> object:
+    def ask(self, command: Command, by: str = "") -> asyncio.Future[object]:
         """The core's reply, once it is on disk. Raises `Refused`. What is asked by somebody is
         kept among the activities, if it is of their kind."""
         if len(self._inbox) >= INBOX_MAX:
@@ -117,7 +117,7 @@ class Engine:
                 answer.set_result(reply)
 
         self.tell(command, done, by)
-        return await answer
+        return answer
 
     def tell(self, message: Message, done: Done | None = None, by: str = "") -> None:
         """Hand a message in; `done` is called on this loop when it is decided and saved."""
@@ -186,17 +186,19 @@ class Engine:
                 farm.admit(await self._database.read(load_component, missing))
             reply: object = None
             refusal: Refused | None = None
+            at = now()
             try:
-                outcome = farm.handle(entry.message, now())
+                outcome = farm.handle(entry.message, at)
                 reply = outcome.reply
                 effects.extend(outcome.effects)
-                if entry.by and (activity := told(entry.message, entry.by, now(), reply)):
+                if entry.by and (activity := told(entry.message, entry.by, at, reply)):
                     farm.note(activity)
             except Refused as refused:
                 refusal = refused
             if entry.done is not None:
                 answers.append((entry.done, reply, refusal))
-        effects.extend(farm.handle(Tick(), now()).effects)
+        if (due := farm.next_wakeup()) is not None and due <= (at := now()):
+            effects.extend(farm.handle(Tick(), at).effects)
         changes = farm.take_changes()
         if changes:
             await self._database.save(changes)

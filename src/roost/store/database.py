@@ -272,8 +272,9 @@ class Database:
                 # Never ended: its part in one for each save would be a tenth of a small one.
                 pen.begin()
             driver = _driver(pen)
-            if not is_one_statement:
-                _begin_writing(driver, awaits_disk)
+            if is_one_statement:
+                return function(pen)
+            _begin_writing(driver, awaits_disk)
             result = function(pen)
             _end_writing(driver, awaits_disk)
             return result
@@ -387,7 +388,7 @@ _LOG_HEAD, _LOG_PAGE_HEAD = 32, 24
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.driver_connection
+    driver = connection.connection.dbapi_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
 
