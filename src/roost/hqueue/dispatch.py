@@ -162,20 +162,21 @@ class Method(Struct, frozen=True):
     def arguments(self, name: str, given: Sequence[object]) -> list[object]:
         """The coerced arguments in order. Raises `Invalid`."""
         arguments: list[object] = []
+        count = len(given)
         for place, parameter in enumerate(self.parameters):
-            if place < len(given):
+            if place < count:
                 try:
                     arguments.append(parameter.kind.read(given[place]))
                 except Invalid as error:
                     raise Invalid(f"{name}: {parameter.name} {error}.") from None
-            elif parameter.required:
+            elif isinstance(parameter.default, Required):
                 raise Invalid(
                     f"{name} needs the argument {parameter.name}: call {self.usage(name)}."
                 )
             else:
                 arguments.append(parameter.default)
-        if len(given) > len(self.parameters):
-            _log.debug("surplus arguments ignored", method=name, given=len(given))
+        if count > len(self.parameters):
+            _log.debug("surplus arguments ignored", method=name, given=count)
         return arguments
 
     def usage(self, name: str) -> str:

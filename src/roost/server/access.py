@@ -521,11 +521,12 @@ class Access:
         nodes = nodes or bool(changes.resources or changes.resources_deleted or changes.notes)
         if not (counts or nodes):
             return
-        jobs = (
-            *(job.id for job, _ in (*changes.submitted, *changes.jobs)),
-            *changes.deleted,
-            *(attribute.job for attribute in changes.attributes),
-        )
+        found = [job.id for job, _ in changes.submitted]
+        if changes.jobs or changes.deleted or changes.attributes:
+            found += [job.id for job, _ in changes.jobs]
+            found += changes.deleted
+            found += [attribute.job for attribute in changes.attributes]
+        jobs = tuple(found)
         self._revision += 1
         if len(jobs) > CHANGE_JOBS_MAX:
             self._recent.clear()  # not worth the memory: who missed it is told everything

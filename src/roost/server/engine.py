@@ -50,7 +50,7 @@ from roost.store.rows import load_component, load_live
 
 INBOX_MAX = 100_000
 BATCH_MAX = 2_000
-RETRY_SAVING_SECONDS = 1.0
+RETRY_SAVING_MS = 1_000
 
 log = structlog.get_logger(__name__)
 
@@ -143,7 +143,8 @@ class Engine:
     async def run(self) -> None:
         """Runs until `stop`."""
         while True:
-            await self._wait()
+            if not (self._inbox or self._stopping):
+                await self._rest(self.farm.next_wakeup())
             batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MAX))]
             try:
                 await self._handle(batch)
@@ -152,20 +153,15 @@ class Engine:
             if self._stopping and not self._inbox:
                 return
 
-    async def _wait(self) -> None:
-        if self._inbox or self._stopping:
-            return
-        due = self.farm.next_wakeup()
-        if due is None:
-            await self._rest(None)
-        elif (left := due - now()) > 0:
-            await self._rest(left / 1000)
-
-    async def _rest(self, seconds_max: float | None) -> None:
-        """Until something arrives or we are to stop; at most so long."""
+    async def _rest(self, until: Moment | None) -> None:
+        """Until something arrives or we are to stop; at most until then."""
         loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+        if until is not None:
+            if (left := until - now()) <= 0:
+                return
+            timer = loop.call_later(left / 1000, self._rouse)
         self._resting = loop.create_future()
-        timer = None if seconds_max is None else loop.call_later(seconds_max, self._rouse)
         try:
             await self._resting
         finally:
@@ -197,8 +193,9 @@ class Engine:
                 refusal = refused
             if entry.done is not None:
                 answers.append((entry.done, reply, refusal))
-        if (due := farm.next_wakeup()) is not None and due <= (at := now()):
-            effects.extend(farm.handle(Tick(), at).effects)
+        due = farm.next_wakeup()
+        if due is not None and due <= max(now(), farm.now):
+            effects.extend(farm.handle(Tick(), now()).effects)
         changes = farm.take_changes()
         if changes:
             await self._database.save(changes)
@@ -219,7 +216,7 @@ class Engine:
         self._inbox.clear()
         self._cut_off()
         while not self._stopping:
-            await self._rest(RETRY_SAVING_SECONDS)
+            await self._rest(Moment(now() + RETRY_SAVING_MS))
             try:
                 await self._database.probe()
                 await self.load()
