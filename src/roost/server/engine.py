@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import gc
 import time
+import types
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -203,7 +204,7 @@ class Engine:
             done(reply, refusal)
         self._act(effects)
         if answers:
-            await asyncio.sleep(0)
+            await _next_turn()
         self._publish(changes)
 
     async def _survive(self, failure: StoreFailure, batch: list[Entry]) -> None:
@@ -226,6 +227,12 @@ class Engine:
                 log.info("can save again, taking work")
                 self.failure = None
                 return
+
+
+@types.coroutine
+def _next_turn() -> Iterator[None]:
+    """Until all else that the loop has to call has been called."""
+    yield
 
 
 @contextlib.contextmanager
@@ -257,7 +264,7 @@ def _linked_ids(message: Message) -> tuple[JobId, ...]:
             return (job,)
         case SubmitJobs():
             return tuple(
-                linked for job in message.jobs for linked in (*job.parent_ids, *job.child_ids)
+                [linked for job in message.jobs for linked in (*job.parent_ids, *job.child_ids)]
             )
         case _:
             return ()
