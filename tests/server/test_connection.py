@@ -283,7 +283,8 @@ async def test_a_server_that_stops_waits_for_an_answer_only_so_long(farm: Farm) 
     writer.write(CALL + b"first")
     await until(lambda: bool(farm.calls))
     farm.server.should_exit = True
-    assert await reader.read() == b""
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
     await until(lambda: not farm.server.server_state.tasks)
 
 
