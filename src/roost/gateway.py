@@ -7,7 +7,7 @@ be said here is a change here, not a way around it. Everything returned is plain
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextvars import ContextVar
 from enum import Enum
 from typing import Protocol
@@ -415,8 +415,8 @@ class Headline(Struct, frozen=True):
 class Gateway(Protocol):
     """Every method raises `Refused` for what cannot be, and nothing else."""
 
-    async def ask(self, command: Command) -> object:
-        """Have the core decide; returns its reply once the change is on disk."""
+    def ask(self, command: Command) -> Awaitable[object]:
+        """Have the core decide; gives its reply once the change is on disk."""
         ...
 
     async def act(

@@ -105,6 +105,7 @@ class Farm:
         self.may_answer.set()
         self.calls: list[bytes] = []
         self.hosts: set[str | None] = set()
+        self.answer_size = 0
         self.port = 0
         self.clients: list[asyncio.StreamWriter] = []
         self.server: uvicorn.Server
@@ -113,7 +114,7 @@ class Farm:
         self.calls.append(body)
         self.hosts.add(host)
         await self.may_answer.wait()
-        return b"<%s>" % body
+        return (b"<%s>" % body).ljust(self.answer_size)
 
     async def others(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await Request(scope, receive).body()
@@ -201,6 +202,24 @@ async def test_calls_sent_ahead_are_answered_one_after_the_other(farm: Farm) -> 
     assert answers == [b"<first>", b"<again>", b"<third>"]
 
 
+async def test_however_many_are_sent_ahead(farm: Farm) -> None:
+    reader, writer = await farm.connect()
+    writer.write((CALL + b"first") * 3_000)
+    assert {await answer_on(reader) for _ in range(3_000)} == {b"<first>"}
+
+
+async def test_who_sends_calls_and_reads_no_answers_is_not_answered_for_ever(farm: Farm) -> None:
+    farm.answer_size = 1 << 20
+    reader, writer = await farm.connect()
+    writer.write((CALL + b"first") * 100)
+    await until(lambda: bool(farm.calls))
+    for _ in range(100):
+        await one_call(farm, b"other")
+    assert farm.calls.count(b"first") < 50
+    for _ in range(100):
+        assert len(await answer_on(reader)) == 1 << 20
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -256,6 +275,17 @@ async def test_a_stop_waits_for_the_answer_under_way_and_ends_the_connection(far
     farm.may_answer.set()
     assert await answer_on(reader) == b"<first>"
     assert await reader.read() == b""
+
+
+async def test_a_server_that_stops_waits_for_an_answer_only_so_long(farm: Farm) -> None:
+    farm.may_answer.clear()
+    reader, writer = await farm.connect()
+    writer.write(CALL + b"first")
+    await until(lambda: bool(farm.calls))
+    farm.server.should_exit = True
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    await until(lambda: not farm.server.server_state.tasks)
 
 
 async def test_a_connection_ends_when_nothing_has_been_asked_for_a_while(farm: Farm) -> None:

@@ -42,16 +42,18 @@ class Board:
 
     def hand_out(self, changes: Changes) -> None:
         """Add what has to be saved since the last time."""
-        changes.threads.extend(self.threads[thread] for thread in self._new_threads)
-        changes.notes.extend(self._new_notes.values())
-        changes.threads_deleted.extend(self._threads_deleted)
-        changes.notes_deleted.extend(self._notes_deleted)
+        if self._new_threads or self._new_notes:
+            changes.threads.extend(self.threads[thread] for thread in self._new_threads)
+            changes.notes.extend(self._new_notes.values())
+            self._new_threads, self._new_notes = {}, {}
+        if self._threads_deleted or self._notes_deleted:
+            changes.threads_deleted.extend(self._threads_deleted)
+            changes.notes_deleted.extend(self._notes_deleted)
+            self._threads_deleted, self._notes_deleted = [], []
         if self.next_thread_id != self._saved_next_thread_id:
             changes.next_thread_id = self._saved_next_thread_id = self.next_thread_id
         if self.next_note_id != self._saved_next_note_id:
             changes.next_note_id = self._saved_next_note_id = self.next_note_id
-        self._new_threads, self._new_notes = {}, {}
-        self._threads_deleted, self._notes_deleted = [], []
 
     # --- changing it ----------------------------------------------------------------------
 

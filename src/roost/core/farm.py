@@ -48,7 +48,7 @@ class Farm(State):
 
     def next_wakeup(self) -> Moment | None:
         """When to send the next `Tick` at the latest; None when nothing is due ever."""
-        if self.floor.has_work or self._finished_roots:
+        if self.floor.has_work or self._finished_roots or self._lines:
             return self.now
         due = [self._deadlines[0][0]] if self._deadlines else []
         if self._backlog:
@@ -67,37 +67,43 @@ class Farm(State):
             self.advanced.clear()
             self._advanced_due = Moment(self.now + PROGRESS_SAVED_EVERY_MS)
         rollup = self.tree.rollup
-        new = [job for job_id in self._new_jobs if (job := self.jobs.get(job_id)) is not None]
-        changes.submitted.extend(self.tree.rollups(new))
         for job_id in touched:
             if job_id not in self._new_jobs and (job := self.jobs.get(job_id)) is not None:
                 changes.jobs.append((job, rollup(job)))
-        changes.specs.extend(
-            (job_id, self.jobs[job_id].spec)
-            for job_id in self._changed_specs
-            if job_id in self.jobs and job_id not in self._new_jobs
-        )
+        if self._changed_specs:
+            changes.specs.extend(
+                (job_id, self.jobs[job_id].spec)
+                for job_id in self._changed_specs
+                if job_id in self.jobs and job_id not in self._new_jobs
+            )
+            self._changed_specs = {}
         if self._new_jobs:
+            new = [job for job_id in self._new_jobs if (job := self.jobs.get(job_id)) is not None]
+            changes.submitted.extend(self.tree.rollups(new))
             changes.next_job_id = self.next_job_id
-        changes.attempts.extend(self._changed_attempts.values())
-        changes.nodes.extend(self.nodes[node] for node in self._changed_nodes)
+            self._new_jobs = {}
+        if self._changed_attempts:
+            changes.attempts.extend(self._changed_attempts.values())
+            self._changed_attempts = {}
+        if self._changed_nodes:
+            changes.nodes.extend(self.nodes[node] for node in self._changed_nodes)
+            self._changed_nodes = {}
         if self.next_node_id != self._saved_next_node_id:
             changes.next_node_id = self._saved_next_node_id = self.next_node_id
-        changes.groups.extend(self._changed_groups.values())
+        if self._changed_groups:
+            changes.groups.extend(self._changed_groups.values())
+            self._changed_groups = {}
         if self.next_group_id != self._saved_next_group_id:
             changes.next_group_id = self._saved_next_group_id = self.next_group_id
-        changes.resources.extend(self._changed_resources.values())
+        if self._changed_resources:
+            changes.resources.extend(self._changed_resources.values())
+            self._changed_resources = {}
         if self.next_resource_id != self._saved_next_resource_id:
             changes.next_resource_id = self._saved_next_resource_id = self.next_resource_id
         self.board.hand_out(changes)
-        changes.attributes.extend(self._changed_attributes.values())
-        self._new_jobs = {}
-        self._changed_specs = {}
-        self._changed_groups = {}
-        self._changed_resources = {}
-        self._changed_attempts = {}
-        self._changed_attributes = {}
-        self._changed_nodes = {}
+        if self._changed_attributes:
+            changes.attributes.extend(self._changed_attributes.values())
+            self._changed_attributes = {}
         self._evict_finished()
         return changes
 

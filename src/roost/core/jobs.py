@@ -44,15 +44,20 @@ CYCLE_SHOWN_MAX = 3
 def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
     """All of the jobs or none. Raises `NotFound`, `Conflict` or `Invalid`, naming the job."""
     new_jobs = command.jobs
+    linked: list[NewJob] = []
+    """With known jobs."""
+    with_children: set[int] = set()
     for new in new_jobs:
         if new.parent_ids or new.child_ids:
             _refuse_bad_links(farm, new)
+            linked.append(new)
         if new.spec.submit_dir:
             _refuse_submit_folder(farm, new)
-    _refuse_cycles(farm, new_jobs)
+        with_children.update(new.parents)
+    if linked or with_children:
+        _refuse_cycles(farm, new_jobs)
     first, now = farm.next_job_id, farm.now
     farm.next_job_id += len(new_jobs)
-    with_children = {parent for new in new_jobs for parent in new.parents}
     jobs: list[Job] = []
     edges: list[tuple[JobId, JobId]] = []
     last: NewJob | None = None
@@ -61,9 +66,11 @@ def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
     for index, new in enumerate(new_jobs):
         job_id, spec = JobId(first + index), new.spec
         if not (last and new.parents is last.parents and new.parent_ids is last.parent_ids):
-            parents = [*(JobId(first + parent) for parent in new.parents), *new.parent_ids]
-            parents = [*dict.fromkeys(parents)]
-            submitter = _submitter(parents, first, jobs, farm)
+            parents, submitter = [], ""
+            if new.parents or new.parent_ids:
+                parents = [*(JobId(first + parent) for parent in new.parents), *new.parent_ids]
+                parents = [*dict.fromkeys(parents)]
+                submitter = _submitter(parents, first, jobs, farm)
         last = new
         if submitter and not spec.submitted_by:
             spec = replace(spec, submitted_by=submitter)
@@ -75,14 +82,16 @@ def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
         else:
             job = Job(job_id, spec, S.SUCCEEDED, now, new.priority, new.tries_left, ended_at=now)
         jobs.append(job)
-        edges += [(parent, job_id) for parent in parents]
+        if parents:
+            edges += [(parent, job_id) for parent in parents]
         if new.child_ids:
             edges += [(job_id, child) for child in dict.fromkeys(new.child_ids)]
     farm.add_jobs(jobs, edges)
-    for parent_id in dict.fromkeys(parent for new in new_jobs for parent in new.parent_ids):
-        _open_again(farm, parent_id)
-        farm.unsettle(parent_id)
-    farm.requeue_below(child for new in new_jobs for child in new.child_ids)
+    if linked:
+        for parent_id in dict.fromkeys(parent for new in linked for parent in new.parent_ids):
+            _open_again(farm, parent_id)
+            farm.unsettle(parent_id)
+        farm.requeue_below(child for new in linked for child in new.child_ids)
     return [job.id for job in jobs]
 
 

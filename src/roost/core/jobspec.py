@@ -60,9 +60,10 @@ def parse(
         raise Invalid("the submission holds no job: give one specification, or a list of them.")
     drafts = _walk(submitted)
     _join_stubs(drafts)
-    _inherit_submitters(drafts)
-    outer_parents = () if parent_id is None else (parent_id,)
-    return SubmitJobs(tuple(_new_job(draft, outer_parents, tuple(child_ids)) for draft in drafts))
+    if len(drafts) > 1:
+        _inherit_submitters(drafts)
+    outer_parents, outer_children = () if parent_id is None else (parent_id,), tuple(child_ids)
+    return SubmitJobs(tuple([_new_job(draft, outer_parents, outer_children) for draft in drafts]))
 
 
 def anonymous(command: object) -> SubmitJobs:
@@ -470,13 +471,14 @@ def _walk(submitted: Sequence[object]) -> list[_Draft]:
     kept: dict[object, Any] = {}
     level: list[tuple[Sequence[object], int | None]] = [(submitted, None)]
     """The children of each job of the level above, with the index of that job."""
-    depth = 0
+    depth, width = 0, len(submitted)
     while level:
-        if len(drafts) + sum(len(specs) for specs, _ in level) > JOBS_PER_SUBMISSION_MAX:
+        if len(drafts) + width > JOBS_PER_SUBMISSION_MAX:
             raise Invalid(f"a submission can hold at most {JOBS_PER_SUBMISSION_MAX} jobs.")
         if depth > DEPTH_MAX:
             raise Invalid(f"children can be nested at most {DEPTH_MAX} levels deep.")
         below: list[tuple[Sequence[object], int | None]] = []
+        width = 0
         for specs, parent in level:
             noun, above = "job", None
             parents: tuple[int, ...] = ()
@@ -489,6 +491,7 @@ def _walk(submitted: Sequence[object]) -> list[_Draft]:
                 draft, children = _read(raw, where, parents, kept)
                 if children:
                     below.append((children, len(drafts)))
+                    width += len(children)
                 drafts.append(draft)
         level = below
         depth += 1
@@ -575,7 +578,7 @@ def _new_job(
     draft: _Draft, outer_parents: tuple[JobId, ...], outer_children: tuple[JobId, ...]
 ) -> NewJob:
     parent_ids, child_ids = draft.parent_ids, draft.child_ids
-    if not draft.parents:
+    if not draft.parents and (outer_parents or outer_children):
         parent_ids = tuple(dict.fromkeys(outer_parents + parent_ids))
         child_ids = tuple(dict.fromkeys(child_ids + outer_children))
     return NewJob(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
@@ -162,20 +162,21 @@ class Method(Struct, frozen=True):
     def arguments(self, name: str, given: Sequence[object]) -> list[object]:
         """The coerced arguments in order. Raises `Invalid`."""
         arguments: list[object] = []
+        count = len(given)
         for place, parameter in enumerate(self.parameters):
-            if place < len(given):
+            if place < count:
                 try:
                     arguments.append(parameter.kind.read(given[place]))
                 except Invalid as error:
                     raise Invalid(f"{name}: {parameter.name} {error}.") from None
-            elif parameter.required:
+            elif isinstance(parameter.default, Required):
                 raise Invalid(
                     f"{name} needs the argument {parameter.name}: call {self.usage(name)}."
                 )
             else:
                 arguments.append(parameter.default)
-        if len(given) > len(self.parameters):
-            _log.debug("surplus arguments ignored", method=name, given=len(given))
+        if count > len(self.parameters):
+            _log.debug("surplus arguments ignored", method=name, given=count)
         return arguments
 
     def usage(self, name: str) -> str:
@@ -524,10 +525,10 @@ class Endpoint:
             only_calls = PlainTextResponse("Method Not Allowed", 405, {"allow": "POST"})
             await only_calls(scope, receive, send)
 
-    async def respond(self, body: bytes, host: str | None) -> bytes:
-        """The answer to the body of a call from there."""
+    def respond(self, body: bytes, host: str | None) -> Coroutine[Any, Any, bytes]:
+        """The answer to the body of a call from there; to be awaited at once."""
         ACTING.set(_from("HQueue API", host))
-        return await respond(self._gateway, body)
+        return respond(self._gateway, body)
 
     async def _answer(self, request: Request) -> Response:
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

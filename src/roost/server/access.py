@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from msgspec import Struct
@@ -136,8 +136,8 @@ class Access:
 
     # --- commands -------------------------------------------------------------------------
 
-    async def ask(self, command: Command) -> object:
-        return await self._engine.ask(command, ACTING.get())
+    def ask(self, command: Command) -> Awaitable[object]:
+        return self._engine.ask(command, ACTING.get())
 
     async def act(
         self,
@@ -521,11 +521,12 @@ class Access:
         nodes = nodes or bool(changes.resources or changes.resources_deleted or changes.notes)
         if not (counts or nodes):
             return
-        jobs = (
-            *(job.id for job, _ in (*changes.submitted, *changes.jobs)),
-            *changes.deleted,
-            *(attribute.job for attribute in changes.attributes),
-        )
+        found = [job.id for job, _ in changes.submitted]
+        if changes.jobs or changes.deleted or changes.attributes:
+            found += [job.id for job, _ in changes.jobs]
+            found += changes.deleted
+            found += [attribute.job for attribute in changes.attributes]
+        jobs = tuple(found)
         self._revision += 1
         if len(jobs) > CHANGE_JOBS_MAX:
             self._recent.clear()  # not worth the memory: who missed it is told everything

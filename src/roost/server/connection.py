@@ -15,6 +15,7 @@ without a body.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import re
 import socket
@@ -103,6 +104,37 @@ class JoiningTransport(asyncio.Transport):
         self.below.resume_reading()
 
 
+class Begun:
+    """A coroutine that is begun where it is made and goes on where what it waits for is there. A
+    task would begin in the loop's next turn, which is the cost of a small call once more. What it
+    waits for must be futures; nothing in it may ask for its task."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._context = contextvars.copy_context()
+        self._is_cancelled = False
+
+    def begin(self) -> None:
+        self._context.run(self._go_on)
+
+    def cancel(self, msg: object = None) -> None:
+        """As uvicorn does with what is not answered when the server has to stop."""
+        self._is_cancelled = True
+        asyncio.get_running_loop().call_soon(self._coroutine.close)
+
+    def _go_on(self, _: object = None) -> None:
+        if self._is_cancelled:
+            return
+        try:
+            awaited: asyncio.Future[Any] | None = self._coroutine.send(None)
+        except StopIteration:
+            return
+        if awaited is None:
+            asyncio.get_running_loop().call_soon(self._go_on, context=self._context)
+        else:
+            awaited.add_done_callback(self._go_on, context=self._context)
+
+
 OpenChannel = Callable[[bytes, Callable[[], socket.socket]], bytes]
 """What to answer to a request for a data channel, if anything: see `Agents.open_channel`."""
 Respond = Callable[[bytes, str | None], Coroutine[Any, Any, bytes]]
@@ -128,7 +160,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
         self._body: list[bytes] = []
         self._missing = 0
         """How much of the body of a call is still to come."""
-        self._answering: asyncio.Task[None] | None = None
+        self._answering: Begun | None = None
         self._is_last = False
         """The connection ends with the answer that is under way."""
         self._idle_since = 0.0
@@ -168,9 +200,13 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
         self._received = b""
         if size is None or size > self.body_bytes_max:
             self._pass_on(data)
+            return
+        body = data[end + len(_HEAD_END) :]
+        if len(body) == size:
+            self._begin_to_answer(body)
         else:
             self._missing = size
-            self._take(data[end + len(_HEAD_END) :])
+            self._take(body)
 
     def _take(self, data: bytes) -> None:
         """More of the body of a call."""
@@ -179,22 +215,29 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
         if self._missing > 0:
             return
         body, self._body = b"".join(self._body), []
-        self.awake.came()
         if self._missing < 0:
             body, self._received = body[: self._missing], body[self._missing :]
             self._missing = 0
-        self._answering = self.loop.create_task(self._answer(body))
+        self._begin_to_answer(body)
+
+    def _begin_to_answer(self, body: bytes) -> None:
+        self.awake.came()
+        self._answering = Begun(self._answer(body))
         self.tasks.add(self._answering)
+        self._answering.begin()
 
     async def _answer(self, body: bytes) -> None:
         assert self._answering is not None
         try:
             answer = await self.respond(body, self.client[0] if self.client else None)
-            fields = b"".join(b"%s: %s\r\n" % one for one in self.server_state.default_headers)
-            head = _ANSWER_HEAD % (fields, len(answer))
-            if not self.transport.is_closing():
-                self.transport.below.writelines((head, answer))
-                await self.flow.drain()  # for who sends calls and reads no answers
+            below = self.transport.below
+            if not below.is_closing():
+                head = _head_start(tuple(self.server_state.default_headers))
+                below.writelines((b"%s%d\r\n\r\n" % (head, len(answer)), answer))
+                if self.flow.write_paused:
+                    await self.flow.drain()  # for who sends calls and reads no answers
+            if self._received:
+                await asyncio.sleep(0)  # as many may have come at once
         except BaseException:
             self.transport.close()
             raise
@@ -261,9 +304,13 @@ def taken_from(transport: asyncio.Transport) -> socket.socket:
     return own
 
 
-_ANSWER_HEAD = (
-    b"HTTP/1.1 200 OK\r\n%scontent-type: text/xml; charset=utf-8\r\ncontent-length: %d\r\n\r\n"
-)
+@lru_cache(2)
+def _head_start(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """What all answers of the same second begin with."""
+    return _ANSWER_HEAD % b"".join(b"%s: %s\r\n" % one for one in fields)
+
+
+_ANSWER_HEAD = b"HTTP/1.1 200 OK\r\n%scontent-type: text/xml; charset=utf-8\r\ncontent-length: "
 
 
 def connection_class(

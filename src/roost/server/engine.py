@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import gc
 import time
+import types
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -50,7 +51,7 @@ from roost.store.rows import load_component, load_live
 
 INBOX_MAX = 100_000
 BATCH_MAX = 2_000
-RETRY_SAVING_SECONDS = 1.0
+RETRY_SAVING_MS = 1_000
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +101,7 @@ class Engine:
 
     # --- the two ways in ------------------------------------------------------------------
 
-    async def ask(self, command: Command, by: str = "") -> object:
+    def ask(self, command: Command, by: str = "") -> asyncio.Future[object]:
         """The core's reply, once it is on disk. Raises `Refused`. What is asked by somebody is
         kept among the activities, if it is of their kind."""
         if len(self._inbox) >= INBOX_MAX:
@@ -118,7 +119,7 @@ class Engine:
                 answer.set_result(reply)
 
         self.tell(command, done, by)
-        return await answer
+        return answer
 
     def tell(self, message: Message, done: Done | None = None, by: str = "") -> None:
         """Hand a message in; `done` is called on this loop when it is decided and saved."""
@@ -144,7 +145,8 @@ class Engine:
     async def run(self) -> None:
         """Runs until `stop`."""
         while True:
-            await self._wait()
+            if not (self._inbox or self._stopping):
+                await self._rest(self.farm.next_wakeup())
             batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MAX))]
             try:
                 await self._handle(batch)
@@ -153,20 +155,15 @@ class Engine:
             if self._stopping and not self._inbox:
                 return
 
-    async def _wait(self) -> None:
-        if self._inbox or self._stopping:
-            return
-        due = self.farm.next_wakeup()
-        if due is None:
-            await self._rest(None)
-        elif (left := due - now()) > 0:
-            await self._rest(left / 1000)
-
-    async def _rest(self, seconds_max: float | None) -> None:
-        """Until something arrives or we are to stop; at most so long."""
+    async def _rest(self, until: Moment | None) -> None:
+        """Until something arrives or we are to stop; at most until then."""
         loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+        if until is not None:
+            if (left := until - now()) <= 0:
+                return
+            timer = loop.call_later(left / 1000, self._rouse)
         self._resting = loop.create_future()
-        timer = None if seconds_max is None else loop.call_later(seconds_max, self._rouse)
         try:
             await self._resting
         finally:
@@ -187,18 +184,21 @@ class Engine:
                 farm.admit(await self._database.read(load_component, missing))
             reply: object = None
             refusal: Refused | None = None
+            at = now()
             try:
-                outcome = farm.handle(entry.message, now())
+                outcome = farm.handle(entry.message, at)
                 reply = outcome.reply
                 effects.extend(outcome.effects)
-                if entry.by and (activity := told(entry.message, entry.by, now(), reply)):
+                if entry.by and (activity := told(entry.message, entry.by, at, reply)):
                     farm.note(activity)
             except Refused as refused:
                 refusal = refused
             if entry.done is not None:
                 answers.append((entry.done, reply, refusal))
-        heard = self._inbox[0].came if self._inbox else None
-        effects.extend(farm.handle(Tick(heard), now()).effects)
+        due = farm.next_wakeup()
+        if due is not None and due <= max(now(), farm.now):
+            heard = self._inbox[0].came if self._inbox else None
+            effects.extend(farm.handle(Tick(heard), now()).effects)
         changes = farm.take_changes()
         if changes:
             await self._database.save(changes)
@@ -206,7 +206,7 @@ class Engine:
             done(reply, refusal)
         self._act(effects)
         if answers:
-            await asyncio.sleep(0)
+            await _next_turn()
         self._publish(changes)
 
     async def _survive(self, failure: StoreFailure, batch: list[Entry]) -> None:
@@ -219,7 +219,7 @@ class Engine:
         self._inbox.clear()
         self._cut_off()
         while not self._stopping:
-            await self._rest(RETRY_SAVING_SECONDS)
+            await self._rest(Moment(now() + RETRY_SAVING_MS))
             try:
                 await self._database.probe()
                 await self.load()
@@ -229,6 +229,12 @@ class Engine:
                 log.info("can save again, taking work")
                 self.failure = None
                 return
+
+
+@types.coroutine
+def _next_turn() -> Iterator[None]:
+    """Until all else that the loop has to call has been called."""
+    yield
 
 
 @contextlib.contextmanager
@@ -260,7 +266,7 @@ def _linked_ids(message: Message) -> tuple[JobId, ...]:
             return (job,)
         case SubmitJobs():
             return tuple(
-                linked for job in message.jobs for linked in (*job.parent_ids, *job.child_ids)
+                [linked for job in message.jobs for linked in (*job.parent_ids, *job.child_ids)]
             )
         case _:
             return ()

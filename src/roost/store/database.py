@@ -24,6 +24,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -129,7 +130,7 @@ class Database:
         """Write all of it or none; on disk when this returns. Raises `StoreFailure`."""
         is_small = not changes.deleted and _is_small(len(changes.submitted) + len(changes.jobs))
         if journal.takes(changes):
-            await self._in_turn(lambda: self._put_down(changes), is_small)
+            await self._in_turn(partial(self._put_down, changes), is_small)
             if self._expansion is None or self._expansion.done():
                 self._expansion = asyncio.create_task(self._expand_in_steps())
         else:
@@ -226,7 +227,7 @@ class Database:
 
     def _put_down(self, changes: Changes) -> None:
         entry = journal.entry(changes)
-        self._transact(lambda c: journal.append(c, entry), is_one_statement=len(entry) == 1)
+        self._transact(partial(journal.append, entry=entry), is_one_statement=len(entry) == 1)
         self._journaled += len(changes.submitted)
 
     def _expand(self, jobs_max: int | None = None) -> None:
@@ -271,9 +272,10 @@ class Database:
                 pen = self._pen = self._writer_engine.connect()
                 # Never ended: its part in one for each save would be a tenth of a small one.
                 pen.begin()
+            if is_one_statement:
+                return function(pen)
             driver = _driver(pen)
-            if not is_one_statement:
-                _begin_writing(driver, awaits_disk)
+            _begin_writing(driver, awaits_disk)
             result = function(pen)
             _end_writing(driver, awaits_disk)
             return result
@@ -387,7 +389,7 @@ _LOG_HEAD, _LOG_PAGE_HEAD = 32, 24
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.driver_connection
+    driver = connection.connection.dbapi_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
 

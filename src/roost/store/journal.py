@@ -54,6 +54,11 @@ def takes(changes: Changes) -> bool:
 
 def entry(changes: Changes) -> list[tuple[int, str]]:
     """A save that is of this kind, as rows for `append`."""
+    if changes.jobs:
+        known = [(replace(job, spec=_LEFT_OUT), rollup) for job, rollup in changes.jobs]
+        changes = replace(changes, jobs=known)
+    if max(map(len, _long(changes))) <= PIECE_JOBS:
+        return [(1, _encode(changes).decode())]
     texts = [_encode(piece).decode() for piece in _pieces(changes)]
     return [(int(n == len(texts)), text) for n, text in enumerate(texts, 1)]
 
@@ -64,14 +69,8 @@ def append(connection: Connection, entry: list[tuple[int, str]]) -> None:
 
 
 def _pieces(changes: Changes) -> Iterator[Changes]:
-    jobs = [(replace(job, spec=_LEFT_OUT), rollup) for job, rollup in changes.jobs]
-    length = max(map(len, _long(changes)))
-    if length <= PIECE_JOBS:
-        yield replace(changes, jobs=jobs)
-        return
     rest: dict[str, Any] = {name: getattr(changes, name) for name in (*_SHORT, *_COUNTERS)}
-    rest["jobs"] = jobs
-    for start in range(0, length, PIECE_JOBS):
+    for start in range(0, max(map(len, _long(changes))), PIECE_JOBS):
         some = {name: getattr(changes, name)[start : start + PIECE_JOBS] for name in _LONG}
         yield Changes(**some, **rest)
         rest = {}

@@ -99,7 +99,9 @@ class Bulk:
             self._compiled[dialect.name] = self._compile(dialect)
         sql, positional = self._compiled[dialect.name]
         # Past SQLAlchemy, whose own part of an `executemany` costs more than a few rows do.
-        cursor = connection.connection.cursor()
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        cursor = driver.cursor()
         try:
             if positional:
                 cursor.executemany(sql, rows)

@@ -37,6 +37,9 @@ CONTENT_TYPES = frozenset({"text/xml", "application/xml"})
 
 HEAVY_VALUES = 1_000
 HEAVY_CHARS = 64 * 1024
+_TEXTS, _LISTS, _NUMBERS = (str, bytes), (list, tuple), (int, float, NoneType)
+_MAPPINGS = (dict, Mapping)
+"""Asked for last, and as a dictionary first: whether a value is any mapping takes long to find."""
 
 _SPECIAL = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -205,15 +208,15 @@ def is_heavy(value: object) -> bool:
     while pending:
         value = pending.pop()
         values += 1
-        if isinstance(value, str | bytes):
+        if isinstance(value, _TEXTS):
             chars += len(value)
-        elif isinstance(value, Mapping):
-            values += len(value)
-            pending.extend(value.values())
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, _LISTS):
             if len(value) > HEAVY_VALUES:
                 return True
             pending.extend(value)
+        elif not isinstance(value, _NUMBERS) and isinstance(value, _MAPPINGS):
+            values += len(value)
+            pending.extend(value.values())
         if values > HEAVY_VALUES or chars > HEAVY_CHARS:
             return True
     return False

@@ -1,0 +1,69 @@
+"""The loop that owns the farm, on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from roost.core.messages import Effect, NewJob, NodeJoined, StartAttempt, SubmitJobs
+from roost.core.records import JobSpec, Moment, NodeFacts
+from roost.core.state import Rules
+from roost.server import engine as module
+from roost.server.engine import Engine
+from roost.store.database import Database
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def effects() -> list[Effect]:
+    """What the engine has asked for."""
+    return []
+
+
+@pytest.fixture
+async def engine(tmp_path: Path, effects: list[Effect]) -> AsyncIterator[Engine]:
+    database = Database(f"sqlite:///{tmp_path / 'roost.db'}")
+    await database.migrate()
+
+    def act(some: Sequence[Effect]) -> None:
+        effects.extend(some)
+
+    engine = Engine(database, Rules(), act, lambda _: None, lambda: None)
+    await engine.load()
+    running = asyncio.ensure_future(engine.run())
+    yield engine
+    engine.stop()
+    await running
+    await database.close()
+
+
+def jobs(*names: str) -> SubmitJobs:
+    return SubmitJobs(tuple(NewJob(JobSpec(name, "true"), name) for name in names))
+
+
+async def test_a_job_starts_with_the_answer_to_who_submitted_it(
+    engine: Engine, effects: list[Effect]
+) -> None:
+    await engine.ask(NodeJoined(NodeFacts("render1", cpus=2)))  # type: ignore[arg-type]
+    [job] = await engine.ask(jobs("single"))  # type: ignore[misc]
+    assert [effect.order.job for effect in effects if isinstance(effect, StartAttempt)] == [job]
+
+
+async def test_jobs_start_when_the_clock_was_set_back(
+    engine: Engine, effects: list[Effect], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await engine.ask(NodeJoined(NodeFacts("render1", cpus=2)))  # type: ignore[arg-type]
+    earlier = Moment(module.now() - HOUR_MS)
+    monkeypatch.setattr(module, "now", lambda: earlier)
+    [job] = await engine.ask(jobs("single"))  # type: ignore[misc]
+    assert [effect.order.job for effect in effects if isinstance(effect, StartAttempt)] == [job]
+
+
+async def test_jobs_that_come_together_are_answered_in_their_order(engine: Engine) -> None:
+    asked = [engine.ask(jobs(f"job {n}")) for n in range(50)]
+    answers = await asyncio.gather(*asked)
+    assert answers == [[n + 1] for n in range(50)]
