@@ -26,7 +26,13 @@ def clock() -> Clock:
 
 def brisk(pace: Pace | BusyPoll, clock: Clock) -> None:
     pace.waits()
-    clock.now += AT_ONCE_S / 2
+    clock.now += STAY_S / 2
+    pace.came()
+
+
+def in_vain(pace: Pace, clock: Clock) -> None:
+    assert pace.waits()
+    clock.now += (STAY_S + AT_ONCE_S) / 2
     pace.came()
 
 
@@ -52,10 +58,35 @@ def test_after_a_message_that_came_late_the_next_is_waited_for_at_rest(clock):
 def test_who_waited_awake_in_vain_rests_next_time(clock):
     pace = Pace(clock)
     brisk(pace, clock)
-    assert pace.waits()
-    clock.now += (STAY_S + AT_ONCE_S) / 2
-    pace.came()
+    in_vain(pace, clock)
     assert not pace.waits()
+
+
+def test_the_more_often_it_was_in_vain_the_longer_nobody_tries(clock):
+    pace = Pace(clock)
+    brisk(pace, clock)
+    for expected in (1, 2, 4, 8, 16, 32, 64, 64):
+        in_vain(pace, clock)
+        rests = 0
+        while not pace.waits():
+            clock.now += (STAY_S + AT_ONCE_S) / 2
+            pace.came()
+            rests += 1
+        assert rests == expected + 1  # and one to see that messages follow each other
+
+
+def test_after_a_message_that_came_at_once_a_try_in_vain_is_the_first_again(clock):
+    pace = Pace(clock)
+    brisk(pace, clock)
+    for _ in range(2):
+        in_vain(pace, clock)
+        while not pace.waits():
+            brisk(pace, clock)
+        brisk(pace, clock)
+    in_vain(pace, clock)
+    brisk(pace, clock)
+    brisk(pace, clock)
+    assert pace.waits()
 
 
 def test_a_message_that_nobody_waited_for_is_no_pace(clock):
