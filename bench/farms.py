@@ -19,6 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from roost.server.app import SOCKET_FILE
+
 CPUS = 2
 DEADLINE_S = 600
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -83,12 +85,19 @@ def _cpu_s(pid: int) -> float:
 
 @contextlib.contextmanager
 def farm(
-    folder: Path, cpus: int = CPUS, settings: Mapping[str, str] = MappingProxyType({})
+    folder: Path,
+    cpus: int = CPUS,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    as_remote: bool = False,
 ) -> Iterator[Farm]:
     """`roost up` on free ports, ended with the block. `settings` are variables of the environment
-    for those that have no option."""
+    for those that have no option. The agent may have no more of the server than one on another
+    machine: its port."""
     options = ("--agent-port", "0", "--cpus", str(cpus))
     data = Path(tempfile.mkdtemp(dir=folder))
+    if as_remote:
+        (data / "farm" / SOCKET_FILE / "in the way").mkdir(parents=True)
     with _running(data, "up", *options, settings=settings) as up:
         yield up
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from farms import farm, resident_bytes
+from farms import Farm, farm, resident_bytes
 from report import Row
 
 MIB = 1024 * 1024
@@ -22,30 +22,45 @@ TRICKLE = "for i in $(seq {lines}); do echo line $i of what a renderer tells; sl
 
 
 def flood(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
-    """One job that prints a large file, until it has succeeded and all of it is with the server."""
-    rates: list[float] = []
+    """One job that prints a large file, until it has succeeded and all of it is with the server:
+    handed over, and sent as from another machine."""
+    near: list[float] = []
+    far: list[float] = []
     limits: list[float] = []
     grown: list[float] = []
-    with tempfile.TemporaryDirectory(dir=folder) as place, farm(folder) as up:
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as place,
+        farm(folder) as here,
+        farm(folder, as_remote=True) as there,
+    ):
         text = Path(place) / "text"
         line = b"a line of what a renderer tells about a frame, sixty-four bytes\n"
         text.write_bytes(line * (sizes.flood_mib * MIB // len(line)))
         for _ in range(repetitions):
             _have_memory(2 * FILES * sizes.flood_mib * MIB)
             limits.append(sizes.flood_mib / _copy(text, Path(place) / "copy"))
-            _have_memory(2 * FILES * sizes.flood_mib * MIB)
-            agent = up.processes()["agent"]
-            before, memory = time.perf_counter(), resident_bytes(agent)
-            job = up.newjob({"name": "flood", "command": f"cat {text}"})[0]
-            up.wait(job, look_s=0.02)
-            rates.append(sizes.flood_mib / (time.perf_counter() - before))
-            grown.append(max(0, resident_bytes(agent) - memory) / MIB)
-            up.server.deleteJobs([job])
+            for up, rates in ((here, near), (there, far)):
+                _have_memory(2 * FILES * sizes.flood_mib * MIB)
+                agent = up.processes()["agent"]
+                memory = resident_bytes(agent)
+                rates.append(sizes.flood_mib / _print(up, text))
+                grown.append(max(0, resident_bytes(agent) - memory) / MIB)
     name = f"a job that prints {sizes.flood_mib:,} MiB"
     return [
-        Row("o", f"{name}, beside `cat file > file`", "MiB/s", rates, limits),
+        Row("o", f"{name}, beside `cat file > file`", "MiB/s", near, limits),
+        Row("o", f"{name}, as on another machine, beside `cat`", "MiB/s", far, limits),
         Row("o", "growth of the agent by it", "MiB", grown),
     ]
+
+
+def _print(up: Farm, text: Path) -> float:
+    """Seconds until all of it was there."""
+    before = time.perf_counter()
+    job = up.newjob({"name": "flood", "command": f"cat {text}"})[0]
+    up.wait(job, look_s=0.02)
+    took = time.perf_counter() - before
+    up.server.deleteJobs([job])
+    return took
 
 
 def _have_memory(size: int) -> None:

@@ -32,6 +32,15 @@ def test_an_output_file_that_somebody_has_open_is_left_to_them(slots: Slots) -> 
         straggler.write("late")
 
 
+def test_an_output_file_that_became_a_log_is_left_as_it_is(slots: Slots, tmp_path: Path) -> None:
+    file, log = Path(slots.output(3)), tmp_path / "log"
+    file.write_text("printed")
+    log.hardlink_to(file)
+    clear_output(str(file))
+    assert not file.exists()
+    assert log.read_text() == "printed"
+
+
 def test_a_large_output_file_is_given_up_for_a_new_one(slots: Slots) -> None:
     file = Path(slots.output(3))
     file.write_bytes(bytes(TRUNCATE_BYTES_MAX + 1))

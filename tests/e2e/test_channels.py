@@ -1,6 +1,7 @@
 """Beside the agent link: floods of output, large Chirp files, and lanes for small operations.
 
 All of it on the server's Unix socket, as agents of its machine have it, and all of it on its port.
+Floods also on the socket with the agent's folder on another file system than the server's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.slow
 NewFarm = Callable[[], contextlib.AbstractContextManager[Farm]]
 
 OPEN = {"WantIOProxy": True}
+OTHER_FILE_SYSTEM = Path("/dev/shm")
 MIB = 1024 * 1024
 LARGE = 24 * MIB + 17
 FLOOD = 150 * MIB
@@ -63,6 +66,19 @@ def chirp_farm(new_farm: NewFarm, way: str) -> Iterator[Farm]:
         farm.start_server()
         farm.start_agent("a", cpus=8)
         yield farm
+
+
+@pytest.fixture(params=["socket", "port", "copied"])
+def every_way_farm(new_farm: NewFarm, request: pytest.FixtureRequest) -> Iterator[Farm]:
+    with farm_with(new_farm, request.param) as farm:
+        if request.param == "copied":
+            if not OTHER_FILE_SYSTEM.is_dir():
+                pytest.skip("there is no other file system")
+            with tempfile.TemporaryDirectory(dir=OTHER_FILE_SYSTEM) as folder:
+                farm.agent_folder("a").symlink_to(folder)
+                yield farm
+        else:
+            yield farm
 
 
 def socket_of(farm: Farm) -> Path:
@@ -117,6 +133,19 @@ def test_a_flood_is_stored_whole_before_the_end_is_told(chirp_farm: Farm) -> Non
     assert chirp_farm.job(job, "progress")["progress"] == pytest.approx(0.5)
 
 
+def test_logs_of_one_slot_have_nothing_of_each_other(every_way_farm: Farm) -> None:
+    farm = every_way_farm
+    farm.start_server()
+    farm.start_agent("a", cpus=1)
+    jobs = [farm.submit(f"yes {n} | head -c {size}") for n, size in enumerate((30 * MIB, MIB) * 2)]
+    for n, job in enumerate(jobs):
+        assert farm.wait(job) == "succeeded"
+        log = log_of(farm, job)
+        assert log is not None and set(log.read_bytes()) == {ord(f"{n}"), ord("\n")}
+        assert log.stat().st_size == (30 * MIB, MIB)[n % 2]
+    assert {log.stat().st_nlink for job in jobs if (log := log_of(farm, job))} == {1}
+
+
 def test_a_flood_takes_the_nearest_way_and_leaves_nothing_open(farm: Farm, way: str) -> None:
     farm.start_server()
     agent = farm.start_agent("a")
@@ -126,6 +155,8 @@ def test_a_flood_takes_the_nearest_way_and_leaves_nothing_open(farm: Farm, way: 
         flood = farm.submit("yes flood")
         wait_for_output(farm, flood, STRETCHES * STRETCH_BYTES_MAX)
         assert channels_on(farm, way) == 1
+        log = log_of(farm, flood)
+        assert log is not None and (log.stat().st_nlink == 2) == (way == "socket")
         assert way == "port" or channels_on(farm, "port") == 0
         with farm.rpc as rpc:
             rpc.cancelJobs([flood])

@@ -166,11 +166,21 @@ def source(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
+def received(ends: Ends, file: int, offset: int, size: int) -> int:
+    """So many bytes were copied of the file that was handed over next."""
+
+    def receive() -> int:
+        with ends.channel.file_taken() as source:
+            return 0 if source is None else ends.channel.copy(source, file, offset, size)
+
+    return ends.do(receive)
+
+
 def test_what_a_file_has_is_copied_to_the_same_place(ends: Ends, file: int, source: int) -> None:
     hand_over(ends, source)
     hand_over(ends, source)
-    assert ends.do(lambda: ends.channel.receive_file(file, 1_000_000, 1_500_000)) == 1_500_000
-    assert ends.do(lambda: ends.channel.receive_file(file, 100, 1000)) == 1000
+    assert received(ends, file, 1_000_000, 1_500_000) == 1_500_000
+    assert received(ends, file, 100, 1000) == 1000
     assert os.pread(file, SIZE, 1_000_000) == DATA[1_000_000:2_500_000]
     assert os.pread(file, 1000, 100) == DATA[100:1100]
     assert os.lseek(source, 0, os.SEEK_CUR) == 0, "its owner shares the place where it reads"
@@ -180,7 +190,7 @@ def test_a_file_is_let_go_before_anybody_is_told(ends: Ends, file: int, tmp_path
     (tmp_path / "source").write_bytes(DATA)
     with (tmp_path / "source").open("rb") as mine:
         hand_over(ends, mine.fileno())
-    ends.do(lambda: ends.channel.receive_file(file, 0, SIZE))
+    received(ends, file, 0, SIZE)
     with (tmp_path / "source").open("r+b") as mine:
         fcntl.fcntl(mine, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # only while it is open nowhere else
 
@@ -189,10 +199,10 @@ def test_a_file_that_has_less_is_copied_as_far_as_it_goes(
     ends: Ends, file: int, source: int
 ) -> None:
     hand_over(ends, source)
-    assert ends.do(lambda: ends.channel.receive_file(file, SIZE - 10, 1000)) == 10
+    assert received(ends, file, SIZE - 10, 1000) == 10
     assert os.fstat(file).st_size == SIZE
     hand_over(ends, source)
-    assert ends.do(lambda: ends.channel.receive_file(file, SIZE + 10, 1000)) == 0
+    assert received(ends, file, SIZE + 10, 1000) == 0
 
 
 def test_a_copy_into_a_file_that_the_kernel_does_not_move_into_is_written(
@@ -200,7 +210,7 @@ def test_a_copy_into_a_file_that_the_kernel_does_not_move_into_is_written(
 ) -> None:
     appending = os.open(tmp_path / "appended", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     hand_over(ends, source)
-    assert ends.do(lambda: ends.channel.receive_file(appending, 0, SIZE)) == SIZE
+    assert received(ends, appending, 0, SIZE) == SIZE
     os.close(appending)
     assert (tmp_path / "appended").read_bytes() == DATA
 
@@ -210,7 +220,7 @@ def test_what_is_no_file_to_be_read_is_refused_without_harm(
     ends: Ends, file: int, source: int, tmp_path: Path, what: str
 ) -> None:
     hand_over(ends, source)
-    ends.do(lambda: ends.channel.receive_file(file, 0, 0))  # has the channel make its pipe
+    received(ends, file, 0, 0)  # has the channel make its pipe
     before = open_files()
     out, into = os.pipe()
     offered = {
@@ -222,9 +232,9 @@ def test_what_is_no_file_to_be_read_is_refused_without_harm(
     }
     hand_over(ends, *([offered[what]] if what != "nothing" else []))
     hand_over(ends, source)
-    assert ends.do(lambda: ends.channel.receive_file(file, 0, SIZE)) == 0
+    assert received(ends, file, 0, SIZE) == 0
     assert os.fstat(file).st_size == 0
-    assert ends.do(lambda: ends.channel.receive_file(file, 0, SIZE)) == SIZE
+    assert received(ends, file, 0, SIZE) == SIZE
     assert os.pread(file, SIZE, 0) == DATA
     for descriptor in (out, into, *offered.values()):
         if descriptor >= 0:
@@ -236,10 +246,10 @@ def test_of_several_files_at_once_one_is_taken_and_none_stays_open(
     ends: Ends, file: int, source: int
 ) -> None:
     hand_over(ends, source)
-    ends.do(lambda: ends.channel.receive_file(file, 0, 1))  # has the channel make its pipe
+    received(ends, file, 0, 1)  # has the channel make its pipe
     before = open_files()
     hand_over(ends, source, source, source)
-    assert ends.do(lambda: ends.channel.receive_file(file, 0, SIZE)) == SIZE
+    assert received(ends, file, 0, SIZE) == SIZE
     assert open_files() == before
 
 
@@ -249,7 +259,7 @@ def test_a_file_that_nobody_wants_is_let_go(ends: Ends, file: int, source: int) 
     ends.do(lambda: ends.channel.discard(len(wire.HANDOVER)))
     assert open_files() == before
     hand_over(ends, source)
-    assert ends.do(lambda: ends.channel.receive_file(file, 0, 4)) == 4
+    assert received(ends, file, 0, 4) == 4
 
 
 def test_a_full_disk_leaves_the_channel_at_the_next_file(
@@ -259,14 +269,14 @@ def test_a_full_disk_leaves_the_channel_at_the_next_file(
     hand_over(ends, source)
     full = os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(OSError, match="No space left"):
-        ends.do(lambda: ends.channel.receive_file(full, 0, SIZE))
+        received(ends, full, 0, SIZE)
     os.close(full)
-    assert ends.do(lambda: ends.channel.receive_file(file, 0, 4)) == 4
+    assert received(ends, file, 0, 4) == 4
 
 
 def test_a_channel_that_ends_has_no_file(ends: Ends, file: int) -> None:
     ends.peer.close()
-    assert ends.do(lambda: ends.channel.receive_file(file, 0, SIZE)) == 0
+    assert received(ends, file, 0, SIZE) == 0
 
 
 # --- lanes ------------------------------------------------------------------------------------

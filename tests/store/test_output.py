@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from roost.core.records import JobId
 from roost.errors import StoreFailure
-from roost.store.output import OutputStore, separator
+from roost.store.output import FILE_MODE, OutputStore, separator
 
 JOB = JobId(12345)
 
@@ -176,10 +179,9 @@ def test_bytes_that_pass_beside_the_store_arrive_when_they_are_let_in(
 ) -> None:
     timed.write(JOB, 1, 0, b"1234")
     clock.pass_(7)
-    file = timed.open(JOB, 1, create=False)
-    assert file is not None
-    os.pwrite(file, b"5678", 4)
-    os.close(file)
+    with timed.opened(JOB, 1, create=False) as file:
+        assert file is not None
+        os.pwrite(file, b"5678", 4)
     [(log, _)] = timed.pieces(JOB, 1)
     assert timed.arrived_at(log, [0, 3, 4]) == [1_000_000, 1_000_000, 1_000_007]
 
@@ -220,3 +222,88 @@ def test_times_outlive_the_server_and_go_with_the_output(timed: OutputStore, clo
     assert later.arrived_at(log, [0, 4]) == [1_000_000, 1_000_002]
     later.delete(JOB)
     assert list(log.parent.iterdir()) == []
+
+
+# --- files of others --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def printed(tmp_path: Path) -> Iterator[IO[bytes]]:
+    """What an attempt prints into."""
+    with (tmp_path / "slot").open("w+b", buffering=0) as file:
+        yield file
+
+
+def test_a_file_that_was_adopted_is_the_log_with_all_that_comes_later(
+    output: OutputStore, printed: IO[bytes]
+) -> None:
+    printed.write(b"one\n")
+    assert output.adopt(JOB, 1, printed.fileno(), 0, 4)
+    printed.write(b"two\n")
+    assert output.read_all(JOB, 1) == b"one\ntwo\n"
+    assert output.size(JOB, 1) == 8
+    assert output.adopt(JOB, 1, printed.fileno(), 4, 4)
+    [(log, _)] = output.pieces(JOB, 1)
+    assert isinstance(log, Path) and stat.S_IMODE(log.stat().st_mode) == FILE_MODE
+
+
+def test_a_file_takes_the_place_of_what_has_arrived_of_it(
+    output: OutputStore, printed: IO[bytes]
+) -> None:
+    printed.write(b"one\ntwo\n")
+    output.write(JOB, 1, 0, b"one\n")
+    assert output.adopt(JOB, 1, printed.fileno(), 4, 4)
+    printed.write(b"three\n")
+    assert output.write(JOB, 1, 8, b"three\n") == 14
+    assert output.read_all(JOB, 1) == b"one\ntwo\nthree\n"
+    printed.seek(0)
+    assert printed.read() == b"one\ntwo\nthree\n"
+
+
+def test_a_log_with_a_gap_is_not_adopted(output: OutputStore, printed: IO[bytes]) -> None:
+    printed.write(b"one\ntwo\n")
+    assert not output.adopt(JOB, 1, printed.fileno(), 4, 4)
+    assert output.size(JOB, 1) == 0
+
+
+def test_a_file_that_has_less_is_not_adopted(output: OutputStore, printed: IO[bytes]) -> None:
+    output.write(JOB, 1, 0, b"one\ntwo\n")
+    printed.write(b"one\n")
+    assert not output.adopt(JOB, 1, printed.fileno(), 0, 4)
+    assert not output.adopt(JOB, 1, printed.fileno(), 4, 1)
+    assert output.read_all(JOB, 1) == b"one\ntwo\n"
+
+
+def test_a_file_of_another_file_system_is_not_adopted(output: OutputStore, tmp_path: Path) -> None:
+    shared_memory = Path("/dev/shm")
+    if not shared_memory.is_dir() or shared_memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other file system")
+    with tempfile.TemporaryFile(dir=shared_memory) as file:
+        file.write(b"text")
+        file.flush()
+        assert not output.adopt(JOB, 1, file.fileno(), 0, 4)
+    assert output.size(JOB, 1) == 0
+
+
+def test_a_deleted_log_leaves_the_file_to_its_writer(
+    output: OutputStore, printed: IO[bytes], tmp_path: Path
+) -> None:
+    printed.write(b"one\n")
+    assert output.adopt(JOB, 1, printed.fileno(), 0, 4)
+    output.delete(JOB)
+    assert output.size(JOB, 1) == 0
+    assert (tmp_path / "slot").read_bytes() == b"one\n"
+
+
+def test_of_an_adopted_log_it_is_kept_when_each_stretch_arrived(
+    timed: OutputStore, clock: Clock, printed: IO[bytes]
+) -> None:
+    timed.write(JOB, 1, 0, b"1234")
+    clock.pass_(3)
+    printed.write(b"1234567890")
+    for offset in (4, 6, 8):
+        assert timed.adopt(JOB, 1, printed.fileno(), offset, 2)
+        clock.now += 0.5
+    [(log, _)] = timed.pieces(JOB, 1)
+    times = [1_000_000, 1_000_003, 1_000_003, 1_000_004]
+    assert timed.arrived_at(log, [3, 4, 6, 8]) == times

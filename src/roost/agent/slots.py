@@ -46,7 +46,8 @@ class Slots:
 
 
 def clear_output(path: str) -> None:
-    """Leave an empty file that nobody else has open, or none."""
+    """Leave an empty file that nobody else has open, or none. A file with another name is the log
+    of a job by now."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -55,11 +56,13 @@ def clear_output(path: str) -> None:
     try:
         # The kernel grants this lease only while nobody else has the file open.
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        size = os.fstat(file).st_size
-        if size > TRUNCATE_BYTES_MAX:
+        found = os.fstat(file)
+        if found.st_nlink > 1:
             os.unlink(path)  # noqa: PTH108  (once per job)
+        elif found.st_size > TRUNCATE_BYTES_MAX:
+            os.unlink(path)  # noqa: PTH108
             close = _free
-        elif size:
+        elif found.st_size:
             os.ftruncate(file, 0)
     except OSError:
         os.unlink(path)  # noqa: PTH108  (once per job)

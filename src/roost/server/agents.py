@@ -350,34 +350,31 @@ class Session:
         """The same for bytes that pass beside the link."""
         job, number, end = message.job, message.number, message.offset + message.size
         channel, output = self.channels.get(message.channel), self.agents.output
-        handed_over = message.handed_over
         if channel is None:
             self.say(link.OutputSaved(job, number, output.size(job, number), ahead=True))
             return
         wanted = self._wants(engine, message)
-        file = output.open(job, number, create=message.offset == 0) if wanted else None
         loop = asyncio.get_running_loop()
 
         def work() -> None:
-            size, failure = end if not wanted else 0, None
+            size, failure = end, None
             try:
-                if file is None or (size := os.fstat(file).st_size) < message.offset:
-                    channel.discard(len(wire.HANDOVER) if handed_over else message.size)
+                if message.handed_over:
+                    with channel.file_taken() as source:
+                        if wanted:
+                            size = _store_file(source, channel, output, message)
+                elif wanted:
+                    size = _store_next(channel, output, message)
                 else:
-                    receive = channel.receive_file if handed_over else channel.receive
-                    came = receive(file, message.offset, message.size)
-                    size = max(size, message.offset + came)
-            except OSError as error:
+                    channel.discard(message.size)
+            except (OSError, StoreFailure) as error:
                 failure = error
-            finally:
-                if file is not None:
-                    os.close(file)
             _on_loop(loop, lambda: done(size, failure))
 
-        def done(size: int, failure: OSError | None) -> None:
+        def done(size: int, failure: OSError | StoreFailure | None) -> None:
             if failure is not None:
-                # As for a `StoreFailure`: it comes back and goes on from what is stored.
-                log.error("cannot store output", node=self.node, reason=failure.strerror)
+                # As on the link: it comes back and goes on from what is stored.
+                log.error("cannot store output", node=self.node, reason=str(failure))
                 self.close()
                 return
             if wanted:
@@ -389,6 +386,29 @@ class Session:
     def _wants(self, engine: Engine, message: link.Output | link.OutputAhead) -> bool:
         attempt = engine.farm.attempts.get((message.job, message.number))
         return attempt is not None and attempt.nodes[0] == self.node
+
+
+def _store_next(channel: Channel, output: OutputStore, message: link.OutputAhead) -> int:
+    """In the channel's thread: the bytes that come next. Gives how many are stored of the attempt.
+    Raises `OSError`, `StoreFailure`."""
+    with output.opened(message.job, message.number, create=message.offset == 0) as file:
+        if file is None or (stored := os.fstat(file).st_size) < message.offset:
+            channel.discard(message.size)
+            return 0 if file is None else stored
+        return max(stored, message.offset + channel.receive(file, message.offset, message.size))
+
+
+def _store_file(
+    source: int | None, channel: Channel, output: OutputStore, message: link.OutputAhead
+) -> int:
+    """Likewise: those of a file, which becomes ours if it can."""
+    job, number, offset, size = message.job, message.number, message.offset, message.size
+    if source is not None and output.adopt(job, number, source, offset, size):
+        return offset + size
+    with output.opened(job, number, create=offset == 0) as file:
+        if file is None or (stored := os.fstat(file).st_size) < offset or source is None:
+            return 0 if file is None else stored
+        return max(stored, offset + channel.copy(source, file, offset, size))
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -6,9 +6,8 @@ moves it (`splice`, `sendfile`); only where it refuses, the bytes pass through h
 waits as long as the peer makes it wait: an agent that is gone is noticed by its link, which
 closes its channels.
 
-Where the peer hands a file over in place of its bytes, they go from that file into ours in the
-same way, page by page through a pipe. `copy_file_range` is no faster, and on a file system
-that shares blocks it waits until the source is on the disk.
+Where the peer hands a file over in place of its bytes, and it cannot be kept as it is, they go from
+that file into ours in the same way, page by page through a pipe. `copy_file_range` is no faster.
 
 A channel that is a lane (`wire.channel`) is served in the same thread: a call is taken from the
 socket, done and answered without anybody else being woken.
@@ -25,7 +24,7 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 from roost.errors import ProtocolError
@@ -102,18 +101,22 @@ class Channel:
         """
         return self._move(None, file, offset, size)
 
-    def receive_file(self, file: int, offset: int, size: int) -> int:
-        """Put `size` bytes of the file that is handed over next into the same place of another;
-        gives how many it had. It is let go of before this returns. None are taken from what is no
-        plain file that can be read. Raises `OSError` for what the disk does."""
+    @contextlib.contextmanager
+    def file_taken(self) -> Iterator[int | None]:
+        """The file that is handed over next, until it is let go of; None for what is no plain one,
+        and at the end of the channel."""
         source = self._take_file()
-        if source is None:
-            return 0
         try:
-            is_plain = stat.S_ISREG(os.fstat(source).st_mode)
-            return self._move(source, file, offset, size) if is_plain else 0
+            is_plain = source is not None and stat.S_ISREG(os.fstat(source).st_mode)
+            yield source if is_plain else None
         finally:
-            os.close(source)
+            if source is not None:
+                os.close(source)
+
+    def copy(self, source: int, file: int, offset: int, size: int) -> int:
+        """Put `size` bytes of a file that was taken into the same place of another; gives how many
+        it had, none if it cannot be read. Raises `OSError` for what the disk does."""
+        return self._move(source, file, offset, size)
 
     def _take_file(self) -> int | None:
         try:

@@ -40,6 +40,26 @@ def note(log: Path, before: os.stat_result, now: float, since: int) -> None:
         os.close(descriptor)
 
 
+def note_ahead(log: Path, before: os.stat_result | None, offset: int, now: float) -> None:
+    """Bytes have arrived from `offset` on in a log that others write to, which so does not tell
+    when; `before`, it was so. Raises `OSError`."""
+    second = int(now)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    descriptor = os.open(times_file(log), flags, 0o640)
+    try:
+        size = os.fstat(descriptor).st_size
+        if not size:
+            first = second if before is None or not before.st_size else int(before.st_mtime)
+            os.write(descriptor, _PAIR.pack(0, first))
+            latest = first
+        else:
+            _, latest = _PAIR.unpack(os.pread(descriptor, _PAIR.size, size - _PAIR.size))
+        if latest < second:
+            os.write(descriptor, _PAIR.pack(offset, second))
+    finally:
+        os.close(descriptor)
+
+
 def seconds(log: Path, offsets: Sequence[int], since: int) -> list[int]:
     """When the bytes at these offsets arrived, in seconds since 1970; 0 where that is not known."""
     try:

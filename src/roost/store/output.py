@@ -1,7 +1,8 @@
 """What jobs print: one file per attempt beneath one folder, read back as one log per job.
 
 A file appears with its first byte and only grows: a writer says at which offset its bytes
-belong, so sending them again changes nothing and a gap is never made. The log of a job is the
+belong, so sending them again changes nothing and a gap is never made. Of an attempt on this machine
+the file may be the one that it prints into (`adopt`). The log of a job is the
 output of all its attempts in order, with one separator line before each attempt but the first
 that printed anything. Nothing is synced to disk: the database knows what happened, this is what
 it looked like. All methods block on the disk and may be called from any thread.
@@ -18,6 +19,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from roost.core.records import JobId, Moment
@@ -28,6 +30,7 @@ DOOMED_FILE = "doomed"
 """Lists the jobs whose output is to be deleted, one id a line."""
 SINCE_FILE = "times-since"
 """Holds the second from which on it is kept when output arrives; see `arrival`."""
+FILE_MODE = 0o640
 OPEN_FILES_MAX = 128
 """Files kept open for writing; the one not written to for longest is closed first."""
 
@@ -85,10 +88,7 @@ class OutputStore:
         except OSError as error:
             raise _failure(path, error) from error
 
-    def open(self, job: JobId, number: int, *, create: bool) -> int | None:
-        """A descriptor of the attempt's file for bytes that arrive now and do not pass through
-        here: whoever has it makes no gap, and closes it. None when there is no file and none is to
-        be made. Raises `StoreFailure`."""
+    def _copy_of_descriptor(self, job: JobId, number: int, *, create: bool) -> int | None:
         path = self._path(job, number)
         try:
             with self._lock:
@@ -99,6 +99,43 @@ class OutputStore:
                 return os.dup(descriptor)
         except OSError as error:
             raise _failure(path, error) from error
+
+    @contextmanager
+    def opened(self, job: JobId, number: int, *, create: bool) -> Iterator[int | None]:
+        """A descriptor of the attempt's file for bytes that arrive now and do not pass through
+        here: whoever has it makes no gap. None when there is no file and none is to be made. Raises
+        `StoreFailure`."""
+        descriptor = self._copy_of_descriptor(job, number, create=create)
+        try:
+            yield descriptor
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def adopt(self, job: JobId, number: int, file: int, offset: int, size: int) -> bool:
+        """Make the file that an attempt prints into, and that is open here, its log: what it has
+        and what will come is stored without being copied. `size` bytes from `offset` on are new.
+
+        Its writer must never use the file for anything else. False, and nothing has changed, if it
+        is on another file system, or is not the log that has arrived so far.
+        """
+        path = self._path(job, number)
+        theirs = os.fstat(file)
+        try:
+            with self._lock:
+                ours = _stat(path)
+                stored = 0 if ours is None else ours.st_size
+                if theirs.st_size < max(stored, offset + size) or stored < offset:
+                    return False
+                if ours is None or not os.path.samestat(ours, theirs):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    _link(file, path)
+                    if (descriptor := self._open.pop((job, number), None)) is not None:
+                        os.close(descriptor)
+                arrival.note_ahead(path, ours, offset, self._clock())
+                return True
+        except OSError:
+            return False
 
     def size(self, job: JobId, number: int) -> int:
         """Bytes stored of one attempt."""
@@ -228,11 +265,32 @@ class OutputStore:
             if not create:
                 return None
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         while len(self._open) >= self._open_files_max:
             os.close(self._open.popitem(last=False)[1])
         self._open[key] = descriptor
         return descriptor
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _link(file: int, path: Path) -> None:
+    """Give an open file this name, in place of what has it. Raises `OSError`."""
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # With a folder, as Python asks the system to follow the link to the file only then.
+        os.link(f"/proc/self/fd/{file}", new.name, dst_dir_fd=folder, follow_symlinks=True)
+        os.fchmod(file, FILE_MODE)
+    finally:
+        os.close(folder)
+    new.replace(path)
 
 
 def _failure(path: Path, error: OSError) -> StoreFailure:

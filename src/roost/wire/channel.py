@@ -8,7 +8,8 @@ the link, which can carry everything.
 
 An agent on the server's machine can ask for the same on a Unix socket of which the link's welcome
 tells. Over such a channel, the file with the bytes may be handed over in their place: one byte that
-carries a descriptor. Whoever gets it copies what was announced and lets the file go.
+carries a descriptor. Whoever gets it keeps the file under a name of its own, or copies what was
+announced, and lets the descriptor go.
 
 When the link says so, a channel is a lane instead: it carries the calls of one caller and their
 answers, as frames of the link with their length in front. An empty frame ends the lane; the server
