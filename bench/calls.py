@@ -231,8 +231,10 @@ def _pinging(url: str, waits: list[float]) -> Iterator[None]:
 
     def ping() -> None:
         caller, body = Caller(url), body_of("ping")
-        while not ended.wait(PINGS_MS_EVERY / 1000):
+        is_over = False
+        while not is_over:  # one at least, however short the time is
             waits.append(_seconds(caller, body) * 1000)
+            is_over = ended.wait(PINGS_MS_EVERY / 1000)
         caller.close()
 
     thread = threading.Thread(target=ping)
