@@ -307,3 +307,17 @@ def test_of_an_adopted_log_it_is_kept_when_each_stretch_arrived(
     [(log, _)] = timed.pieces(JOB, 1)
     times = [1_000_000, 1_000_003, 1_000_003, 1_000_004]
     assert timed.arrived_at(log, [3, 4, 6, 8]) == times
+
+
+def test_of_an_adopted_log_it_is_kept_when_later_lines_arrived_and_not_what_is_said_again(
+    timed: OutputStore, clock: Clock, printed: IO[bytes]
+) -> None:
+    printed.write(b"12345678")
+    assert timed.adopt(JOB, 1, printed.fileno(), 0, 4)
+    clock.now += 60
+    timed.write(JOB, 1, 4, b"5678")
+    clock.now += 60
+    assert timed.adopt(JOB, 1, printed.fileno(), 0, 4)
+    timed.write(JOB, 1, 4, b"5678")
+    [(log, _)] = timed.pieces(JOB, 1)
+    assert timed.arrived_at(log, [0, 3, 4, 7]) == [1_000_000, 1_000_000, 1_000_060, 1_000_060]

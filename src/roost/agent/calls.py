@@ -16,8 +16,8 @@ there with it, and nothing else.
 Calls of one caller are done in the order in which they were begun, also from the link to a lane
 and back: what is begun between the two is kept until the server has agreed.
 
-An answer is given to a function on the loop, never before `begin` has returned. Nothing here keeps
-it, or what was asked, any longer.
+An answer is what `begin` gives, or is given to a function on the loop after it has returned.
+Nothing here keeps it, or what was asked, any longer.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import gc
 import time
-import types
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -206,7 +205,7 @@ class Engine:
             done(reply, refusal)
         self._act(effects)
         if answers:
-            await _next_turn()
+            await asyncio.sleep(0)
         self._publish(changes)
 
     async def _survive(self, failure: StoreFailure, batch: list[Entry]) -> None:
@@ -229,12 +228,6 @@ class Engine:
                 log.info("can save again, taking work")
                 self.failure = None
                 return
-
-
-@types.coroutine
-def _next_turn() -> Iterator[None]:
-    """Until all else that the loop has to call has been called."""
-    yield
 
 
 @contextlib.contextmanager

@@ -50,11 +50,11 @@ def note_ahead(log: Path, before: os.stat_result | None, offset: int, now: float
         size = os.fstat(descriptor).st_size
         if not size:
             first = second if before is None or not before.st_size else int(before.st_mtime)
-            os.write(descriptor, _PAIR.pack(0, first))
-            latest = first
+            place, latest = 0, first
+            os.write(descriptor, _PAIR.pack(place, latest))
         else:
-            _, latest = _PAIR.unpack(os.pread(descriptor, _PAIR.size, size - _PAIR.size))
-        if latest < second:
+            place, latest = _PAIR.unpack(os.pread(descriptor, _PAIR.size, size - _PAIR.size))
+        if latest < second and place < offset:  # what is said again has arrived before
             os.write(descriptor, _PAIR.pack(offset, second))
     finally:
         os.close(descriptor)

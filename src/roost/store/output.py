@@ -80,6 +80,8 @@ class OutputStore:
                 rest = memoryview(data)[size - offset :]
                 if rest:
                     arrival.note(path, before, self._clock(), self._kept_since())
+                elif data and before.st_nlink > 1:  # it was adopted, and has them already
+                    arrival.note_ahead(path, before, offset, self._clock())
                 while rest:
                     written = os.pwrite(descriptor, rest, size)
                     size += written
