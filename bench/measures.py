@@ -41,7 +41,7 @@ class Sizes(NamedTuple):
     newjobs: int = 10
     readings: int = 200
     idle_s: int = 10
-    singles: int = 2_000
+    singles: int = 5_000
     pings: int = 8_000
     answers: int = 1_000
     few: int = 1_000
