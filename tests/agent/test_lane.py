@@ -132,15 +132,14 @@ async def world() -> AsyncIterator[World]:
 async def receive(peer: socket.socket) -> list[str]:
     """The names in the next frames, "" for the end."""
     loop, reader = asyncio.get_running_loop(), wire.FrameReader()
-    frames: list[bytes] = []
-    async with asyncio.timeout(PATIENCE_S):
-        while not frames:
-            frames = reader.receive(await loop.sock_recv(peer, 1_000_000))
     names: list[str] = []
-    for frame in frames:
-        for call in link.decode_from_agent(frame) if frame else [None]:
-            assert call is None or isinstance(call, ChirpCall)
-            names.append(call.words[0].decode() if call else "")
+    async with asyncio.timeout(PATIENCE_S):
+        while not names:
+            reader.received(await loop.sock_recv_into(peer, reader.room()))
+            while (frame := reader.next_frame()) is not None:
+                for call in link.decode_from_agent(frame) if frame else [None]:
+                    assert call is None or isinstance(call, ChirpCall)
+                    names.append(call.words[0].decode() if call else "")
     return names
 
 

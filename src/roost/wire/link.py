@@ -229,7 +229,7 @@ def decode_from_agent(frame: bytes | memoryview) -> list[FromAgent]:
     return _decode(_from_agent, frame)
 
 
-def decode_from_server(frame: bytes) -> list[FromServer]:
+def decode_from_server(frame: bytes | memoryview) -> list[FromServer]:
     """Raises `ProtocolError` for anything that is not a frame of known messages."""
     return _decode(_from_server, frame)
 
