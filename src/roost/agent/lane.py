@@ -1,8 +1,9 @@
-"""A data channel as a lane: the calls of one caller on files, and their answers, beside the link.
+"""A data channel as a lane: calls of one caller, and their answers, beside the link.
 
-A call over the link wakes the server's loop and one of its threads and the loop again. Over a lane
-it wakes the one thread that does it. Answers come in the order of the calls. What becomes of calls
-when the lane is lost, and what else a caller may do, is the business of `Calls`.
+A call on files that goes over the link wakes the server's loop and one of its threads and the loop
+again. Over a lane it wakes the one thread that does it, and so does one that reads an attribute.
+Answers come in the order of the calls. What becomes of calls when the lane is lost, and what else a
+caller may do, is the business of `Calls`.
 """
 
 from __future__ import annotations
