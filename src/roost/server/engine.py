@@ -6,9 +6,8 @@ has a turn of the loop before those are told who only look on.
 
 Nobody else changes the `Farm`, and it is changed only while `lock` is held, never across an await.
 Who looks at it on this thread needs no lock: no change is half done there. Who looks from another
-thread holds it, for the length of one look. Either sees what has been decided, up to the message
-before: all that was answered for, and what is just being saved. So what somebody was told is
-seen by whoever looks afterwards.
+thread holds it, for the length of one look. Either sees what has been decided so far: all that was
+answered for, and what is just being saved. So whoever looks sees what anybody was told before.
 
 When the record cannot be saved, what was decided since the last save is void: whoever asked is
 refused with the reason, agents are cut off and will tell their reports again, and the farm is
