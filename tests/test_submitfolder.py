@@ -49,6 +49,22 @@ def test_a_lane_that_is_lent_keeps_its_order_and_its_descriptors(
     assert answers.get(timeout=PATIENCE_S) == Answer(11)
 
 
+def test_a_lane_on_which_nothing_is_done_is_lent_while_all_threads_hang(
+    lanes: FileLanes, make: Callable[[], JobFiles]
+) -> None:
+    disk = threading.Event()
+    for other in range(3):
+        lanes.run(other, make, "stat", (b".",), (), b"", lambda _: disk.wait(PATIENCE_S) and None)
+    lent: SimpleQueue[tuple[Run, Callable[[], None]]] = SimpleQueue()
+    lanes.lend("a", make, lambda run, give_back: lent.put((run, give_back)))
+    at_once = not lent.empty()
+    disk.set()
+    assert at_once
+    run, give_back = lent.get()
+    assert run("stat", (b".",), (), b"").result == 0
+    give_back()
+
+
 def test_a_lane_that_is_closed_while_it_is_lent_closes_when_it_is_given_back(
     lanes: FileLanes, make: Callable[[], JobFiles]
 ) -> None:

@@ -533,14 +533,21 @@ class FileLanes:
         make: Callable[[], JobFiles],
         borrow: Callable[[Run, Callable[[], None]], None],
     ) -> None:
-        """When its turn has come, the lane is another thread's. `borrow` gets what does a command
-        in it, and what gives the lane back; whatever is added to it meanwhile waits for that."""
+        """When its turn has come, at once if nothing is before it, the lane is another thread's.
+        `borrow` gets what does a command in it, and what gives the lane back; whatever is added to
+        it meanwhile waits for that."""
 
         def work(place: _Lane) -> bool:
-            borrow(place.run, lambda: self._do(lambda: self._drain(place)))
+            borrow(place.run, lambda: self.do(lambda: self._drain(place)))
             return True
 
-        self._add(lane, make, work)
+        with self._lock:
+            place = self._place(lane, make)
+            if place.busy:
+                place.waiting.append(work)
+                return
+            place.busy = True
+        work(place)
 
     def close_lane(self, lane: Hashable) -> None:
         """After what it still has to do, its descriptors are closed."""
@@ -568,6 +575,7 @@ class FileLanes:
                 self._works.put(None)
             for thread in self._threads:
                 thread.join()
+        self._threads.clear()
 
     def _add(
         self,
@@ -576,10 +584,13 @@ class FileLanes:
         work: Callable[[_Lane], bool | None],
     ) -> None:
         with self._lock:
-            place = self._lanes.get(lane)
-            if place is None:
-                place = self._lanes[lane] = _Lane(make)
-            self._append(place, work)
+            self._append(self._place(lane, make), work)
+
+    def _place(self, lane: Hashable, make: Callable[[], JobFiles]) -> _Lane:
+        place = self._lanes.get(lane)
+        if place is None:
+            place = self._lanes[lane] = _Lane(make)
+        return place
 
     def _append(self, place: _Lane, work: Callable[[_Lane], bool | None]) -> None:
         place.waiting.append(work)

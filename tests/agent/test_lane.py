@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.agent.test_calls import KEY, ORDER, PATIENCE_S, make_calls
 
 from roost.agent.calls import LANE_CALLS, LANE_IDLE_S, LANES_MAX, Caller
 from roost.agent.channel import Channel, Channels
+from roost.core.messages import Gates
 from roost.submitfolder import Answer
 from roost.wire import channel as wire
 from roost.wire import link
-from roost.wire.chirp import Code
+from roost.wire.chirp import GETS, Code
 from roost.wire.link import LANE, ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent, FromServer
 
 
@@ -89,10 +92,10 @@ class World:
     def answer(self, call: ChirpCall, result: int = 0) -> None:
         self.calls.answered(ChirpAnswer(call.call, result))
 
-    async def busy(self) -> ChirpCall:
+    async def busy(self, command: str = "stat") -> ChirpCall:
         """Ask until a lane is asked for; gives that call, which is the last to have left."""
         for turn in range(LANE_CALLS):
-            self.begin(f"before {turn}")
+            self.begin(f"before {turn}", command=command)
         for call in self.pull_calls():
             self.answer(call)
         async with asyncio.timeout(PATIENCE_S):
@@ -132,15 +135,14 @@ async def world() -> AsyncIterator[World]:
 async def receive(peer: socket.socket) -> list[str]:
     """The names in the next frames, "" for the end."""
     loop, reader = asyncio.get_running_loop(), wire.FrameReader()
-    frames: list[bytes] = []
-    async with asyncio.timeout(PATIENCE_S):
-        while not frames:
-            frames = reader.receive(await loop.sock_recv(peer, 1_000_000))
     names: list[str] = []
-    for frame in frames:
-        for call in link.decode_from_agent(frame) if frame else [None]:
-            assert call is None or isinstance(call, ChirpCall)
-            names.append(call.words[0].decode() if call else "")
+    async with asyncio.timeout(PATIENCE_S):
+        while not names:
+            reader.received(await loop.sock_recv_into(peer, reader.room()))
+            while (frame := reader.next_frame()) is not None:
+                for call in link.decode_from_agent(frame) if frame else [None]:
+                    assert call is None or isinstance(call, ChirpCall)
+                    names.append(call.words[0].decode() if call else "")
     return names
 
 
@@ -177,11 +179,57 @@ async def test_what_is_begun_together_leaves_together(world: World) -> None:
     assert await receive(peer) == ["one", "two"]
 
 
-async def test_attributes_stay_on_the_link(world: World) -> None:
-    await world.with_lane()
-    world.begin("name", command="get_job_attr")
+@pytest.mark.parametrize("command", sorted(GETS))
+async def test_attributes_are_read_over_the_lane_and_set_over_the_link(
+    world: World, command: str
+) -> None:
+    peer = await world.with_lane()
+    world.begin("name", command=command)
+    assert await receive(peer) == ["name"]
+    await say(peer, 1)
+    assert await world.until_answered(1) == [("name", 1)]
+    world.begin("set", command="set_job_attr")
     [call] = world.pull_calls()
-    assert call.command == "get_job_attr"
+    assert call.command == "set_job_attr"
+
+
+@pytest.mark.parametrize("root", [None, Path("/shared")], ids=["relayed", "shared"])
+async def test_who_often_reads_attributes_gets_a_lane_wherever_its_files_are(
+    world: World, root: Path | None
+) -> None:
+    world.caller.root = root
+    call = await world.busy(command="get_job_attr")
+    world.answer(call)
+    world.begin("name", command="get_job_attr")
+    assert await receive(world.channels.peers[call.channel]) == ["name"]
+
+
+async def test_who_may_not_use_files_reads_attributes_over_the_link(world: World) -> None:
+    order = replace(ORDER, gates=Gates(False, True, True))
+    caller = world.calls.new_caller(KEY, order)
+    for _ in range(2 * LANE_CALLS):
+        world.begin_for(caller, "name", "get_job_attr")
+    await asyncio.sleep(0)  # a lane would be asked for now
+    assert [call.command for call in world.pull_calls()] == ["get_job_attr"] * 2 * LANE_CALLS
+    assert not world.channels.peers
+
+
+async def test_who_was_refused_a_lane_does_not_ask_again_but_who_could_not_have_one_does(
+    world: World,
+) -> None:
+    call = await world.busy()
+    world.answer(call, Code.OFFLINE)
+    call = await world.busy()
+    world.answer(call, Code.INVALID_REQUEST)
+    for _ in range(2 * LANE_CALLS):
+        world.begin("name", command="get_job_attr")
+        world.begin("name")
+    await asyncio.sleep(0)  # a lane would be asked for now
+    assert [call.command for call in world.pull_calls()] == [
+        "get_job_attr",
+        "stat",
+    ] * 2 * LANE_CALLS
+    assert len(world.channels.peers) == len(world.channels.given_back) == 2
 
 
 async def test_a_lane_that_is_refused_leaves_everything_on_the_link(world: World) -> None:

@@ -410,6 +410,31 @@ def test_a_connection_that_asks_much_keeps_its_descriptors_and_its_order(
     ask_much(wire)
 
 
+def read_much(wire: Wire, text: bytes) -> None:
+    for _ in range(50):
+        assert wire.say("get_job_attr Take") == b"%d\n" % len(text)
+        assert wire.receive(len(text)) == text
+
+
+def test_a_connection_that_often_reads_attributes_reads_what_is_set(job: Waiting, way: str) -> None:
+    wire, other = job.wire(), job.wire()
+    assert wire.say("set_job_attr Take 1") == b"0\n"
+    read_much(wire, b"1")
+    assert channels_on(job.farm, way)
+    for take in range(2, 20):
+        assert other.say(f"set_job_attr Take {take}") == b"0\n"
+        read_much(wire, b"%d" % take)
+        wire.send(b"set_job_attr Take %d\nget_job_attr Take\nstat .\n" % (take + 1))
+        text = b"%d" % (take + 1)
+        assert [wire.line(), wire.line()] == [b"0\n", b"%d\n" % len(text)]
+        assert wire.receive(len(text)) == text
+        assert wire.line() == b"0\n"
+        wire.line()
+    assert wire.say("get_job_attr NoSuch") == b"9\n"
+    assert wire.receive(9) == b"UNDEFINED"
+    assert wire.say("get_job_attr_delayed NoSuch") == b"-3\n"
+
+
 def test_many_connections_that_ask_much_are_all_served(job: Waiting) -> None:
     connections = [job.wire() for _ in range(12)]
     for _ in range(30):
@@ -435,6 +460,10 @@ def test_a_gate_that_is_shut_is_shut_for_who_asks_much_too(
     assert wire.say("set_job_attr WantIOProxy false") == b"0\n"
     assert wire.say("stat .") in (b"-8\n", b"-17\n")  # -17: it was under way
     assert wire.say("stat .") == b"-8\n"
+    assert wire.say("set_job_attr Take 1") == b"0\n"
+    read_much(wire, b"1")
+    assert wire.say("set_job_attr WantRemoteUpdates false") == b"0\n"
+    assert wire.say("get_job_attr Take") == b"-8\n"
     assert job.end() == "succeeded"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from roost.server.channel import LANE_BYTES, Channel
+from roost.server.channel import Channel
 from roost.wire import channel as wire
 
 SIZE = 3_000_000
@@ -297,7 +297,7 @@ def not_ended() -> None:
     raise AssertionError("the peer has not ended its lane")
 
 
-@pytest.mark.parametrize("size", [1, 1000, LANE_BYTES - 4, LANE_BYTES, SIZE])
+@pytest.mark.parametrize("size", [1, 1000, wire.READ_BYTES - 4, wire.READ_BYTES, SIZE])
 def test_a_lane_answers_every_frame_and_its_channel_can_be_used_again(
     ends: Ends, file: int, size: int
 ) -> None:

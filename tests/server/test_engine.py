@@ -8,8 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from roost.core.messages import Effect, NewJob, NodeJoined, StartAttempt, SubmitJobs
-from roost.core.records import JobSpec, Moment, NodeFacts
+from roost.core import blackboard
+from roost.core.messages import (
+    CancelJobs,
+    Effect,
+    NewJob,
+    NodeJoined,
+    SetAttributes,
+    SetPriority,
+    StartAttempt,
+    SubmitJobs,
+)
+from roost.core.records import JobId, JobSpec, Moment, NodeFacts
 from roost.core.state import Rules
 from roost.server import engine as module
 from roost.server.engine import Engine
@@ -25,10 +35,15 @@ def effects() -> list[Effect]:
 
 
 @pytest.fixture
-async def engine(tmp_path: Path, effects: list[Effect]) -> AsyncIterator[Engine]:
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'roost.db'}")
     await database.migrate()
+    yield database
+    await database.close()
 
+
+@pytest.fixture
+async def engine(database: Database, effects: list[Effect]) -> AsyncIterator[Engine]:
     def act(some: Sequence[Effect]) -> None:
         effects.extend(some)
 
@@ -38,7 +53,6 @@ async def engine(tmp_path: Path, effects: list[Effect]) -> AsyncIterator[Engine]
     yield engine
     engine.stop()
     await running
-    await database.close()
 
 
 def jobs(*names: str) -> SubmitJobs:
@@ -67,3 +81,43 @@ async def test_jobs_that_come_together_are_answered_in_their_order(engine: Engin
     asked = [engine.ask(jobs(f"job {n}")) for n in range(50)]
     answers = await asyncio.gather(*asked)
     assert answers == [[n + 1] for n in range(50)]
+
+
+async def test_the_farm_is_changed_under_the_lock_and_saved_without_it(
+    engine: Engine, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def watch(owner: object, name: str) -> None:
+        real = getattr(owner, name)
+
+        def watched(*arguments: object) -> object:
+            seen.append((name, engine.lock.locked()))
+            return real(*arguments)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    [job] = await engine.ask(jobs("over"))  # type: ignore[misc]
+    await engine.ask(CancelJobs((job,)))
+    for changing in ("handle", "take_changes", "admit"):
+        watch(engine.farm, changing)
+    for waiting in ("read", "save"):
+        watch(database, waiting)
+    await engine.ask(SetPriority((job,), 5))
+    await engine.load()
+    assert set(seen) == {
+        ("handle", True), ("take_changes", True), ("admit", True), ("read", False), ("save", False),
+    }  # fmt: skip
+
+
+async def test_what_somebody_was_told_is_seen_by_who_looks_from_another_thread(
+    engine: Engine,
+) -> None:
+    def look(job: JobId) -> str | None:
+        with engine.lock:
+            return blackboard.value_of(engine.farm, job, "Take")
+
+    [job] = await engine.ask(jobs("single"))  # type: ignore[misc]
+    for take in range(100):
+        await engine.ask(SetAttributes(job, {"Take": str(take)}))
+        assert await asyncio.to_thread(look, job) == str(take)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from roost.errors import ProtocolError
 from roost.wire import channel
-from roost.wire.channel import Asked
+from roost.wire.channel import READ_BYTES, Asked, FrameReader
 
 TICKET = "0123456789abcdef" * 2
 
@@ -53,20 +53,47 @@ def test_only_an_upgrade_is_a_yes() -> None:
     assert not channel.accepted(b"HTTP/1.1 101 Switching")
 
 
-@given(st.lists(st.binary(max_size=20)), st.integers(1, 30))
-def test_frames_come_out_as_they_went_in_whatever_the_pieces(
-    contents: list[bytes], size: int
-) -> None:
-    reader = channel.FrameReader()
+def read(reader: FrameReader, data: bytes) -> list[bytes]:
+    """The frames that are whole with that."""
+    frames: list[bytes] = []
+    while data:
+        room = reader.room()
+        size = min(len(room), len(data))
+        room[:size] = data[:size]
+        reader.received(size)
+        data = data[size:]
+        while (frame := reader.next_frame()) is not None:
+            frames.append(bytes(frame))
+    return frames
+
+
+LENGTHS = st.one_of(
+    st.integers(0, 20),
+    st.integers(READ_BYTES - 10, READ_BYTES + 10),
+    st.integers(0, 3 * READ_BYTES),
+)
+
+
+@given(st.lists(LENGTHS, max_size=8), st.one_of(st.integers(1, 30), st.integers(1, 3 * READ_BYTES)))
+def test_frames_come_out_as_they_went_in_whatever_the_pieces(lengths: list[int], size: int) -> None:
+    size = max(size, sum(lengths) // 500)
+    contents = [bytes([at + 1]) * length for at, length in enumerate(lengths)]
     data = b"".join(map(channel.frame, contents))
-    frames = [
-        frame
-        for start in range(0, len(data), size)
-        for frame in reader.receive(data[start : start + size])
-    ]
+    reader = FrameReader()
+    frames: list[bytes] = []
+    for start in range(0, len(data), size):
+        frames += read(reader, data[start : start + size])
     assert frames == contents
+
+
+def test_frames_that_came_together_are_all_good_until_more_is_received() -> None:
+    reader = FrameReader()
+    data = channel.frame(b"one") + channel.frame(b"two") + channel.frame(b"three")[:5]
+    reader.room()[: len(data)] = data
+    reader.received(len(data))
+    assert [reader.next_frame(), reader.next_frame(), reader.next_frame()] == [b"one", b"two", None]
 
 
 def test_no_frame_is_longer_than_any_may_be() -> None:
     with pytest.raises(ProtocolError):
-        channel.FrameReader().receive(b"\xff\xff\xff\xff")
+        read(FrameReader(), b"\xff\xff\xff\xff")

@@ -1,11 +1,11 @@
 """What the Chirp proxy cannot answer itself, on its way to who can.
 
-Most goes over the agent link to the server. A caller that asks much of its files gets a lane beside
-the link (`lane`) while it does, and its calls on files go there; it is lent for that caller alone,
-as files that hang must not hold up others. Files in a folder that this machine was told to see as
-well (`shared_roots`) are worked on here, in threads, by the code that the server uses. Lines for a
-job's story are answered as soon as the agent has taken them over, to be delivered with its reports;
-when it has too many that the server has not saved, they wait.
+Most goes over the agent link to the server. A caller that asks much of its files, or often reads
+attributes, gets a lane beside the link (`lane`) while it does, and these calls go there; it is lent
+for that caller alone, as files that hang must not hold up others. Files in a folder that this
+machine was told to see as well (`shared_roots`) are worked on here, in threads, by the code that
+the server uses. Lines for a job's story are answered as soon as the agent has taken them over, to
+be delivered with its reports; when it has too many that the server has not saved, they wait.
 
 A call is sent once. If the link breaks before its answer has come, the answer is `OFFLINE`: it may
 have happened, and an append must not happen twice. A call that has not left waits for the link
@@ -41,7 +41,7 @@ from roost.core import attributes
 from roost.core.messages import ChirpOrder, EntryKind
 from roost.core.records import AttemptKey
 from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
-from roost.wire.chirp import COMMANDS, Code, Gate
+from roost.wire.chirp import COMMANDS, GETS, Code, Gate
 from roost.wire.link import LANE, NO_CHANNEL, ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent
 
 LINK_S_MAX = 5.0
@@ -50,7 +50,7 @@ LINK_S_MAX = 5.0
 LANES_MAX = 4
 """At a time; the other channels are for bulk."""
 LANE_CALLS = 8
-"""On files, by one caller over the link, before it is worth a lane."""
+"""That a lane could carry, by one caller over the link, before it is worth one."""
 LANE_IDLE_S = 2.0
 """A lane without calls for about so long is ended."""
 
@@ -66,14 +66,16 @@ class Caller(Struct, eq=False):
     order: ChirpOrder
     root: Path | None
     """The folder above its files that this machine sees too."""
+    may_have_lane: bool
+    """It may use files, and was not refused one."""
     used: bool = False
-    """The server may have descriptors open for it."""
+    """The server may have descriptors open for it, or a lane."""
     gone: bool = False
     asked: int = 0
-    """Calls on files over the link since it has no lane."""
+    """Calls over the link, since it has no lane, that one could carry."""
     lane: Lane | None = None
     kept: deque[tuple[ChirpCall, Answered]] | None = None
-    """While a lane begins or ends: calls on files that are to go the new way."""
+    """While a lane begins or ends: calls that are to go the new way."""
 
 
 class _Waiting(NamedTuple):
@@ -144,7 +146,8 @@ class Calls:
     # --- for the proxy ------------------------------------------------------------------------
 
     def new_caller(self, key: AttemptKey, order: ChirpOrder) -> Caller:
-        return Caller(next(self._callers), key, order, self._shared_root(order))
+        root = self._shared_root(order)
+        return Caller(next(self._callers), key, order, root, may_have_lane=order.gates.io)
 
     def begin(
         self,
@@ -165,8 +168,8 @@ class Calls:
             return self._begin_entry(caller.key, kind, words[0], answered)
         number = next(self._numbers)
         call = ChirpCall(number, *caller.key, caller.number, command, words, numbers, data, channel)
-        if COMMANDS[command].gate is Gate.IO:
-            self._begin_on_files(caller, call, answered)
+        if COMMANDS[command].gate is Gate.IO or (command in GETS and caller.may_have_lane):
+            self._begin_either_way(caller, call, answered)
         else:
             self._send(call, answered)
         return None
@@ -229,20 +232,21 @@ class Calls:
 
     # --- to the server ------------------------------------------------------------------------
 
-    def _begin_on_files(self, caller: Caller, call: ChirpCall, answered: Answered) -> None:
+    def _begin_either_way(self, caller: Caller, call: ChirpCall, answered: Answered) -> None:
+        """Over the caller's lane, or, without one, over the link."""
         caller.used = True
         if caller.kept is not None:
             caller.kept.append((call, answered))
         elif caller.lane is None:
             self._send(call, answered)
             caller.asked += 1
-            if caller.asked >= LANE_CALLS:
+            if caller.asked >= LANE_CALLS and caller.may_have_lane:
                 self._open_lane(caller)
         elif call.channel == NO_CHANNEL:
             caller.lane.begin(call, answered)
         else:
             self._end_lane(caller, caller.lane)
-            self._begin_on_files(caller, call, answered)
+            self._begin_either_way(caller, call, answered)
 
     def _send(self, call: ChirpCall, answered: Answered) -> None:
         loop = asyncio.get_running_loop()
@@ -280,6 +284,7 @@ class Calls:
 
     def _begin_lane(self, caller: Caller, channel: Channel, answer: Answer) -> None:
         if answer.result < 0:
+            caller.may_have_lane = answer.result == Code.OFFLINE
             self._without_lane(caller, channel, clean=False)
             return
         lane = Lane(channel, self.server, partial(self._lane_over, caller))
@@ -318,7 +323,7 @@ class Calls:
     def _send_kept(self, caller: Caller) -> None:
         kept, caller.kept = caller.kept or deque(), None
         for call, answered in kept:
-            self._begin_on_files(caller, call, answered)
+            self._begin_either_way(caller, call, answered)
         self.flush(caller)
 
     def _end_idle_lanes(self) -> None:

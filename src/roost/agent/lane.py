@@ -1,8 +1,9 @@
-"""A data channel as a lane: the calls of one caller on files, and their answers, beside the link.
+"""A data channel as a lane: calls of one caller, and their answers, beside the link.
 
-A call over the link wakes the server's loop and one of its threads and the loop again. Over a lane
-it wakes the one thread that does it. Answers come in the order of the calls. What becomes of calls
-when the lane is lost, and what else a caller may do, is the business of `Calls`.
+A call on files that goes over the link wakes the server's loop and one of its threads and the loop
+again. Over a lane it wakes the one thread that does it, and so does one that reads an attribute.
+Answers come in the order of the calls. What becomes of calls when the lane is lost, and what else a
+caller may do, is the business of `Calls`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from roost.submitfolder import Answer
 from roost.wire import channel as wire
 from roost.wire import link
 from roost.wire.link import ChirpAnswer, ChirpCall
-
-RECEIVE_BYTES = 256 * 1024
 
 Answered = Callable[[Answer], None]
 
@@ -39,7 +38,6 @@ class Lane:
         self._over = over
         self._loop = asyncio.get_running_loop()
         self._frames = wire.FrameReader()
-        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._begun: list[bytes] = []
         """What leaves with the next `flush`."""
         self._unsent: deque[memoryview] = deque()
@@ -110,33 +108,29 @@ class Lane:
 
     def _receive(self) -> None:
         try:
-            got = self.channel.socket.recv_into(self._buffer)
-            frames = self._frames.receive(bytes(self._buffer[:got])) if got else None
+            got = self.channel.socket.recv_into(self._frames.room())
         except BlockingIOError:
             return
-        except (OSError, ProtocolError):
-            frames = None
-        if frames is None:
+        except OSError:
+            got = 0
+        if not got:
             self._lose()
             return
+        self._frames.received(got)
         self._awake.came()
-        for frame in frames:
-            if not frame:
-                self.close()
-                self._over(self, True)
-                return
-            if not self._take(frame):
-                self._lose()
-                return
-
-    def _take(self, frame: bytes) -> bool:
         try:
-            messages = link.decode_from_server(frame)
+            while self._open and (frame := self._frames.next_frame()) is not None:
+                if not frame:
+                    self.close()
+                    self._over(self, True)
+                    return
+                self._take(frame)
         except ProtocolError:
-            return False
-        for message in messages:
+            self._lose()
+
+    def _take(self, frame: memoryview) -> None:
+        for message in link.decode_from_server(frame):
             if not isinstance(message, ChirpAnswer) or not self.under_way:
-                return False
+                raise ProtocolError("On a lane, calls are answered and nothing else is said.")
             answered = self.under_way.popleft()
             answered(Answer(message.result, message.data, message.descriptor))
-        return True

@@ -43,8 +43,6 @@ _ONE_FILE = array.array("i").itemsize
 """Of what comes with a handover, the bytes that there is room for."""
 SAY_BYTES = 256 * 1024
 """Answers wait for each other up to here, while there is a next call to be done."""
-LANE_BYTES = 64 * 1024
-"""Calls up to here are taken from one buffer."""
 _REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """What the kernel says where it cannot move bytes by itself."""
 
@@ -228,26 +226,21 @@ class Channel:
 
 
 class _Lane:
-    """Frames of a socket that blocks."""
+    """Frames from and to a socket that blocks."""
 
     def __init__(self, peer: socket.socket) -> None:
         self._peer = peer
-        self._buffer = memoryview(bytearray(LANE_BYTES))
-        self._start = self._end = 0
+        self._frames = wire.FrameReader()
         self._said: list[bytes] = []
         self._said_bytes = 0
         self._pace = Pace()
 
     def next_frame(self) -> memoryview:
         """Good until the next call. Raises `OSError`, also at the end of the connection."""
-        self._have(wire.HEAD_BYTES)
-        length = wire.length_of(self._buffer[self._start : self._start + wire.HEAD_BYTES])
-        self._start += wire.HEAD_BYTES
-        if length > len(self._buffer):
-            return self._receive_large(length)
-        self._have(length)
-        start, self._start = self._start, self._start + length
-        return self._buffer[start : self._start]
+        while (frame := self._frames.next_frame()) is None:
+            self.flush()  # before anything is waited for
+            self._frames.received(self._receive_into(self._frames.room()))
+        return frame
 
     def say(self, content: bytes) -> None:
         self._said.append(wire.frame(content))
@@ -260,28 +253,6 @@ class _Lane:
             self._peer.sendall(self._said[0] if len(self._said) == 1 else b"".join(self._said))
             self._said.clear()
             self._said_bytes = 0
-
-    def _have(self, size: int) -> None:
-        """At least so many bytes in the buffer, in one piece."""
-        if self._start == self._end:
-            self._start = self._end = 0
-        elif self._start + size > len(self._buffer):
-            held = self._end - self._start
-            self._buffer[:held] = bytes(self._buffer[self._start : self._end])
-            self._start, self._end = 0, held
-        while self._end - self._start < size:
-            self.flush()  # before anything is waited for
-            self._end += self._receive_into(self._buffer[self._end :])
-
-    def _receive_large(self, length: int) -> memoryview:
-        whole = memoryview(bytearray(length))
-        done = self._end - self._start
-        whole[:done] = self._buffer[self._start : self._end]
-        self._start = self._end = 0
-        self.flush()
-        while done < length:
-            done += self._receive_into(whole[done:])
-        return whole
 
     def _receive_into(self, buffer: memoryview) -> int:
         got = -1

@@ -1,9 +1,11 @@
 """What running jobs ask of their submit machine: files in threads, attributes by the core.
 
 A call comes from the Chirp proxy of an agent. It is granted only while the attempt runs on that
-node and its job's gates are open, whatever the agent thinks. Calls on files that come over a data
-channel are done in the channel's thread, without this loop, which lends the files for that and cuts
-the channel when they would not be granted any more. Files are those of the job's submit
+node and its job's gates are open, whatever the agent thinks. Calls that come over a data channel,
+those on files and those that read attributes, are done in the channel's thread, without this loop,
+which lends the files for that and cuts the channel when they would not be granted any more. An
+attribute is read as the engine has it, with what is just being saved: on a lane as on the link,
+whoever was told that it is set reads it so. Files are those of the job's submit
 folder: the one it names, if it lies beneath a folder that the administrator allows, else one of
 its root job's own, made when it is first used and removed with that job.
 """
@@ -43,7 +45,7 @@ from roost.submitfolder import (
     is_known,
 )
 from roost.wire import link
-from roost.wire.chirp import COMMANDS, Code, Form, Gate, code_of_errno
+from roost.wire.chirp import COMMANDS, GETS, Code, Form, Gate, code_of_errno
 from roost.wire.link import LANE, NO_CHANNEL, ChirpAnswer, ChirpCall
 
 Said = TypeVar("Said")
@@ -223,7 +225,8 @@ class Desk:
             def work() -> None:
                 _on_loop(loop, reply, Answer(0))
                 try:
-                    grant.channel.serve(partial(_answer_frame, run), grant.end)
+                    answer = partial(self._on_lane, grant, run)
+                    grant.channel.serve(partial(_answer_frame, answer), grant.end)
                 finally:
                     give_back()
                     _on_loop(loop, self._lent.discard, grant)
@@ -232,6 +235,15 @@ class Desk:
 
         order = grant.order
         self._lanes.lend((session, grant.call.caller), lambda: self._folders.open(order), borrow)
+
+    def _on_lane(self, grant: _Grant, run: Run, call: ChirpCall) -> Answer:
+        """In the channel's thread: one call, of the grant's caller whatever it says."""
+        if call.command in GETS:
+            if _open(grant.order, COMMANDS[call.command].gate):
+                return self._attribute(grant.call.job, call)
+        elif is_known(call.command, call.words, call.numbers):
+            return run(call.command, call.words, call.numbers, call.data)
+        return Answer(Code.INVALID_REQUEST)
 
     def review(self) -> None:
         """The farm may have changed: cut off what is not granted any more."""
@@ -271,43 +283,48 @@ class Desk:
         self, node: NodeId, call: ChirpCall, reply: Callable[[Answer], None]
     ) -> None:
         self._awake.came()
-        engine = self._engine()
-        try:
-            words = [word.decode() for word in call.words]
-        except UnicodeDecodeError:
-            reply(Answer(Code.INVALID_REQUEST))
-            return
 
         def done(_: object, refusal: Refused | None) -> None:
             reply(Answer(0 if refusal is None else _code(refusal)))
             self._awake.waits()
 
+        if call.command in GETS:
+            reply(self._attribute(call.job, call))
+            self._awake.waits()
+            return
+        try:
+            words = [word.decode() for word in call.words]
+        except UnicodeDecodeError:
+            words = []
         match call.command, words:
-            case "get_job_attr", [name]:
-                text = blackboard.value_of(engine.farm, call.job, name)
-                reply(_text("UNDEFINED" if text is None else text))
-                self._awake.waits()
-            case "get_job_attr_delayed", [name]:
-                text = blackboard.value_of(engine.farm, call.job, name)
-                reply(Answer(Code.DOESNT_EXIST) if text is None else _text(text))
-                self._awake.waits()
             case "set_job_attr", [name, text]:
-                engine.tell(SetAttribute(node, call.job, call.number, name, text), done)
+                message = SetAttribute(node, call.job, call.number, name, text)
+                self._engine().tell(message, done)
             case _:  # `constrain`: a job's requirements are its conditions (decision 18)
                 reply(Answer(Code.INVALID_REQUEST))
 
+    def _attribute(self, job: JobId, call: ChirpCall) -> Answer:
+        """What one of `GETS` is answered, in any thread."""
+        try:
+            [name] = [word.decode() for word in call.words]
+        except ValueError:  # not one word, or not text
+            return Answer(Code.INVALID_REQUEST)
+        engine = self._engine()
+        with engine.lock:
+            text = blackboard.value_of(engine.farm, job, name)
+        if text is not None:
+            return _text(text)
+        return _text("UNDEFINED") if call.command == "get_job_attr" else Answer(Code.DOESNT_EXIST)
 
-def _answer_frame(run: Run, frame: memoryview) -> bytes:
+
+def _answer_frame(answer: Callable[[ChirpCall], Answer], frame: memoryview) -> bytes:
     """In the channel's thread: one frame of a lane."""
     answers: list[link.FromServer] = []
     for call in link.decode_from_agent(frame):
         if not isinstance(call, ChirpCall):
             raise ProtocolError("On a lane there are calls and nothing else.")
-        if is_known(call.command, call.words, call.numbers):
-            answer = run(call.command, call.words, call.numbers, call.data)
-        else:
-            answer = Answer(Code.INVALID_REQUEST)
-        answers.append(ChirpAnswer(call.call, answer.result, answer.data, answer.descriptor))
+        said = answer(call)
+        answers.append(ChirpAnswer(call.call, said.result, said.data, said.descriptor))
     return link.encode(answers)
 
 

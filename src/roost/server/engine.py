@@ -2,8 +2,12 @@
 
 Everything that arrives while a batch is being saved goes into the next one (group commit), so a
 busy server saves rarely and much, an idle one at once. Answers leave first: whoever waited for one
-has a turn of the loop before those are told who only look on. Nobody else touches the `Farm`;
-readers that want to ask it something do so between two batches, on the same thread.
+has a turn of the loop before those are told who only look on.
+
+Nobody else changes the `Farm`, and it is changed only while `lock` is held, never across an await.
+Who looks at it on this thread needs no lock: no change is half done there. Who looks from another
+thread holds it, for the length of one look. Either sees what has been decided so far: all that was
+answered for, and what is just being saved. So whoever looks sees what anybody was told before.
 
 When the record cannot be saved, what was decided since the last save is void: whoever asked is
 refused with the reason, agents are cut off and will tell their reports again, and the farm is
@@ -15,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -78,6 +83,8 @@ class Engine:
         cut_off: Callable[[], None],
     ) -> None:
         self.farm = Farm(rules)
+        self.lock = threading.Lock()
+        """Held while `farm` is changed, or is looked at from another thread."""
         self.failure: StoreFailure | None = None
         """Set while the server takes no work because it cannot save."""
         self._rules = rules
@@ -96,7 +103,8 @@ class Engine:
         with _garbage_ignored():
             farm.load(await self._database.read(load_live))
         farm.handle(Restarted(), now())
-        self.farm = farm
+        with self.lock:
+            self.farm = farm
 
     # --- the two ways in ------------------------------------------------------------------
 
@@ -180,25 +188,29 @@ class Engine:
         answers: list[tuple[Done, object, Refused | None]] = []
         for entry in batch:
             if (ids := _linked_ids(entry.message)) and (missing := farm.missing(ids)):
-                farm.admit(await self._database.read(load_component, missing))
+                records = await self._database.read(load_component, missing)
+                with self.lock:
+                    farm.admit(records)
             reply: object = None
             refusal: Refused | None = None
             at = now()
-            try:
-                outcome = farm.handle(entry.message, at)
-                reply = outcome.reply
-                effects.extend(outcome.effects)
-                if entry.by and (activity := told(entry.message, entry.by, at, reply)):
-                    farm.note(activity)
-            except Refused as refused:
-                refusal = refused
+            with self.lock:
+                try:
+                    outcome = farm.handle(entry.message, at)
+                    reply = outcome.reply
+                    effects.extend(outcome.effects)
+                    if entry.by and (activity := told(entry.message, entry.by, at, reply)):
+                        farm.note(activity)
+                except Refused as refused:
+                    refusal = refused
             if entry.done is not None:
                 answers.append((entry.done, reply, refusal))
-        due = farm.next_wakeup()
-        if due is not None and due <= max(now(), farm.now):
-            heard = self._inbox[0].came if self._inbox else None
-            effects.extend(farm.handle(Tick(heard), now()).effects)
-        changes = farm.take_changes()
+        with self.lock:
+            due = farm.next_wakeup()
+            if due is not None and due <= max(now(), farm.now):
+                heard = self._inbox[0].came if self._inbox else None
+                effects.extend(farm.handle(Tick(heard), now()).effects)
+            changes = farm.take_changes()
         if changes:
             await self._database.save(changes)
         for done, reply, refusal in answers:

@@ -44,6 +44,8 @@ HANDOVER = b"\0"
 """Comes with the descriptor of a file that is handed over."""
 HEAD_BYTES = 4
 FRAME_BYTES_MAX = 16 * 1024 * 1024
+READ_BYTES = 64 * 1024
+"""Frames up to here are taken from one buffer."""
 END = bytes(HEAD_BYTES)
 """An empty frame."""
 
@@ -82,40 +84,53 @@ def frame(content: bytes) -> bytes:
     return b"%b%b" % (len(content).to_bytes(HEAD_BYTES, "big"), content)
 
 
-def length_of(head: bytes | bytearray | memoryview) -> int:
-    """How long the frame is that begins so. Raises `ProtocolError` for none that may be."""
-    length = int.from_bytes(head[:HEAD_BYTES], "big")
-    if length > FRAME_BYTES_MAX:
-        raise ProtocolError("A frame of a lane is longer than any may be.")
-    return length
-
-
 class FrameReader:
-    """Frames out of what a lane gave, in whatever pieces it came."""
+    """Frames out of what a lane gives, in whatever pieces it comes.
+
+        got = socket.recv_into(reader.room())
+        reader.received(got)
+        while (frame := reader.next_frame()) is not None: ...
+
+    Nothing is copied but the begin of a frame that did not fit behind the ones before it.
+    """
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._usual = self._buffer = memoryview(bytearray(READ_BYTES))
+        """The buffer is another one for the time of a frame that is longer."""
+        self._start = self._end = 0
+        """What is in it and not taken yet."""
         self._wanted = HEAD_BYTES
-        """Bytes without which there is no next frame."""
+        """Bytes from there without which there is no next frame."""
 
-    def receive(self, data: bytes) -> list[bytes]:
-        """The frames that are whole now, an empty one for the end. Raises `ProtocolError`."""
-        self._pieces.append(data)
-        self._size += len(data)
-        frames: list[bytes] = []
-        if self._size < self._wanted:
-            return frames
-        whole = b"".join(self._pieces) if len(self._pieces) > 1 else data
-        at, size = 0, self._size
-        self._wanted = HEAD_BYTES
-        while size - at >= HEAD_BYTES:
-            end = at + HEAD_BYTES + length_of(whole[at : at + HEAD_BYTES])
-            if end > size:
-                self._wanted = end - at
-                break
-            frames.append(whole[at + HEAD_BYTES : end])
-            at = end
-        self._pieces = [whole[at:]] if at < size else []
-        self._size = size - at
-        return frames
+    def room(self) -> memoryview:
+        """Where the next bytes are to be put, one at least. Earlier frames are void from now on."""
+        if self._start == self._end:
+            self._start = self._end = 0
+            self._buffer = self._usual
+        if self._start + self._wanted > len(self._buffer):
+            held = self._buffer[self._start : self._end]
+            if self._wanted > len(self._usual):
+                self._buffer = memoryview(bytearray(self._wanted))
+            self._buffer[: len(held)] = bytes(held)
+            self._start, self._end = 0, len(held)
+        return self._buffer[self._end :]
+
+    def received(self, size: int) -> None:
+        """So many bytes are in the `room` now."""
+        self._end += size
+
+    def next_frame(self) -> memoryview | None:
+        """The next one that is whole, good until `room` is asked for; an empty one is the end.
+        None: receive more. Raises `ProtocolError` for one that is longer than any may be."""
+        start = self._start + HEAD_BYTES
+        if start > self._end:
+            self._wanted = HEAD_BYTES
+            return None
+        length = int.from_bytes(self._buffer[self._start : start], "big")
+        if length > FRAME_BYTES_MAX:
+            raise ProtocolError("A frame of a lane is longer than any may be.")
+        if start + length > self._end:
+            self._wanted = HEAD_BYTES + length
+            return None
+        self._start = start + length
+        return self._buffer[start : self._start]

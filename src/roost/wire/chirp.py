@@ -218,6 +218,8 @@ COMMANDS: dict[str, Form] = {
     "constrain": _form(Gate.UPD, "expression"),
     "phase": _form(Gate.UPD, "phase"),
 }
+GETS = frozenset(("get_job_attr", "get_job_attr_delayed"))
+"""Commands that read an attribute."""
 
 
 # --- requests, as a server reads them ---------------------------------------------------------

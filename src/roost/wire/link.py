@@ -13,8 +13,9 @@ reached `FRAME_BYTES_SOFT`. The link is ordered; it may break at any moment and 
 * **Bulk** may pass beside the link, over a data channel (`wire.channel`): the link says what the
   next bytes there are, and answers for them. Output that went there is acknowledged before its
   attempt's end is told.
-* **Calls** on files may pass there as well: after the `LANE` of a caller was answered, its calls on
-  files and their answers go over that channel, in their order, until the agent ends the lane.
+* **Calls** on files, and those that read attributes, may pass there as well: after the `LANE` of a
+  caller was answered, these calls of it and their answers go over that channel, in their order,
+  until the agent ends the lane.
 
 Pure: bytes in, messages out.
 """
@@ -229,7 +230,7 @@ def decode_from_agent(frame: bytes | memoryview) -> list[FromAgent]:
     return _decode(_from_agent, frame)
 
 
-def decode_from_server(frame: bytes) -> list[FromServer]:
+def decode_from_server(frame: bytes | memoryview) -> list[FromServer]:
     """Raises `ProtocolError` for anything that is not a frame of known messages."""
     return _decode(_from_server, frame)
 
