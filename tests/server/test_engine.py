@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from roost.core.messages import Effect, NewJob, NodeJoined, StartAttempt, SubmitJobs
+from roost.core.messages import (
+    AttemptStarted,
+    Effect,
+    NewJob,
+    NodeJoined,
+    NodeReported,
+    StartAttempt,
+    SubmitJobs,
+)
 from roost.core.records import JobSpec, Moment, NodeFacts
 from roost.core.state import Rules
+from roost.errors import Unavailable
 from roost.server import engine as module
 from roost.server.engine import Engine
 from roost.store.database import Database
@@ -67,3 +78,28 @@ async def test_jobs_that_come_together_are_answered_in_their_order(engine: Engin
     asked = [engine.ask(jobs(f"job {n}")) for n in range(50)]
     answers = await asyncio.gather(*asked)
     assert answers == [[n + 1] for n in range(50)]
+
+
+async def test_the_farm_goes_on_without_a_job_that_the_record_refuses(
+    engine: Engine, effects: list[Effect], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SAVING_MS", 0)
+    with sqlite3.connect(tmp_path / "roost.db") as disk:
+        disk.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON jobs WHEN NEW.name = 'bad'"
+            " BEGIN SELECT RAISE(ABORT, 'nobody can have that name'); END"
+        )
+    disk.close()
+    joined = NodeJoined(NodeFacts("render1", cpus=2))
+    node: Any = await engine.ask(joined)  # type: ignore[arg-type]
+    [bad] = await engine.ask(jobs("bad"))  # type: ignore[misc]
+    with pytest.raises(Unavailable, match="takes no work"):
+        await engine.ask(NodeReported(node, AttemptStarted(bad, 1)))  # type: ignore[arg-type]
+    async with asyncio.timeout(10):
+        while engine.failure is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert bad not in engine.farm.jobs
+    await engine.ask(joined)  # type: ignore[arg-type]
+    [good] = await engine.ask(jobs("good"))  # type: ignore[misc]
+    assert good == bad + 1
+    assert engine.farm.jobs[good].status == "running"
