@@ -51,6 +51,12 @@ class WebSocket(asyncio.Protocol):
 
     # --- what listeners do ----------------------------------------------------------------
 
+    @property
+    def addresses(self) -> tuple[str, str]:
+        """Of the other side and of ours; empty where a socket has none, or is gone."""
+        peer, own = map(self._transport.get_extra_info, ("peername", "sockname"))
+        return (peer[0] if peer else "", own[0] if own else "")
+
     def send(self, data: bytes) -> None:
         """One message; dropped when the connection is ending."""
         if self._protocol.state is State.OPEN:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from roost.agent.channel import (
+    FAILED_S_MAX,
+    FAILED_S_MIN,
     IDLE_S_MAX,
     STRETCHES_MAX,
     Channel,
@@ -332,6 +334,64 @@ async def test_a_stretch_that_cannot_be_sent_ends_the_channel(
     async with asyncio.timeout(PATIENCE_S):
         await told.wait()
     assert channels.pull() == [ChannelClosed(number)]
+
+
+class Clock:
+    """In place of `time` in the module: waits of minutes cannot be had."""
+
+    now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("roost.agent.channel.time", clock)
+    return clock
+
+
+def fail(output: Output, clock: Clock, file: int, stretches: int = 1) -> float:
+    """So many stretches fail together: for how long nothing more may be sent, to the power of 2."""
+    for _ in range(stretches):
+        output.send(KEY, file, 0, 1)
+    for _ in range(stretches):
+        output.answered(whole=False)
+    before = clock.now
+    wait = FAILED_S_MIN
+    while not output.may_send:
+        clock.now = before + wait
+        wait *= 2
+    return clock.now - before
+
+
+async def test_a_channel_that_fails_is_left_alone_the_longer_the_more_often_it_does(
+    output: Output, clock: Clock, file: int
+) -> None:
+    waits = [fail(output, clock, file, stretches) for stretches in (1, STRETCHES_MAX, 1)]
+    assert waits == pytest.approx([FAILED_S_MIN, FAILED_S_MIN * 2, FAILED_S_MIN * 4])
+    for _ in range(10):
+        fail(output, clock, file)
+    output.send(KEY, file, 0, 1)
+    output.answered(whole=False)
+    clock.now += FAILED_S_MAX
+    assert output.may_send, "it does not wait for longer than that"
+
+
+async def test_a_stretch_that_is_stored_or_a_new_link_ends_the_growing_of_waits(
+    output: Output, channels: Channels, clock: Clock, file: int
+) -> None:
+    fail(output, clock, file)
+    fail(output, clock, file)
+    output.send(KEY, file, 0, 1)
+    output.answered(whole=True)
+    assert fail(output, clock, file) == pytest.approx(FAILED_S_MIN)
+    output.send(KEY, file, 0, 1)
+    output.answered(whole=False)
+    output.reset()
+    output.opened.clear()
+    await output.open()
 
 
 @pytest.fixture

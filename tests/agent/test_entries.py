@@ -1,18 +1,27 @@
-"""Lines that jobs write into their stories, from the job's socket to the server's."""
+"""What jobs write into their stories or set with delay, from the job's socket to the server's."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import xmlrpc.client
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from roost.agent import daemon
-from roost.core.messages import AttemptEnded, ChirpOrder, EntryReported, Gates
+from roost.core.attributes import DELAYED_BYTES_MAX, DELAYED_NAMES_MAX, NAME_CHARACTERS_MAX
+from roost.core.messages import (
+    AttemptEnded,
+    AttributesReported,
+    ChirpOrder,
+    EntryReported,
+    Gates,
+)
 from roost.wire import link
 
+TELL = "echo $_CONDOR_CHIRP_CONFIG"
 CHIRP = ChirpOrder(Gates(True, True, True), "ada", "", 1, "Chirp*")
 
 
@@ -42,15 +51,21 @@ def read(contact: str) -> list[str]:
 async def wire_of(server, folder: Path, job: int = 1) -> AsyncIterator[Wire]:
     """Start a job that waits until the block is over."""
     go = folder / "go"
-    command = f"echo $_CONDOR_CHIRP_CONFIG; until [ -e {go} ]; do sleep 0.02; done"
-    await server.order(command, job, chirp=CHIRP)
+    await server.order(f"{TELL}; until [ -e {go} ]; do sleep 0.02; done", job, chirp=CHIRP)
+    async with connected(server, job) as wire:
+        yield wire
+    go.touch()
+
+
+@contextlib.asynccontextmanager
+async def connected(server, job: int) -> AsyncIterator[Wire]:
+    """To the proxy, as a job that runs and told its contact."""
     host, port, cookie = read(await server.printed("\n", job))
     reader, writer = await asyncio.open_connection(host, int(port))
     wire = Wire(reader, writer)
     assert await wire.say(f"cookie {cookie}") == b"0\n"
     yield wire
     writer.close()
-    go.touch()
 
 
 def lines(server) -> list[EntryReported]:
@@ -135,3 +150,30 @@ async def test_a_line_waits_while_the_server_has_too_many_to_save(
         assert [await wire.answer() for _ in range(2)] == [b"0\n", b"2\n"]
     await server.ended()
     assert [one.text for one in lines(server)] == ["1", "2", "3"]
+
+
+async def test_frames_stay_below_the_limit_however_much_many_jobs_set_with_delay(
+    server, make_agent
+):
+    jobs, size = 40, NAME_CHARACTERS_MAX + DELAYED_BYTES_MAX
+    assert jobs * DELAYED_NAMES_MAX * size > link.FRAME_BYTES_MAX
+    text = '"' + "x" * (DELAYED_BYTES_MAX - 2) + '"'
+    names = [f"Chirp{n:0{NAME_CHARACTERS_MAX - 5}}" for n in range(DELAYED_NAMES_MAX)]
+    ready = await make_agent(cpus=jobs).start()
+    await server.joined()
+    for job in range(1, jobs + 1):
+        await server.order(f"{TELL}; sleep 1000", job, chirp=CHIRP)
+    for job in range(1, jobs + 1):
+        async with connected(server, job) as wire:
+            wire.send(*(f"set_job_attr_delayed {name} {text}" for name in names))
+            assert [await wire.answer() for _ in names] == [b"0\n"] * len(names)
+    with xmlrpc.client.ServerProxy(ready.url) as node:
+        await asyncio.to_thread(node.wakeup)
+    await server.until(lambda: len(delayed(server)) == jobs)
+    expected = {job: tuple((name, text) for name in names) for job in range(1, jobs + 1)}
+    assert {one.job: one.attributes for one in delayed(server)} == expected
+    assert len(server.hellos) == 1, "a frame beyond the limit ends the connection"
+
+
+def delayed(server) -> list[AttributesReported]:
+    return [report for report in server.reports if isinstance(report, AttributesReported)]

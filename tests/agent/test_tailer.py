@@ -165,7 +165,7 @@ def test_rewind_goes_on_from_what_the_server_has(tailer, tmp_path):
 # --- beside the link --------------------------------------------------------------------------
 
 KEY = (1, 1)
-CHUNK = OUTPUT_CHUNK_BYTES_MAX
+CHUNK, WINDOW = OUTPUT_CHUNK_BYTES_MAX, OUTPUT_WINDOW_BYTES
 FLOOD = CHUNK + STRETCH_BYTES_MAX + 1_000_000
 
 
@@ -244,6 +244,22 @@ def test_after_a_channel_that_ended_early_it_goes_on_from_what_is_stored(tailer,
     [again, *_] = everything(tailer)
     assert again == OutputAhead(7, 1, 1, stored, STRETCH_BYTES_MAX)
     assert tailer.progressed() == [(KEY, UNIT // 2)]
+
+
+def test_while_a_failed_channel_is_left_alone_the_link_carries_what_it_did_not(
+    tailer, channel, flood
+):
+    everything(tailer)
+    tailer.acknowledge(KEY, CHUNK)
+    stored = CHUNK + 12_345
+    channel.room = -2  # and stays without any when both are answered
+    tailer.answer(KEY, stored)
+    tailer.answer(KEY, stored)
+    pulled = everything(tailer)
+    assert b"".join(output.data for output in pulled) == flood.read_bytes()[stored:][:WINDOW]
+    tailer.acknowledge(KEY, stored + WINDOW)
+    pulled += everything(tailer)
+    assert b"".join(output.data for output in pulled) == flood.read_bytes()[stored:]
 
 
 def test_a_new_link_knows_nothing_of_stretches_of_the_old_one(tailer, channel, flood):

@@ -55,6 +55,15 @@ def test_few_jobs_are_spread_and_many_fill_one_node_after_the_other() -> None:
         assert [play.nodes_of(job)[-1] for job in jobs] == nodes
 
 
+def test_jobs_that_were_cancelled_do_not_make_few_jobs_many(play: Play) -> None:
+    nodes = (play.joins("a", cpus=2), play.joins("b", cpus=2))
+    play.send(m.SetNodesDisabled(nodes, True))
+    jobs = play.submit(*[LEAF] * 10)
+    play.cancel(*jobs[3:])
+    play.send(m.SetNodesDisabled(nodes, False))
+    assert [play.nodes_of(job)[-1] for job in jobs[:3]] == ["a", "b", "a"]
+
+
 # --- CPUs and tags ------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -31,6 +32,21 @@ def test_a_server_killed_at_any_moment_forgets_no_acknowledged_job(farm: Any) ->
     outputs = [farm.output(job).strip() for job in acknowledged]
     assert outputs == [f"{one}.{two}" for one in range(3) for two in range(10)]
     assert all(farm.story(job).count("running") == 1 for job in acknowledged)
+
+
+def test_a_server_starts_without_what_its_record_refuses_and_says_so(farm: Any) -> None:
+    farm.start_server()
+    farm.server.kill()
+    with sqlite3.connect(farm.folder / "server" / "roost.db") as disk:
+        disk.execute("INSERT INTO journal (is_last, text) VALUES (1, 'of no Roost')")
+    disk.close()
+    farm.start_server()
+    farm.start_agent()
+    job = farm.submit("true")
+    assert farm.wait(job) == "succeeded"
+    with farm.rpc as rpc:
+        [error] = rpc.getServerErrors()["errors"]
+    assert error["text"].startswith("The record refuses the new jobs of a save; ")
 
 
 @pytest.mark.parametrize("victim", ["server", "agent"])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from roost.core import blackboard
 from roost.core.messages import (
+    AttemptStarted,
     CancelJobs,
     Effect,
     NewJob,
     NodeJoined,
+    NodeReported,
     SetAttributes,
     SetPriority,
     StartAttempt,
@@ -21,6 +25,7 @@ from roost.core.messages import (
 )
 from roost.core.records import JobId, JobSpec, Moment, NodeFacts
 from roost.core.state import Rules
+from roost.errors import Unavailable
 from roost.server import engine as module
 from roost.server.engine import Engine
 from roost.store.database import Database
@@ -121,3 +126,28 @@ async def test_what_somebody_was_told_is_seen_by_who_looks_from_another_thread(
     for take in range(100):
         await engine.ask(SetAttributes(job, {"Take": str(take)}))
         assert await asyncio.to_thread(look, job) == str(take)
+
+
+async def test_the_farm_goes_on_without_a_job_that_the_record_refuses(
+    engine: Engine, effects: list[Effect], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SAVING_MS", 0)
+    with sqlite3.connect(tmp_path / "roost.db") as disk:
+        disk.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON jobs WHEN NEW.name = 'bad'"
+            " BEGIN SELECT RAISE(ABORT, 'nobody can have that name'); END"
+        )
+    disk.close()
+    joined = NodeJoined(NodeFacts("render1", cpus=2))
+    node: Any = await engine.ask(joined)  # type: ignore[arg-type]
+    [bad] = await engine.ask(jobs("bad"))  # type: ignore[misc]
+    with pytest.raises(Unavailable, match="takes no work"):
+        await engine.ask(NodeReported(node, AttemptStarted(bad, 1)))  # type: ignore[arg-type]
+    async with asyncio.timeout(10):
+        while engine.failure is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert bad not in engine.farm.jobs
+    await engine.ask(joined)  # type: ignore[arg-type]
+    [good] = await engine.ask(jobs("good"))  # type: ignore[misc]
+    assert good == bad + 1
+    assert engine.farm.jobs[good].status == "running"

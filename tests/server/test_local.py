@@ -7,11 +7,16 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from roost.server.local import LocalSocket
+from roost.core.records import NodeFacts
+from roost.server.agents import Agents
+from roost.server.local import LocalSocket, is_here
 from roost.wire import channel as wire
+from roost.wire import link
 
 TICKET = "0123456789abcdef" * 2
 PATIENCE_S = 60
@@ -116,3 +121,64 @@ async def test_where_there_can_be_none_there_is_none(tmp_path: Path, name: str) 
     await local.serve(lambda request, take: wire.STRANGER)
     local.close()
     assert (tmp_path / "folder").is_dir()
+
+
+# --- who is told where it is ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("peer", "own", "here"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.2", "127.0.0.1", True),
+        ("::1", "::1", True),
+        ("::ffff:127.0.0.1", "::ffff:127.0.0.1", True),
+        ("::ffff:127.0.0.2", "::ffff:127.0.0.1", True),
+        ("10.0.0.1", "10.0.0.1", True),
+        ("fe80::1%eth0", "fe80::1%eth0", True),
+        ("10.0.0.2", "10.0.0.1", False),
+        ("::ffff:10.0.0.2", "::ffff:10.0.0.1", False),
+        ("fe80::2%eth0", "fe80::1%eth0", False),
+        ("", "", False),
+    ],
+)
+def test_who_comes_from_loopback_or_from_our_own_address_is_here(
+    peer: str, own: str, here: bool
+) -> None:
+    assert is_here(peer, own) == here
+
+
+class Peer:
+    """A connection that has come from elsewhere: in place of one, as there is no other machine."""
+
+    def __init__(self, address: str) -> None:
+        self.addresses = (address, "10.0.0.1")
+        self.is_full = False
+        self.sent = asyncio.Event()
+        self.welcome: link.FromServer | None = None
+
+    def send(self, data: bytes) -> None:
+        [self.welcome] = link.decode_from_server(data)
+        self.sent.set()
+
+    def pause_reading(self) -> None: ...
+
+    resume_reading = pause_reading
+
+
+@pytest.mark.parametrize(("address", "told"), [("10.0.0.1", "/farm/socket"), ("10.0.0.2", "")])
+async def test_only_agents_of_this_machine_are_told_where_it_is(address: str, told: str) -> None:
+    engine: Any = SimpleNamespace(
+        farm=SimpleNamespace(attempts={}), tell=lambda message, done: done(1, None)
+    )
+    nothing: Any = None
+    agents = Agents(
+        lambda: engine, nothing, 1000, nothing, nothing, nothing, unix_socket="/farm/socket"
+    )
+    peer: Any = Peer(address)
+    session = agents.open_session(peer)
+    session.receive(link.encode([link.Hello(link.PROTOCOL, NodeFacts("render1"))]))
+    async with asyncio.timeout(PATIENCE_S):
+        await peer.sent.wait()
+    assert peer.welcome.ticket
+    assert peer.welcome.unix_socket == told

@@ -32,7 +32,14 @@ ACCIDENTS = (
 )
 """What strikes at random moments; `SLIPS` strike where their name says."""
 
-SLIPS = ("crash before save", "crash after save", "crash while saving", "disk full", "slow link")
+SLIPS = (
+    "crash before save",
+    "crash after save",
+    "crash while saving",
+    "disk full",
+    "slow disk",
+    "slow link",
+)
 
 
 class Faults:

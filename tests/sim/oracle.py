@@ -63,6 +63,14 @@ class Oracle:
         """The same of attempts, also of jobs that were deleted since."""
         self._given: dict[AttemptKey, Moment] = {}
         """When a node was last told to start them, if it has not been asked for them since."""
+        self._placed: dict[AttemptKey, Moment] = {}
+        """When this life of the server gave them to a node."""
+        self._heard = Moment(0)
+        """All that came before then has been handled."""
+        self.late_ms = 0
+        """How far that was behind, at most."""
+        self.recalls = 0
+        """How many jobs were asked back."""
         self.deleted: dict[JobId, None] = {}
         self._last_status: dict[JobId, JobStatus] = {}
         self._parents: dict[JobId, list[JobId]] = {}
@@ -136,12 +144,19 @@ class Oracle:
             except AssertionError as error:
                 raise AssertionError(f"after {message}: {error}") from error
 
-    def placed(self, farm: Farm, effects: Iterable[m.Effect]) -> None:
-        """Placement is over; every start among these is a fresh decision."""
+    def placed(self, farm: Farm, effects: Iterable[m.Effect], heard: Moment | None) -> None:
+        """Placement is over; every start among these is a fresh decision. `heard` as in `Tick`."""
         check(farm)
+        until = farm.now if heard is None else heard
+        self._heard = max(self._heard, until)
+        self.late_ms = max(self.late_ms, farm.now - until)
         for effect in effects:
             if isinstance(effect, m.SignalAttempt) and effect.action == "recall":
-                self._given.pop((effect.job, effect.number))  # asked once
+                self.recalls += 1
+                key = effect.job, effect.number
+                self._given.pop(key)  # asked once
+                waited = self._heard - self._placed.get(key, Moment(0))
+                assert waited >= RECALL_AFTER_MS, f"#{effect.job} is asked back too early"
             if not isinstance(effect, m.StartAttempt):
                 continue
             job_id = effect.order.job
@@ -153,11 +168,12 @@ class Oracle:
             for node in farm.attempts[(job_id, effect.order.number)].nodes:
                 on_duty = _is_on_duty(farm.nodes[node], farm.now, farm.rules.zone)
                 assert on_duty, f"#{job_id} starts on node {node}, which is off duty"
-            self._given[job_id, effect.order.number] = farm.now
+            key = job_id, effect.order.number
+            self._given[key] = self._placed[key] = farm.now
         for node in farm.floor.connected:
-            self._look_for_stuck(farm, node)
+            self._look_for_stuck(farm, node, until)
 
-    def _look_for_stuck(self, farm: Farm, node: NodeId) -> None:
+    def _look_for_stuck(self, farm: Farm, node: NodeId, heard: Moment) -> None:
         """Nobody waits for long behind what the node is known to run."""
         left = farm.nodes[node].facts.cpus
         waiting = []
@@ -169,7 +185,7 @@ class Oracle:
         if not waiting or waiting[0][1] <= left:
             return
         for key, _ in waiting:
-            long_ago = farm.now - self._given.get(key, farm.now) >= RECALL_AFTER_MS
+            long_ago = heard - self._given.get(key, heard) >= RECALL_AFTER_MS
             assert not long_ago or farm.attempts[key].stopping, f"#{key} is stuck on node {node}"
 
     # --- what the server saves ------------------------------------------------------------
@@ -190,6 +206,8 @@ class Oracle:
         for parent, child in changes.edges:
             self._children.setdefault(parent, []).append(child)
             self._parents.setdefault(child, []).append(parent)
+        # What came below them while the server was busy goes as well.
+        self.may_vanish([job_id for job_id in changes.deleted if job_id in self._may_vanish])
         for job_id in changes.deleted:
             self._forget(job_id)
         for node in changes.nodes:
@@ -324,6 +342,8 @@ class Oracle:
 
     def loaded(self, farm: Farm) -> None:
         """A server has started from the store: what was promised is there."""
+        self._heard = Moment(0)
+        self._placed.clear()
         check(farm)
         self._compare_store(farm)
         for job_id in self.world.users.promised:

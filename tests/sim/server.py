@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from sim.world import World
 
 BEAT_MS = 5_000
-BATCH_MAX = 20
+BATCHES_MAX = (2, 20)
+"""A server that takes little at a time hears late of the rest."""
 
 Done = Callable[[object, Refused | None], None]
 
@@ -73,6 +74,7 @@ class Server:
     def __init__(self, world: World, rules: Rules) -> None:
         self.world = world
         self.rules = rules
+        self.batch_max = world.random.choice(BATCHES_MAX)
         self.store = Store()
         self.output: dict[AttemptKey, bytearray] = {}
         self.skew_ms = 0
@@ -80,7 +82,8 @@ class Server:
         self.up = False
         self.sessions: dict[NodeId, Session] = {}
         self._open: list[Session] = []
-        self._inbox: list[tuple[m.Message, Done | None]] = []
+        self._inbox: list[tuple[m.Message, Done | None, Moment]] = []
+        """Each with when it came."""
         self._life = 0
         """Everything scheduled by an earlier life is void."""
         self.busy = False
@@ -120,7 +123,7 @@ class Server:
         self.world.note("server: cannot save")
         refusal = Unavailable("The server takes no work.")
         waiting = [done for done, _, _ in answers]
-        waiting += [done for _, done in self._inbox if done is not None]
+        waiting += [done for _, done, _ in self._inbox if done is not None]
         self.up = False
         self._forget()
         for done in waiting:
@@ -145,7 +148,7 @@ class Server:
             if done is not None:
                 done(None, Unavailable("The server takes no work."))
             return
-        self._inbox.append((message, done))
+        self._inbox.append((message, done, self._now()))
         self._wake()
 
     def _wake(self) -> None:
@@ -177,10 +180,10 @@ class Server:
 
     def _decide(self) -> None:
         farm, oracle = self.farm, self.world.oracle
-        batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
+        batch, self._inbox = self._inbox[: self.batch_max], self._inbox[self.batch_max :]
         effects: list[m.Effect] = []
         answers: list[tuple[Done, object, Refused | None]] = []
-        for message, done in batch:
+        for message, done, _ in batch:
             if missing := farm.missing(linked_ids(message)):
                 farm.admit(self.store.read(rows.load_component, missing))  # type: ignore[arg-type]
             reply: object = None
@@ -194,14 +197,17 @@ class Server:
             oracle.handled(farm, message)
             if done is not None:
                 answers.append((done, reply, refusal))
-        placed = farm.handle(m.Tick(), self._now()).effects
-        oracle.placed(farm, placed)
+        heard = self._inbox[0][2] if self._inbox else None
+        placed = farm.handle(m.Tick(heard), self._now()).effects
+        oracle.placed(farm, placed, heard)
         effects.extend(placed)
         changes = farm.take_changes()
         if self.world.faults.slip(self.world, "crash before save"):
             self.crash(self.world.random.choice((0, 100, 5_000)))
         else:
-            self._later(self.world.random.randint(0, 3), self._save, changes, answers, effects)
+            slow = self.world.faults.slip(self.world, "slow disk")
+            took = self.world.random.randint(*((300, 3_000) if slow else (0, 3)))
+            self._later(took, self._save, changes, answers, effects)
 
     def _save(
         self,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from roost.core.state import RECALL_AFTER_MS
 from sim.world import World
 
 SEEDS = range(1, 17)
@@ -21,6 +22,7 @@ KEPT_SEEDS = {
     21: "a job deleted in a batch was brought back by a later message of the same batch",
     261: "a failed child was deleted before its parent ran onChildError: an empty command ran",
     412: "a waiting job kept the conditions of a root that it had no longer",
+    225: "jobs were asked back from nodes before a late server had heard what these had said",
 }
 """What each found, with the simulator as it was then; chance has taken other turns since."""
 
@@ -33,6 +35,15 @@ def test_a_world_keeps_its_promises(seed: int) -> None:
     except AssertionError as error:
         last = "\n".join(world.trace.lines[-30:])
         pytest.fail(f"{last}\n\n{error}\nreplay it with: make sim SEED={seed}", pytrace=False)
+
+
+def test_worlds_have_servers_that_hear_late_and_nodes_that_are_asked_for_jobs_back() -> None:
+    for seed in (*KEPT_SEEDS, *SEEDS):
+        world = World(seed)
+        world.run()
+        if world.oracle.late_ms >= RECALL_AFTER_MS and world.oracle.recalls:
+            return
+    pytest.fail("in none of the worlds")
 
 
 def test_a_seed_is_one_history_in_any_process() -> None:

@@ -43,7 +43,10 @@ class Users:
         self.promised: dict[JobId, None] = {}
         """Jobs whose submission was acknowledged and which nobody has asked to delete."""
         self.cancelled: dict[JobId, None] = {}
-        """Jobs whose cancelling was acknowledged, and nobody rescheduled anything since."""
+        """Jobs whose cancelling was acknowledged, and nobody rescheduled anything since they asked
+        for it."""
+        self._rescheduled = 0
+        """How often they have asked for that."""
         self._known: list[JobId] = []
         self._pause_ms = world.random.choice((150, 500, 2_000))
         self._submits = world.random.choice((0.15, 0.3, 0.6))
@@ -79,6 +82,7 @@ class Users:
 
     def _ask(self, command: m.Command) -> None:
         name = type(command).__name__
+        rescheduled = self._rescheduled
 
         def done(reply: object, refusal: Refused | None) -> None:
             if refusal is not None:
@@ -88,7 +92,7 @@ class Users:
                 self._known.extend(reply)
                 self.promised.update(dict.fromkeys(reply))
                 self.world.note(f"users: got {marks(reply)}")
-            elif isinstance(command, m.CancelJobs):
+            elif isinstance(command, m.CancelJobs) and rescheduled == self._rescheduled:
                 is_cancelled = self.world.oracle.is_cancelled
                 self.cancelled.update(dict.fromkeys(filter(is_cancelled, command.ids)))
 
@@ -99,6 +103,7 @@ class Users:
         self.world.note(f"users: {type(command).__name__} {marks(ids)}")
         if isinstance(command, m.RescheduleJobs):
             self.cancelled.clear()
+            self._rescheduled += 1
         if isinstance(command, m.DeleteJobs):
             self.world.oracle.may_vanish(ids)
         self._ask(command)
@@ -161,6 +166,9 @@ class Users:
 
     def _submit(self) -> None:
         random = self.world.random
+        if self.world.haste > 1 and random.random() < 0.5:
+            self._submit_row()
+            return
         count = random.choice((1, 1, 2, 3, 5, 8))
         jobs = tuple(self._new_job(index, count) for index in range(count))
         first = jobs[0]
@@ -168,6 +176,13 @@ class Users:
         links += f" over {marks(first.child_ids)}" if first.child_ids else ""
         self.world.note(f"users: submit {count} jobs{links}")
         self._ask(m.SubmitJobs(jobs))
+
+    def _submit_row(self) -> None:
+        """Equal plain jobs: nodes are given them ahead once they are known to be short."""
+        count = self.world.random.randint(8, 24)
+        self.world.note(f"users: submit a row of {count} jobs")
+        job = m.NewJob(JobSpec(name="row", command="work", cpus=1), where="a row", tries_left=0)
+        self._ask(m.SubmitJobs((job,) * count))
 
     def _new_job(self, index: int, count: int) -> m.NewJob:
         random = self.world.random

@@ -53,7 +53,7 @@ class World:
         for number in range(self.random.randint(2, 4)):
             self._add_machine(number)
         self.users = Users(self)
-        self.haste = self.random.choice((1, 1, 20))
+        self.haste = self.random.choice((1, 1, 20, 100))
         """Lives are shorter by this: nodes are given jobs ahead when they are very short."""
 
     def _add_machine(self, number: int) -> None:

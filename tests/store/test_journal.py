@@ -184,3 +184,62 @@ async def test_an_archive_holds_what_is_in_the_journal(
     await database.migrate()
     assert await database.read(queries.job_ids) == [1]
     await database.close()
+
+
+# --- what the tables refuse -------------------------------------------------------------------
+
+NOBODY_S_PROGRESS = 2_000_000
+"""More than there is: it takes a bug in the core."""
+
+
+async def test_what_the_tables_refuse_is_put_aside_and_told_once_and_all_else_goes_on(
+    database: Database, file: Path, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    await database.save(make.submitted(make.job(1)))
+    bad = make.job(2, progress=NOBODY_S_PROGRESS)
+    await database.save(make.submitted(bad, make.job(3), next_job_id=JobId(4)))
+    beneath = make.submitted(make.job(4), edges=[(JobId(2), JobId(4))])
+    await database.save(beneath)
+    await database.save(make.submitted(make.job(5)))
+    assert await database.read(queries.job_ids) == [1, 5]
+    assert await database.read(queries.job_ids) == [1, 5]
+    assert rows_in(file, "journal") == []
+    [(_, why, text), (_, why_beneath, _)] = rows_in(file, "journal_refused")
+    assert "progress" in why and "FOREIGN KEY" in why_beneath
+    assert [job.id for job, _ in journal._decode(text).submitted] == [2, 3]
+    told, told_beneath = [record.getMessage() for record in caplog.records]
+    assert "the new jobs 2, 3;" in told and "the new jobs 4;" in told_beneath
+    assert ("next_job_id", 4) in rows_in(file, "counters"), "these numbers are in use"
+
+
+async def test_a_server_starts_with_what_the_tables_refuse_or_nobody_can_read(
+    database: Database, file: Path, make: Any
+) -> None:
+    await database.save(make.submitted(make.job(1)))
+    await database.save(make.submitted(make.job(2, progress=NOBODY_S_PROGRESS)))
+    killed = file.parent.with_name(f"{file.parent.name}_killed")
+    copy = Path(shutil.copytree(file.parent, killed)) / file.name
+    with sqlite3.connect(copy) as disk:
+        disk.execute("INSERT INTO journal (is_last, text) VALUES (1, '{\"submitted\": 7}')")
+    disk.close()
+    again = Database(f"sqlite:///{copy}")
+    await again.migrate()
+    assert await again.read(queries.job_ids) == [1]
+    assert len(rows_in(copy, "journal_refused")) == 2
+    await again.close()
+
+
+async def test_an_entry_is_not_to_blame_for_a_full_disk(
+    database: Database, file: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk cannot be had here: the driver is made to say what it says then."""
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    await database.save(make.submitted(make.job(1)))
+    with monkeypatch.context() as patch, pytest.raises(StoreFailure, match="disk is full"):
+        patch.setattr(journal, "save_changes", full)
+        await database.read(queries.job_ids)
+    assert rows_in(file, "journal_refused") == []
+    assert await database.read(queries.job_ids) == [1]

@@ -11,7 +11,8 @@ import pytest
 
 from roost.core import availability
 from roost.core import messages as m
-from roost.core.records import AttemptCause, JobId, JobStatus, NodeFacts
+from roost.core.records import AttemptCause, JobId, JobStatus, NodeFacts, NodeId
+from roost.errors import NotFound
 from roost.gateway import ALL_PARTS, JobFilter
 from roost.web import nodes, site
 
@@ -338,6 +339,9 @@ async def test_clients_are_drained_all_or_none(world: World) -> None:
     node = await world.node("render1")
     answer = await world.post("/nodes/act", {"action": "drain", "ids": [node, node + 7]})
     assert answer.status_code == 404 and f"There is no client {node + 7}" in answer.text
+    assert not (await world.access.nodes())[0].node.disabled
+    with pytest.raises(NotFound, match=f"There is no node with id {node + 7}"):
+        await world.access.act_on_nodes("drain", ids=[node, NodeId(node + 7)])
     assert not (await world.access.nodes())[0].node.disabled
 
 

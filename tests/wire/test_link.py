@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from roost.core.messages import AttemptOrder
+from roost.core.records import JobId
 from roost.wire import link
 
 
@@ -27,3 +29,14 @@ def test_an_agent_that_does_not_say_that_it_hands_over_sends_bytes() -> None:
 def test_words_that_are_not_known_are_passed_over() -> None:
     words = {"type": "welcome", "node": 1, "beat_ms": 1000, "of tomorrow": [1]}
     assert link.decode_from_server(without(words)) == [link.Welcome(1, 1000)]
+
+
+def test_orders_with_large_environments_are_spread_over_frames() -> None:
+    environment = {"LARGE": "x" * 100_000}
+    orders: list[link.FromServer] = [
+        link.Start(AttemptOrder(JobId(job), 1, "", "true", environment)) for job in range(1, 101)
+    ]
+    frames = list(link.frames(orders))
+    assert [order for frame in frames for order in frame] == orders
+    assert max(len(link.encode(frame)) for frame in frames) < link.FRAME_BYTES_MAX
+    assert len(frames) < len(orders)

@@ -44,6 +44,10 @@ STRETCH_BYTES_MAX = 4 * 1024 * 1024
 """Of output, what is announced and acknowledged at once."""
 STRETCHES_MAX = 4
 """Of output, announced and unacknowledged."""
+FAILED_S_MIN = 0.1
+FAILED_S_MAX = 10.0
+"""So long after a stretch that was not stored whole, output takes the link: twice as long after
+each one that fails then, until one is stored."""
 SEND_BYTES = 512 * 1024
 PIPE_BYTES = 1024 * 1024
 _PORT = 80
@@ -275,7 +279,8 @@ class OutputChannel:
     are any. Each is answered over the link, whatever becomes of it.
 
     Where the channel takes files, they are handed over. Once one of them has not been stored whole,
-    bytes are sent until the next link, on the same channels: there may be no way for a file.
+    bytes are sent until the next link, on the same channels: there may be no way for a file. A
+    channel that fails otherwise is left alone for a while, and the longer, the more often it does.
     """
 
     def __init__(self, channels: Channels, wake: Callable[[], None]) -> None:
@@ -287,11 +292,13 @@ class OutputChannel:
         self._queue: deque[_Stretch] = deque()
         self._unanswered = 0
         self._hands_over = True
+        self._not_before = 0.0
+        self._wait_s = FAILED_S_MIN
 
     @property
     def may_send(self) -> bool:
         """Asking is also what opens a channel when there is none."""
-        if self._unanswered >= STRETCHES_MAX:
+        if self._unanswered >= STRETCHES_MAX or time.monotonic() < self._not_before:
             return False
         if self._channel is not None or self._channels.has_idle:
             return True
@@ -319,7 +326,12 @@ class OutputChannel:
     def answered(self, *, whole: bool) -> None:
         """One of them was: it is stored `whole`, or not."""
         self._unanswered -= 1
+        handed_over = self._hands_over and self._channel is not None and self._channel.takes_files
         self._hands_over &= whole
+        if whole:
+            self._wait_s = FAILED_S_MIN
+        elif not handed_over:
+            self._pause()
         if self._channel is not None and not self._unanswered and not self._queue:
             self._let_go(clean=True)
 
@@ -327,6 +339,8 @@ class OutputChannel:
         """The link is down: nothing will be answered."""
         self._unanswered = 0
         self._hands_over = True
+        self._not_before = 0.0
+        self._wait_s = FAILED_S_MIN
         self._let_go(clean=False)
         if self._opening is not None:
             self._opening.cancel()
@@ -339,6 +353,13 @@ class OutputChannel:
         if channel is not None:
             self._channels.give_back(channel, clean=True)
             self._wake()
+
+    def _pause(self) -> None:
+        """Once for all stretches that fail together."""
+        now = time.monotonic()
+        if now >= self._not_before:
+            self._not_before = now + self._wait_s
+            self._wait_s = min(self._wait_s * 2, FAILED_S_MAX)
 
     def _hand_over(self, channel: Channel, file: int) -> None:
         try:

@@ -37,7 +37,14 @@ from roost.agent.slots import Slots
 from roost.agent.starter import Starter
 from roost.agent.tailer import FolderWatch, Tailer
 from roost.agent.tether import Tether
-from roost.core.messages import AttemptEnded, AttemptOrder, EntryKind, EntryReported
+from roost.core.messages import (
+    AttemptEnded,
+    AttemptOrder,
+    AttemptReport,
+    AttributesReported,
+    EntryKind,
+    EntryReported,
+)
 from roost.core.records import AttemptKey, JobId, Moment, NodeFacts
 from roost.errors import Conflict, Unreachable
 from roost.wire.chirp import Code
@@ -495,14 +502,18 @@ class Agent:
             self._tell(plan.AttributesSet(key, attributes))
 
     def _take_reports(self) -> list[FromAgent]:
-        """Grouped, as only consecutive numbers travel together. None while there are only lines
-        that wait for others."""
+        """About as much as one frame is to have. Grouped, as only consecutive numbers travel
+        together. None while there are only lines that wait for others."""
         groups: list[FromAgent] = []
         if self._collected is not None:
             return groups
         group: list[plan.SendReport] = []
+        size = 0
         for _ in range(min(len(self._reports), REPORTS_PER_FRAME_MAX)):
+            if size >= FRAME_BYTES_SOFT:
+                break
             report = self._reports.popleft()
+            size += _text_bytes(report.report)
             if group and report.number != group[-1].number + 1:
                 groups.append(_reports(group))
                 group = []
@@ -683,3 +694,13 @@ def _kept_run(record: dict[str, object]) -> plan.KeptRun:
 
 def _reports(group: list[plan.SendReport]) -> Reports:
     return Reports(group[0].number, tuple(sent.report for sent in group))
+
+
+def _text_bytes(report: AttemptReport) -> int:
+    """Of what can be long in it."""
+    match report:
+        case AttributesReported(attributes=attributes):
+            return sum(len(name) + len(text.encode()) for name, text in attributes)
+        case AttemptEnded(text=text) | EntryReported(text=text):
+            return len(text.encode())
+    return 0

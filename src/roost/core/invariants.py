@@ -142,12 +142,14 @@ def _placement_knows_its_nodes(farm: State) -> None:
         naive.setdefault(floor.free(node), set()).add(node)
     assert {free: set(members(nodes)) for free, nodes in floor.levels.items()} == naive
     firsts: dict[Need, Rank] = {}
+    jobs = Counter(kind for _, kind in floor.waiting.values())
     for rank, kind in floor.waiting.values():
         firsts[kind.need] = min(rank, firsts.get(kind.need, rank))
     queue = [(rank, kind.need) for rank, kind in floor.queue]
     assert queue == sorted((rank, need) for need, rank in firsts.items()), "the queue of kinds"
     for kind in floor.kinds.values():
         assert kind.rank == firsts.get(kind.need)
+        assert kind.jobs == jobs[kind], f"how many jobs wait of {kind.need}"
         assert not kind.fit & kind.unfit
         for node in members((kind.fit | kind.unfit) & ~floor.reviewed):
             asked = floor.candidate(kind.need, NO_RANK, node)

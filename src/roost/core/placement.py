@@ -63,12 +63,14 @@ _PACE_WEIGHT = 8
 class Kind:
     """Runnable jobs that need the same."""
 
-    __slots__ = ("fit", "heap", "least", "need", "pace", "rank", "reserver", "unfit")
+    __slots__ = ("fit", "heap", "jobs", "least", "need", "pace", "rank", "reserver", "unfit")
 
     def __init__(self, need: Need) -> None:
         self.need = need
         self.heap: list[Rank] = []
         """Ranks of its jobs; entries of jobs that left are skipped when they come up."""
+        self.jobs = 0
+        """How many of them wait."""
         self.rank: Rank | None = None
         """That of its first job, by which it stands in the queue; None when none waits."""
         self.pace: int | None = None
@@ -221,11 +223,13 @@ class Floor:
             self._fresh_kinds[kind] = None
         # Otherwise equals of these jobs wait already: what blocks them blocks these as well.
         heap, waiting = kind.heap, self.waiting
+        before = len(waiting)
         for rank in ranks:
             job = JobId(rank[1])
             assert job not in waiting
             heapq.heappush(heap, rank)
             waiting[job] = (rank, kind)
+        kind.jobs += len(waiting) - before
         if kind.rank is None or heap[0] < kind.rank:
             self._queue_by(kind, self._first(kind))
 
@@ -233,6 +237,7 @@ class Floor:
         """The job no longer waits; what was held for it is free again."""
         rank, kind = self.waiting.pop(job, (None, None))
         if kind is not None:
+            kind.jobs -= 1
             self.release_holds(job)
             if rank == kind.rank:
                 self._queue_by(kind, self._first(kind))
@@ -519,7 +524,7 @@ class _Choice:
     def _is_plenty(self) -> bool:
         """There are jobs for every CPU that is free, so each node can be filled in one go."""
         if self.plenty is None:
-            left = len(self.kind.heap)
+            left = self.kind.jobs
             for free, nodes in self.levels.items():
                 if free >= self.cpus and left >= 0:
                     left -= (nodes & self.open).bit_count() * (free // self.cpus)

@@ -174,7 +174,7 @@ class Access:
         listed = {view.node.id: view for view in await self.nodes()}
         for node in ids:
             if node not in listed:
-                raise NotFound(f"There is no client {node}; it may have been removed.")
+                raise NotFound(f"There is no node with id {node}.")
         found = [listed[node] for node in dict.fromkeys(ids)]
         if which is not None:
             found = [view for view in listed.values() if which.passes(view)]

@@ -34,6 +34,7 @@ from roost.errors import Conflict, ProtocolError, Refused, StoreFailure
 from roost.server.channel import Channel
 from roost.server.chirp import Desk
 from roost.server.engine import Engine
+from roost.server.local import is_here
 from roost.store.output import OutputStore
 from roost.websocket import WebSocket
 from roost.wire import channel as wire
@@ -290,7 +291,8 @@ class Session:
         )
         log.info("node joined", node=hello.facts.label, id=node, attempts=len(hello.attempts))
         agents.give_ticket(self)
-        self.say(link.Welcome(node, agents.beat_ms, stored, self.ticket, agents.unix_socket))
+        unix_socket = agents.unix_socket if is_here(*self._socket.addresses) else ""
+        self.say(link.Welcome(node, agents.beat_ms, stored, self.ticket, unix_socket))
 
     def _take(self, message: link.FromAgent) -> None:
         engine, node = self.agents.engine(), self.node

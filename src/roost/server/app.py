@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -98,6 +99,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
     database = Database(options.database_url or f"sqlite:///{options.data / DATABASE_FILE}")
     output = OutputStore(Path(options.data) / OUTPUT_FOLDER)
     local = LocalSocket(options.data.resolve() / SOCKET_FILE)
+    noted = _StoreErrors()
     try:
         await database.migrate()
         rules = Rules(
@@ -144,6 +146,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             options.config,
             Upgrades(options.upgrades, options.upgrade_priority),
         )
+        noted.pass_on(access.note_error)
         postman = Postman(
             options.mail,
             options.webhooks,
@@ -193,6 +196,30 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         local.close()
         output.close()
         await database.close()
+        noted.close()
+
+
+class _StoreErrors(logging.Handler):
+    """What the store finds wrong by itself is told with the server's errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._early: list[str] = []
+        self._note: Callable[[str], None] = self._early.append
+        self._logger = logging.getLogger("roost.store")
+        self._logger.addHandler(self)
+
+    def pass_on(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        for text in self._early:
+            note(text)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._note(record.getMessage())
+
+    def close(self) -> None:
+        self._logger.removeHandler(self)
+        super().close()
 
 
 def _routes() -> list[BaseRoute]:

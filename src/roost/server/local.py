@@ -2,11 +2,13 @@
 
 Files can be handed over on such a channel (`wire.channel`). The socket is for the server's own
 account, and for nothing but a request for a channel, with the ticket that it needs on the port too.
+Agents of other machines are not told where it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import socket
 from functools import partial
@@ -21,6 +23,16 @@ ASK_S_MAX = 10.0
 BACKLOG = 128
 
 log = structlog.get_logger(__name__)
+
+
+def is_here(peer: str, own: str) -> bool:
+    """Whether who has connected from the address `peer` to `own` is on this machine."""
+    if not peer:
+        return False
+    address = ipaddress.ip_address(peer)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return peer == own or address.is_loopback
 
 
 class LocalSocket:

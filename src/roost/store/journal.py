@@ -14,6 +14,7 @@ the rules of JSON: a field is only added, with a default.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any
@@ -21,13 +22,17 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from roost.core.messages import Changes
 from roost.core.records import JobSpec
 from roost.store import schema
 from roost.store.rows import Bulk, save_changes
 
+log = logging.getLogger(__name__)
+
 PIECE_JOBS = 1_000
+SHOWN_JOBS_MAX = 5
 
 _LONG = ("submitted", "edges", "events")
 _SHORT = ("jobs", "specs", "attempts", "notices", "activities")
@@ -42,6 +47,7 @@ _LEFT_OUT = JobSpec(name="")
 _INSERT = Bulk(("is_last", "text"), lambda dialect: insert(schema.journal))
 _PIECES = select(schema.journal).order_by(schema.journal.c.number)
 _FORGET = delete(schema.journal)
+_PUT_ASIDE = Bulk(("reason", "text"), lambda dialect: insert(schema.journal_refused))
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Changes).decode
@@ -78,21 +84,76 @@ def _pieces(changes: Changes) -> Iterator[Changes]:
 
 def expand(connection: Connection, jobs_max: int | None = None) -> int:
     """Write the rows of all entries, or of the oldest ones until they have that many new jobs, and
-    forget them. How many new jobs there were."""
+    forget them. How many new jobs got rows. Entries that the tables refuse are put aside."""
     whole = Changes()
     last = 0
-    with connection.execute(_PIECES) as found:
-        for number, is_last, text in found:
-            piece = _decode(text)
-            for name in (*_LONG, *_SHORT):
-                getattr(whole, name).extend(getattr(piece, name))
-            for name in _COUNTERS:
-                if (value := getattr(piece, name)) is not None:
-                    setattr(whole, name, value)
-            last = number
-            if is_last and jobs_max is not None and len(whole.submitted) >= jobs_max:
-                break
+    try:
+        with connection.execute(_PIECES) as found:
+            for number, is_last, text in found:
+                _join(whole, text)
+                last = number
+                if is_last and jobs_max is not None and len(whole.submitted) >= jobs_max:
+                    break
+        if last:
+            _save_whole(connection, whole)
+    except _refusals(connection):
+        return _expand_one_by_one(connection)
     if last:
-        save_changes(connection, whole)
         connection.execute(_FORGET.where(schema.journal.c.number <= last))
     return len(whole.submitted)
+
+
+def _expand_one_by_one(connection: Connection) -> int:
+    jobs = last = 0
+    texts: list[str] = []
+    for number, is_last, text in connection.execute(_PIECES).all():
+        texts.append(text)
+        if not is_last:
+            continue
+        entry = Changes()
+        try:
+            for piece in texts:
+                _join(entry, piece)
+            _save_whole(connection, entry)
+            jobs += len(entry.submitted)
+        except _refusals(connection) as error:
+            _put_aside(connection, texts, entry, str(error))
+        texts = []
+        last = number
+    connection.execute(_FORGET.where(schema.journal.c.number <= last))
+    return jobs
+
+
+def _put_aside(connection: Connection, texts: list[str], entry: Changes, reason: str) -> None:
+    _PUT_ASIDE.run(connection, [(reason, text) for text in texts])
+    # The numbers of these jobs were told to somebody, and are not given out again.
+    save_changes(connection, Changes(**{name: getattr(entry, name) for name in _COUNTERS}))
+    jobs = ", ".join(str(job.id) for job, _ in entry.submitted[:SHOWN_JOBS_MAX]) or "of a save"
+    more = " …" if len(entry.submitted) > SHOWN_JOBS_MAX else ""
+    log.error("The record refuses the new jobs %s%s; they were put aside: %s.", jobs, more, reason)
+
+
+def _join(whole: Changes, text: str) -> None:
+    piece = _decode(text)
+    for name in (*_LONG, *_SHORT):
+        getattr(whole, name).extend(getattr(piece, name))
+    for name in _COUNTERS:
+        if (value := getattr(piece, name)) is not None:
+            setattr(whole, name, value)
+
+
+def _save_whole(connection: Connection, changes: Changes) -> None:
+    """All rows, or none if one of them is refused."""
+    connection.exec_driver_sql("SAVEPOINT rows")
+    try:
+        save_changes(connection, changes)
+    except _refusals(connection):
+        connection.exec_driver_sql("ROLLBACK TO rows")
+        raise
+    connection.exec_driver_sql("RELEASE rows")
+
+
+def _refusals(connection: Connection) -> tuple[type[Exception], ...]:
+    """What says that it is the entry that is wrong, and not the disk."""
+    driver = connection.dialect.loaded_dbapi
+    return (driver.IntegrityError, IntegrityError, OverflowError, msgspec.DecodeError)

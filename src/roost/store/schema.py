@@ -410,6 +410,16 @@ journal = Table(
 )
 """What was submitted and has no rows yet: see `store.journal`."""
 
+journal_refused = Table(
+    "journal_refused",
+    metadata,
+    Column("number", Big, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    sqlite_strict=True,
+)
+"""What can have no rows, and why."""
+
 counters = Table(
     "counters",
     metadata,

@@ -175,6 +175,10 @@ async def act(site: Site, request: Request, form: Form) -> Response:
     name = _action_of(form)
     which, ids = _chosen(form)
     group = GroupId(form.number("group")) if name.endswith("_group") else None
+    listed = {view.node.id for view in await site.gateway.nodes()} if ids else ids
+    for node in ids:
+        if node not in listed:
+            raise _unknown(node)
     acted = await site.gateway.act_on_nodes(name, which, ids, group)
     many = presenters.counted(len(acted.applied), "client")
     told = outcome(f"{many} {actions.NODE_ACTIONS[name].done}.", acted, "/nodes?ids=")
@@ -219,7 +223,11 @@ async def find_node(gateway: Gateway, request: Request) -> NodeView:
     for view in await gateway.nodes(with_former=True):
         if view.node.id == number:
             return view
-    raise NotFound(f"There is no client {number}; it may have been removed.")
+    raise _unknown(number)
+
+
+def _unknown(node: int) -> NotFound:
+    return NotFound(f"There is no client {node}; it may have been removed.")
 
 
 async def show_node(site: Site, request: Request) -> Response:

@@ -212,7 +212,11 @@ def frames(messages: list[FromServer]) -> Iterator[list[FromServer]]:
     size = 0
     for message in messages:
         frame.append(message)
-        size += len(message.data) if isinstance(message, ChirpAnswer) else 0
+        match message:
+            case ChirpAnswer(data=data):
+                size += len(data)
+            case Start():
+                size += len(_encoder.encode(message))
         if len(frame) == MESSAGES_PER_FRAME_MAX or size >= FRAME_BYTES_SOFT:
             yield frame
             frame, size = [], 0
