@@ -242,6 +242,25 @@ def test_nesting_and_number_of_jobs_have_bounds(monkeypatch: pytest.MonkeyPatch)
         jobspec.parse({"name": "a", "children": [{"name": "b"}, {"name": "c"}]})
 
 
+@pytest.mark.parametrize("character", ["x", "é", "😀"])
+def test_a_text_may_be_as_long_as_a_process_can_be_given(character: str) -> None:
+    most = character * (jobspec.TEXT_BYTES_MAX // len(character.encode()))
+    assert one(command=most).spec.command == most
+    with pytest.raises(Invalid, match='job "comp": command must be at most 131071 bytes long'):
+        one(command=most + character)
+
+
+@pytest.mark.parametrize("character", ["x", "😀"])
+def test_an_environment_has_a_bound_of_its_own(character: str) -> None:
+    most = character * (100_000 // len(character.encode()))
+    variables = {f"V{number}": most for number in range(10)}
+    assert one(environment=variables).spec.environment == variables
+    with pytest.raises(Invalid, match="environment must be at most 1048576 bytes"):
+        one(environment=variables | {"MORE": most})
+    with pytest.raises(Invalid, match="environment must be at most 1048576 bytes"):
+        one(environment={most + str(number): "" for number in range(11)})
+
+
 def test_equal_parts_of_many_jobs_are_kept_once() -> None:
     child = {"name": "f", "tags": ["single"], "environment": {"A": "1"}, "host": "a"}
     jobs = jobspec.parse({"name": "a", "children": [dict(child), dict(child)]}).jobs

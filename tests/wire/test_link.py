@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from roost.core.messages import AttemptOrder
-from roost.core.records import JobId
+from roost.core import jobspec
+from roost.core.farm import Farm
+from roost.core.messages import AttemptOrder, NodeJoined, StartAttempt, Tick
+from roost.core.records import JobId, Moment, NodeFacts
 from roost.wire import link
 
 
@@ -40,3 +42,18 @@ def test_orders_with_large_environments_are_spread_over_frames() -> None:
     assert [order for frame in frames for order in frame] == orders
     assert max(len(link.encode(frame)) for frame in frames) < link.FRAME_BYTES_MAX
     assert len(frames) < len(orders)
+
+
+def test_the_largest_order_that_can_be_submitted_fits_into_a_frame() -> None:
+    text = "x" * jobspec.TEXT_BYTES_MAX
+    texts = [key for key, (_, read) in jobspec.PROPERTIES.items() if read is jobspec._text]
+    spec: dict[str, object] = dict.fromkeys(texts, text)
+    spec["command"] = text
+    spec["environment"] = {f"V{number}": "x" * 131_000 for number in range(8)}
+    farm, now = Farm(), Moment(1)
+    farm.handle(jobspec.parse(spec), now)
+    farm.handle(NodeJoined(NodeFacts("render1")), now)
+    [effect] = farm.handle(Tick(), now).effects
+    assert isinstance(effect, StartAttempt)
+    frame = link.encode([link.Start(effect.order)])
+    assert 2 * 1024 * 1024 < len(frame) < link.FRAME_BYTES_MAX - link.FRAME_BYTES_SOFT

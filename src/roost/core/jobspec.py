@@ -30,12 +30,20 @@ DEPTH_MAX = 200
 """Levels of `children` within `children`."""
 WHOLE_MAX = 2**53 - 1
 """Largest number taken: JSON readers keep it exactly, and as milliseconds it fits 64 bits."""
+TEXT_BYTES_MAX = 128 * 1024 - 1
+"""Of one text, such as a command: Linux gives no process a longer one. With the next, it keeps an
+order well within a frame of the agent link."""
+ENVIRONMENT_BYTES_MAX = 1024 * 1024
+"""Of all variables of a job."""
 SHOWN_CHARS_MAX = 40
 """How much of a name or value a refusal repeats."""
 
 CONDITION_NAMES = ("hostname", "hostname:name", "group", "os")
 CONDITION_OPS = ("==", "!=", "in", "not_in", "any")
 PLATFORMS = ("linux", "windows", "macosx")
+
+UTF8_BYTES_MAX = 4
+"""Of one character."""
 
 _LEADING_WHOLE = re.compile(r"\s*([+-]?[0-9]{1,18})(?:\.0+)?(?!\w|\.[0-9])")
 """The integer a label such as `5 (Medium)` starts with; `5.5` and `5x` do not have one."""
@@ -187,6 +195,8 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         if not value.isprintable():
             _check_characters(value)
+        if len(value) > TEXT_BYTES_MAX // UTF8_BYTES_MAX:
+            _check_length(value)
         return value
     if value is None:
         return ""
@@ -203,6 +213,11 @@ def _check_characters(value: str) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise Invalid("must be valid Unicode text, without lone surrogates") from None
+
+
+def _check_length(value: str) -> None:
+    if len(value.encode()) > TEXT_BYTES_MAX:
+        raise Invalid(f"must be at most {TEXT_BYTES_MAX} bytes long")
 
 
 def _list(value: object) -> Sequence[object]:
@@ -269,7 +284,15 @@ def _environment(value: object) -> dict[str, str]:
             variables[name] = str(item) if isinstance(item, bool) else _text(item)
         except Invalid as error:
             raise Invalid(f"variable {show(name)} {error}") from None
+    characters = sum(map(len, variables)) + sum(map(len, variables.values()))
+    if characters > ENVIRONMENT_BYTES_MAX // UTF8_BYTES_MAX:
+        _check_room(variables)
     return variables
+
+
+def _check_room(variables: Mapping[str, str]) -> None:
+    if len("".join((*variables, *variables.values())).encode()) > ENVIRONMENT_BYTES_MAX:
+        raise Invalid(f"must be at most {ENVIRONMENT_BYTES_MAX} bytes, names and values together")
 
 
 def _resources(value: object) -> dict[str, int]:
