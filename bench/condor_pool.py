@@ -122,6 +122,7 @@ class Pool:
     """A pool that is up."""
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.version = version()
         self.folder = folder
         self.submit = folder / "submit"
         """The submit folder of all jobs."""

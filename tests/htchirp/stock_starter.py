@@ -419,7 +419,7 @@ class StockStarter:
             os.close(descriptor)
 
     def do_putfile(self, connection, name: bytes, mode: int, length: int):
-        if length < 0 or (self.new and length > self.transfer_max):
+        if self.new and not 0 <= length <= self.transfer_max:
             return -5
         try:
             flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
@@ -429,7 +429,7 @@ class StockStarter:
             raise
         try:
             connection.sendall(b"22\n")
-            if length == 0:
+            if length <= 0:
                 raise NoAnswer
             return os.write(descriptor, self._read_exactly(connection, length))
         finally:
@@ -562,7 +562,7 @@ class StockStarter:
 
     def do_set_job_attr(self, _, name: bytes, text: bytes):
         if not re.fullmatch(rb"[A-Za-z_]\w*", name):
-            return -8
+            return -8 if self.new or b" " in name else -127
         if name.lower() in (b"clusterid", b"procid", b"owner"):
             return -2
         if not text.rstrip().endswith((b"+", b"-", b"*", b"/", b"=")):

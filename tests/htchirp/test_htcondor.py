@@ -8,6 +8,7 @@ a job of its own.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import select
@@ -35,6 +36,18 @@ SOURCES = Path(roost.__file__).parent
 def contact(pool: Any) -> Path:
     """Of a job that may do everything and does nothing."""
     return pool.waiting(**IO)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def new(pool: Any) -> bool:
+    """With the limits of 25.11."""
+    return tuple(map(int, pool.version.split("."))) >= (25, 11)
+
+
+@pytest.fixture
+def fake(start: Callable[..., Any], new: bool) -> Callable[..., Any]:
+    """Starts a fake of the same age."""
+    return functools.partial(start, new=new)
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +146,7 @@ memory after an answer to `readlink`, fails at `whoami`, and severs its starter 
 `put`."""
 
 
-def test_our_command_says_and_ends_as_htcondors_own(pool: Any) -> None:
+def test_our_command_says_and_ends_as_htcondors_own(pool: Any, new: bool) -> None:
     def told(tool: str) -> list[tuple[str, str]]:
         lines = ["mkdir f", "cd $_CONDOR_SCRATCH_DIR", "echo hello chirp 0123456789 >hello.txt"]
         lines += [f"export {LEGACY}=1", "set +e"]
@@ -144,7 +157,8 @@ def test_our_command_says_and_ends_as_htcondors_own(pool: Any) -> None:
     theirs = told("/usr/libexec/condor/condor_chirp")
     ours = told("python3 -m roost.htchirp")
     for command, expected, said in zip(COMMANDS, theirs, ours, strict=True):
-        assert said[1] == expected[1], command
+        if new or command != "getdir f":  # its exit code was 1
+            assert said[1] == expected[1], command
         if not command.startswith("~"):
             assert unlike(said[0]) == unlike(expected[0]), command
 
@@ -274,6 +288,8 @@ FILES = [
     b"rename d/z d", b"rename d d/in", b"rmdir .", b"unlink d/z",
     b"rmall d", b"unlink d/dangling", b"rmall d", b"stat d",
 ]  # fmt: skip
+WAITS_BEFORE_25_11 = {b"putfile d/p 420 268435457"}
+"""For all that was announced."""
 ATTRIBUTES = [
     b"get_job_attr None", b"set_job_attr A 5", b"get_job_attr A", b"get_job_attr a",
     b'set_job_attr B "a\\ b"', b"get_job_attr B", b"set_job_attr C a b", b"get_job_attr C",
@@ -300,16 +316,22 @@ FORMS = [
     "requests", [FILES, ATTRIBUTES, FORMS], ids=["files", "attributes", "forms"]
 )
 def test_the_fake_answers_as_a_starter(
-    contact: Path, start: Callable[..., Any], ask: Callable[..., Asked], requests: list[bytes]
+    contact: Path,
+    fake: Callable[..., Any],
+    ask: Callable[..., Asked],
+    requests: list[bytes],
+    new: bool,
 ) -> None:
+    if not new:
+        requests = [request for request in requests if request not in WAITS_BEFORE_25_11]
     lines = [request if b"\n" in request else request + b"\n" for request in requests]
-    assert not differences(ask(contact), ask(start().contact), lines)
+    assert not differences(ask(contact), ask(fake().contact), lines)
 
 
 def test_the_fake_takes_as_long_a_line_as_a_starter(
-    contact: Path, start: Callable[..., Any], ask: Callable[..., Asked]
+    contact: Path, fake: Callable[..., Any], ask: Callable[..., Asked]
 ) -> None:
-    for asked in (ask(contact), ask(start().contact)):
+    for asked in (ask(contact), ask(fake().contact)):
         asked.socket.sendall(b"x" * 5121)
         assert asked.until(b"nothing") == b"-5\n"
 
@@ -324,13 +346,13 @@ def test_the_fake_takes_as_long_a_line_as_a_starter(
 )
 def test_the_fake_allows_what_a_starter_allows(
     pool: Any,
-    start: Callable[..., Any],
+    fake: Callable[..., Any],
     ask: Callable[..., Asked],
     attributes: dict[str, str],
     gates: dict[str, bool],
     marker: bytes,
 ) -> None:
-    real, fake = ask(pool.waiting(**attributes), marker), ask(start(**gates).contact, marker)
+    real, fake = ask(pool.waiting(**attributes), marker), ask(fake(**gates).contact, marker)
     requests = [
         b"version", b"stat .", b"whoami 100", b"get_job_attr A", b"set_job_attr A 1", b"ulog x",
         b"set_job_attr_delayed ChirpA 2.5", b"get_job_attr_delayed ChirpA",
@@ -342,9 +364,9 @@ def test_the_fake_allows_what_a_starter_allows(
 
 
 def test_the_fake_lets_in_whom_a_starter_lets_in(
-    contact: Path, start: Callable[..., Any], ask: Callable[..., Asked]
+    contact: Path, fake: Callable[..., Any], ask: Callable[..., Asked]
 ) -> None:
-    for server in (contact, start().contact):
+    for server in (contact, fake().contact):
         host, port, cookie = server.read_text().split()
         with socket.create_connection((host, int(port)), PATIENCE_S) as stranger:
             for line, answer in (
@@ -365,15 +387,17 @@ def test_the_fake_lets_in_whom_a_starter_lets_in(
 
 
 def test_a_refused_putfile_severs_both(
-    pool: Any, start: Callable[..., Any], ask: Callable[..., Asked]
+    pool: Any, fake: Callable[..., Any], ask: Callable[..., Asked], new: bool
 ) -> None:
+    if not new:
+        pytest.skip("before 25.11 it ends a few answers later, and none of them can be foretold")
     requests = [
         b"putfile none/x 420 5", b"version", b"get_job_attr A", b"stat .", b"set_job_attr A 1",
         b"ulog x", b"whoami 100", b"whoareyou h 100", b"set_job_attr_delayed ChirpA 1",
         b"set_job_attr_delayed A 1", b"get_job_attr_delayed ChirpA", b"close 4", b"nonsense",
     ]  # fmt: skip
     told = []
-    for contact in (pool.waiting(**IO), start().contact):
+    for contact in (pool.waiting(**IO), fake().contact):
         asked = ask(contact)
         lines = []
         for request in requests:
@@ -391,18 +415,18 @@ def test_a_refused_putfile_severs_both(
 
 
 def test_closing_the_shadows_own_socket_severs_both(
-    pool: Any, start: Callable[..., Any], ask: Callable[..., Asked]
+    pool: Any, fake: Callable[..., Any], ask: Callable[..., Asked]
 ) -> None:
-    for contact in (pool.waiting(**IO), start().contact):
+    for contact in (pool.waiting(**IO), fake().contact):
         asked = ask(contact)
         asked.socket.sendall(b"close 3\nstat .\nversion\n")
         assert asked.until(b"2\n") == b"-17\n-17\n2\n"
 
 
 def test_a_write_of_nothing_kills_both(
-    pool: Any, start: Callable[..., Any], ask: Callable[..., Asked]
+    pool: Any, fake: Callable[..., Any], ask: Callable[..., Asked]
 ) -> None:
-    for contact in (pool.waiting(**IO), start().contact):
+    for contact in (pool.waiting(**IO), fake().contact):
         asked, other = ask(contact), ask(contact)
         asked.ask(b"open w wc 420\n")
         asked.socket.sendall(b"write %s 0\n" % asked.fd)
@@ -410,10 +434,10 @@ def test_a_write_of_nothing_kills_both(
 
 
 def test_a_strided_read_beyond_the_end_hangs_both(
-    new_pool: Callable[[], Any], start: Callable[..., Any], ask: Callable[..., Asked]
+    new_pool: Callable[[], Any], fake: Callable[..., Any], ask: Callable[..., Asked]
 ) -> None:
     # The shadow computes for ever, so it gets a pool that is over with the test.
-    for contact in (new_pool().waiting(**IO), start().contact):
+    for contact in (new_pool().waiting(**IO), fake().contact):
         asked, other = ask(contact), ask(contact)
         asked.ask(b"open s rwc 420\n")
         asked.ask(b"write {fd} 5\nhello")
@@ -422,9 +446,9 @@ def test_a_strided_read_beyond_the_end_hangs_both(
 
 
 def test_half_a_line_holds_up_all_others_of_both(
-    contact: Path, start: Callable[..., Any], ask: Callable[..., Asked]
+    contact: Path, fake: Callable[..., Any], ask: Callable[..., Asked]
 ) -> None:
-    for server in (contact, start().contact):
+    for server in (contact, fake().contact):
         slow, other = ask(server), ask(server)
         slow.socket.sendall(b"vers")
         assert other.falls_silent()
