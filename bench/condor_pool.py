@@ -74,6 +74,7 @@ START = true
 SUSPEND = false
 PREEMPT = false
 KILL = false
+RUNBENCHMARKS = false
 NEGOTIATOR_INTERVAL = 2
 NEGOTIATOR_MIN_INTERVAL = 1
 NEGOTIATOR_CYCLE_DELAY = 1
@@ -126,6 +127,8 @@ class Pool:
         self.folder = folder
         self.submit = folder / "submit"
         """The submit folder of all jobs."""
+        self.pid = process.pid
+        """Of the process that ends when all others of the pool have ended."""
         self._process = process
         self._jobs = 0
 
@@ -146,7 +149,7 @@ class Pool:
         return Ended(int(code), said.read_text(errors="replace"))
 
     def tool(self, *words: str) -> Ended:
-        """A command of the user's on the submit machine, such as `condor_q`."""
+        """A command of the user's on the submit machine, such as `condor_q`; words of one line."""
         assert self._process.stdin
         self._process.stdin.write(f"{shlex.join(words)}\n")
         self._process.stdin.flush()
@@ -214,7 +217,8 @@ def pool(folder: Path) -> Iterator[Pool]:
     unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         raise LookupError("HTCondor's daemons need root, and unshare of util-linux")
-    if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+    mount = [*unshare, "mount", "-t", "proc", "proc", "/proc"]
+    if subprocess.run(mount, capture_output=True).returncode:
         raise LookupError("HTCondor needs namespaces of its own, and none are to be had here")
     place = Path(tempfile.mkdtemp(dir=folder))
     place.chmod(0o755)

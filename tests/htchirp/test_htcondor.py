@@ -14,6 +14,8 @@ import re
 import select
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ pytestmark = pytest.mark.slow
 PATIENCE_S = 30
 SILENCE_S = 1
 IO = {"WantIOProxy": "true"}
+BENCH = Path(__file__).parents[2] / "bench"
 JOB = Path(__file__).with_name("starter_job.py")
 SOURCES = Path(roost.__file__).parent
 
@@ -72,6 +75,24 @@ def in_job(pool: Any, *commands: str) -> str:
     ended = pool.ended("\n".join(lines), Given='"text"', **IO)
     assert ended.code == 0, ended.output
     return str(ended.output)
+
+
+def test_a_pool_is_gone_with_the_process_that_started_it(pool: Any, tmp_path: Path) -> None:
+    start = "import condor_pool, pathlib, sys\nwith condor_pool.pool(pathlib.Path.cwd()) as pool:\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{start} print(pool.pid, flush=True)\n sys.stdin.read()"],
+        env={**os.environ, "PYTHONPATH": str(BENCH)},
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        descriptor = os.pidfd_open(int(process.stdout.readline()))
+        process.kill()
+    try:
+        assert select.select([descriptor], [], [], PATIENCE_S)[0]
+    finally:
+        os.close(descriptor)
 
 
 # --- our client and command -----------------------------------------------------------------------
