@@ -8,9 +8,11 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 SEED ?= 1
 WORKERS ?= 2
+SUITE ?= sid
+HTCONDOR := .htcondor/made-from-$(SUITE)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve peers test quick sim bench growth day bench-peers pictures lint docs lock clean
+.PHONY: help install demo serve peers test quick sim bench growth day bench-peers htcondor pictures lint docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +73,20 @@ bench-peers: ## what `make bench` compares Roost with, in .bench-peers (Debian: 
 	.bench-peers/bin/pip install --quiet --disable-pip-version-check \
 		hyperqueue==0.27.0 distributed==2026.8.0 huey==3.5.4 celery==5.7.0 redis==8.1.0
 
+htcondor: $(HTCONDOR) ## a Debian with HTCondor in .htcondor, for tests and `make bench` (SUITE=trixie for an older one)
+
+# Nothing is ever mounted in it but in namespaces that end with the pool.
+$(HTCONDOR):
+	@command -v mmdebstrap >/dev/null || { \
+		echo "HTCondor is installed with mmdebstrap, and there is none. On Debian and Ubuntu: apt install mmdebstrap" >&2; exit 1; }
+	@[ "$$(id -u)" = 0 ] || { echo "HTCondor's daemons run jobs as other users, so this needs root: sudo make htcondor" >&2; exit 1; }
+	rm -rf --one-file-system .htcondor.new
+	mmdebstrap --quiet --variant=minbase --include=condor,python3 --aptopt='Acquire::Check-Valid-Until "false"' \
+		--customize-hook='chroot "$$1" useradd --create-home tester' $(SUITE) .htcondor.new $(MIRROR)
+	@touch .htcondor.new/made-from-$(SUITE)
+	rm -rf --one-file-system .htcondor
+	@mv .htcondor.new .htcondor
+
 pictures: install ## take the pictures of the pages in README again (needs Chromium)
 	$(BIN)/python bench/pictures.py
 
@@ -93,5 +109,6 @@ lock: ## choose the newest versions that fit and pin them with hashes (needs uv)
 	$(COMPILE) --upgrade --group dev -o requirements/dev.txt
 
 clean: ## remove everything that the other verbs made
+	rm -rf --one-file-system .htcondor .htcondor.new
 	rm -rf $(VENV) .bench-peers node_modules src/roost/web/static/vendor demo-farm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,9 +3,9 @@
 A real job asks a real agent over loopback. *Relayed*, its files are with the server, one process
 further; *shared*, the agent works on the folder itself. `chirp_server` (Debian's
 `coop-computing-tools`) takes turns with it, operation by operation, and is asked by the same client
-(`chirp_client`). So is a server in C that does nothing but answer, alone or by way of a relay: the
-least that an operation of one or three processes takes on this machine. Of a stock starter there
-are only figures, the better of two on a like machine.
+(`chirp_client`). So are the starter of a job of HTCondor, with shadow and schedd behind it, and a
+server in C that does nothing but answer, alone or by way of a relay: the least that an operation of
+one or three processes takes on this machine.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import condor_pool
 import roost
 from farms import Farm, farm
 from limits import chirp_floor
@@ -38,8 +39,6 @@ FOLDERS = ("relayed", "shared")
 class Operation(NamedTuple):
     name: str
     what: str
-    starter: float = 0
-    """What HTCondor 25.14 did with htchirp 3.0, in the unit of the row."""
     floor: str = ""
     """Which server of `limits.chirp_floor` does it in as many processes."""
     once: bool = False
@@ -47,19 +46,19 @@ class Operation(NamedTuple):
 
 
 FILES = (
-    Operation("connect", "connect and say who it is", 8_600, "alone"),
-    Operation("stat", "stat", 10_800, "relayed"),
-    Operation("read", "open, read and close of 1 KiB", 2_300, "relayed"),
-    Operation("put", "put of 1 KiB", 450, "relayed"),
-    Operation("fetch", "fetch of {mib} MiB", 207, once=True),
-    Operation("upload", "put of {mib} MiB", 181, once=True),
+    Operation("connect", "connect and say who it is", "alone"),
+    Operation("stat", "stat", "relayed"),
+    Operation("read", "open, read and close of 1 KiB", "relayed"),
+    Operation("put", "put of 1 KiB", "relayed"),
+    Operation("fetch", "fetch of {mib} MiB", once=True),
+    Operation("upload", "put of {mib} MiB", once=True),
 )
 ATTRIBUTES = (
-    Operation("get_job_attr", "get_job_attr", 10_700, "relayed"),
-    Operation("set_job_attr", "set_job_attr", 900),
-    Operation("get_job_attr_delayed", "get_job_attr_delayed", 8_000, "alone"),
-    Operation("set_job_attr_delayed", "set_job_attr_delayed", 12_600, "alone"),
-    Operation("ulog", "ulog", 14_900, "alone"),
+    Operation("get_job_attr", "get_job_attr", "relayed"),
+    Operation("set_job_attr", "set_job_attr"),
+    Operation("get_job_attr_delayed", "get_job_attr_delayed", "alone"),
+    Operation("set_job_attr_delayed", "set_job_attr_delayed", "alone"),
+    Operation("ulog", "ulog", "alone"),
 )
 FLOORS = {
     "alone": "a process in C that answers at once",
@@ -76,8 +75,15 @@ def operations(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
         farm(folder, settings=roots) as up,
         _chirp_server(folder) as address,
         _floor(folder) as contacts,
+        _starter(folder) as starter,
     ):
-        return _rows(Sides(up, shared, address, contacts, sizes), repetitions)
+        contacts |= starter
+        sides = Sides(up, shared, address, contacts, sizes)
+        return [
+            row
+            for operation in (*FILES, *ATTRIBUTES)
+            for row in _rows(sides, operation, repetitions)
+        ]
 
 
 class Sides(NamedTuple):
@@ -86,7 +92,7 @@ class Sides(NamedTuple):
     address: str
     """Of `chirp_server`; empty without one."""
     contacts: dict[str, Path]
-    """Of the servers that do nothing; none without a C compiler."""
+    """Of those that are there: `alone` and `relayed`, which do nothing, and `starter`."""
     sizes: Any
 
     def count(self, operation: Operation) -> int:
@@ -114,11 +120,11 @@ class Sides(NamedTuple):
             return []
         return [self._outside(operation, self.address)]
 
-    def at_floor(self, operation: Operation) -> list[float]:
-        """One rate, or none where there is no such server."""
-        if operation.floor not in self.contacts:
+    def at(self, kind: str, operation: Operation) -> list[float]:
+        """One rate, or none where there is no such contact."""
+        if kind not in self.contacts:
             return []
-        contact = str(self.contacts[operation.floor])
+        contact = str(self.contacts[kind])
         return [self._outside(operation, _CONDOR_CHIRP_CONFIG=contact)]
 
     def _outside(self, operation: Operation, *address: str, **environment: str) -> float:
@@ -137,36 +143,48 @@ class Sides(NamedTuple):
         return [sys.executable, str(CLIENT), operation.name, count, str(self.sizes.chirp_mib)]
 
 
-def _rows(sides: Sides, repetitions: int) -> list[Row]:
-    rows: list[Row] = []
-    for operation in (*FILES, *ATTRIBUTES):
-        folders = FOLDERS if operation.name != "connect" and operation in FILES else FOLDERS[:1]
-        rates: dict[str, list[float]] = {folder: [] for folder in folders}
-        limits: list[float] = []
-        floor: list[float] = []
-        for _ in range(repetitions):
-            for folder in folders:
-                rates[folder].append(sides.in_job(operation, folder))
-            limits += sides.at_peer(operation)
-            floor += sides.at_floor(operation)
-        what = operation.what.format(mib=sides.sizes.chirp_mib)
-        unit = "MiB/s" if operation.once else "ops/s"
-        starter = [operation.starter] * repetitions
+def _rows(sides: Sides, operation: Operation, repetitions: int) -> list[Row]:
+    folders = FOLDERS if operation.name != "connect" and operation in FILES else FOLDERS[:1]
+    rates: dict[str, list[float]] = {folder: [] for folder in folders}
+    peer: list[float] = []
+    starter: list[float] = []
+    floor: list[float] = []
+    for _ in range(repetitions):
         for folder in folders:
-            name = f"{what}, {folder}" if len(folders) > 1 else what
-            if operation in FILES:
-                beside = f", beside `{PROGRAM}`" if limits else ""
-                rows.append(Row("r", f"{name}{beside}", unit, rates[folder], limits))
-            else:
-                rows.append(Row("r", f"{name}, beside a starter", unit, rates[folder], starter))
-        if operation in FILES:
-            name = f"{what}, {folders[0]}, beside a starter"
-            rows.append(Row("r", name, unit, rates[folders[0]], starter))
-        if floor:
-            name = f"{what}, {folders[0]}" if len(folders) > 1 else what
-            name = f"{name}, beside {FLOORS[operation.floor]}"
-            rows.append(Row("r", name, unit, rates[folders[0]], floor))
+            rates[folder].append(sides.in_job(operation, folder))
+        peer += sides.at_peer(operation)
+        starter += sides.at("starter", operation)
+        floor += sides.at(operation.floor, operation)
+    what = operation.what.format(mib=sides.sizes.chirp_mib)
+    unit = "MiB/s" if operation.once else "ops/s"
+
+    def row(folder: str, beside: str, limits: Sequence[float]) -> Row:
+        name = f"{what}, {folder}" if len(folders) > 1 else what
+        return Row("r", f"{name}{beside}", unit, rates[folder], limits)
+
+    rows: list[Row] = []
+    if operation in FILES or not starter:
+        beside = f", beside `{PROGRAM}`" if peer else ""
+        rows += [row(folder, beside, peer) for folder in folders]
+    if starter:
+        version = condor_pool.version()
+        rows.append(row(folders[0], f", beside HTCondor {version}'s starter", starter))
+    if floor:
+        rows.append(row(folders[0], f", beside {FLOORS[operation.floor]}", floor))
     return rows
+
+
+@contextlib.contextmanager
+def _starter(folder: Path) -> Iterator[dict[str, Path]]:
+    """The contact file of a job of HTCondor that may do everything."""
+    with contextlib.ExitStack() as stack:
+        contacts: dict[str, Path] = {}
+        try:
+            pool = stack.enter_context(condor_pool.pool(folder))
+            contacts["starter"] = pool.waiting(WantIOProxy="true")
+        except (LookupError, RuntimeError) as error:
+            print(f"Chirp is not measured beside a starter: {error}.", file=sys.stderr)
+        yield contacts
 
 
 @contextlib.contextmanager

@@ -2,9 +2,10 @@
 
     python bench/chirp_client.py OPERATION COUNT MIB [HOST:PORT]
 
-Run by a job it speaks to the job's own server. With an address it speaks to Debian's `chirp_server`
-there, by the same code: what the client costs is the same on both sides. `fetch` and `upload` move
-a file of so many MiB and tell MiB per second; what is fetched goes to /dev/null.
+Run by a job it speaks to the job's own server, as it does to the one that `_CONDOR_CHIRP_CONFIG`
+names, such as a starter of HTCondor. With an address it speaks to Debian's `chirp_server` there, by
+the same code: what the client costs is the same on all sides. `fetch` and `upload` move a file of
+so many MiB and tell MiB per second; what is fetched goes to /dev/null.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ minute falls on both.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import platform
@@ -125,9 +126,15 @@ def _drawn(bars: Sequence[Bar]) -> list[Bar]:
 
 def settings(folder: Path | None, repetitions: int, numbers: dict[str, int]) -> dict[str, str]:
     """What was measured on what."""
+    import condor_pool  # here, as the rest of this module is used without those beside it
+
+    beside = {}
+    with contextlib.suppress(LookupError):
+        beside["HTCondor"] = condor_pool.version()
     return {
         "Roost": roost.__version__,
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        **beside,
         "SQLite": f"{sqlite3.sqlite_version} (WAL, synchronous=FULL)",
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} CPUs",

@@ -154,9 +154,10 @@ def test_rows_measured_again_take_the_place_of_their_measure_alone() -> None:
 
 
 @pytest.mark.slow
-def test_chirp_is_measured_without_its_peer_where_that_is_not_installed(tmp_path: Path) -> None:
+def test_chirp_is_measured_without_its_peers_where_they_are_not_installed(tmp_path: Path) -> None:
     ask = (
-        "import chirp, measures, pathlib, report; chirp.PROGRAM = 'absent'; "
+        "import chirp, condor_pool, measures, pathlib, report; chirp.PROGRAM = 'absent'; "
+        "condor_pool.TREE = pathlib.Path('absent'); "
         "sizes = measures.Sizes(chirps=5, chirp_mib=1); "
         "print(report.table(chirp.operations(pathlib.Path.cwd(), sizes, 1)))"
     )
@@ -171,13 +172,46 @@ def test_chirp_is_measured_without_its_peer_where_that_is_not_installed(tmp_path
     )
     assert "Chirp is not measured beside absent: it is not installed." in done.stderr
     rows = [line.split("|")[2].strip() for line in done.stdout.splitlines()][2:]
-    assert {"stat, shared", "put of 1 MiB, relayed", "ulog, beside a starter"} <= set(rows)
+    assert "Chirp is not measured beside a starter: there is no HTCondor; `make htcondor`" in (
+        done.stderr
+    )
+    assert not [row for row in rows if "HTCondor" in row]
+    assert {"stat, shared", "put of 1 MiB, relayed", "set_job_attr"} <= set(rows)
     assert {
         "stat, relayed, beside a relay in C that does nothing",
         "get_job_attr, beside a relay in C that does nothing",
         "connect and say who it is, beside a process in C that answers at once",
         "ulog, beside a process in C that answers at once",
     } <= set(rows)
+
+
+@pytest.mark.slow
+def test_chirp_is_measured_beside_a_starter_where_there_is_one(tmp_path: Path) -> None:
+    ask = (
+        "import chirp, measures, pathlib, report; chirp.PROGRAM = 'absent'; "
+        "chirp.FILES, chirp.ATTRIBUTES = chirp.FILES[1:2], chirp.ATTRIBUTES[1:2]; "
+        "sizes = measures.Sizes(chirps=5, chirp_mib=1); "
+        "print(report.table(chirp.operations(pathlib.Path.cwd(), sizes, 2)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        env={**os.environ, "PYTHONPATH": str(BENCH.parent)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    if "Chirp is not measured beside a starter" in done.stderr:
+        assert "ROOST_REQUIRE_HTCONDOR" not in os.environ, done.stderr
+        pytest.skip(done.stderr)
+    rows = [line.split("|") for line in done.stdout.splitlines()][2:]
+    ratios = {row[2].strip(): float(row[6]) for row in rows if "HTCondor" in row[2]}
+    version = done.stdout.partition("HTCondor ")[2].partition("'s starter")[0]
+    assert ratios.keys() == {
+        f"{name}, beside HTCondor {version}'s starter" for name in ("stat, relayed", "set_job_attr")
+    }
+    assert all(ratio > 0 for ratio in ratios.values())
 
 
 def test_the_servers_in_c_that_do_nothing_answer_a_client_of_chirp(tmp_path: Path) -> None:

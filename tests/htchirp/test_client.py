@@ -441,7 +441,7 @@ def test_a_failing_read_or_write_leaves_no_file_open(chirp: HTChirp, starter: An
     for call in (lambda: chirp.read("d", 5), lambda: chirp.read("d", 5, 1)):
         with pytest.raises(HTChirp.IsDir):
             call()
-    with pytest.raises(HTChirp.UnknownError):
+    with pytest.raises(HTChirp.NoSpace):
         chirp.write(b"x" * 3_000_000, "/dev/full")
     with pytest.raises(HTChirp.InvalidRequest):
         chirp.write(b"x", "f", "wc", offset=-5)

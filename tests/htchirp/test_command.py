@@ -292,6 +292,17 @@ def test_with_legacy_codes_an_attribute_that_cannot_be_read_is_null(
         assert chirp(name, "ChirpX", **{LEGACY: "1"}).stdout == b"(null)\n"
 
 
+def test_with_legacy_codes_a_long_listing_ends_with_as_many_bytes_as_it_has(
+    chirp: Run, starter: Any
+) -> None:
+    for number in range(4):
+        (starter.root / f"caf\udce9 {number}").touch()
+    with HTChirp() as client:
+        size = len(client._ask_bytes("getlongdir", "."))
+    assert size > 256
+    chirp("getdir", "-l", ".", code=size % 256, **{LEGACY: "1"})
+
+
 @pytest.mark.parametrize("words", [["put", "large", "a"], ["fetch", "a", "large"]])
 def test_a_terminal_shows_how_far_a_large_file_is(starter: Any, words: list[str]) -> None:
     for path in (Path("large"), starter.root / "a"):

@@ -271,9 +271,17 @@ def _legacy_success(call: Call, result: object) -> int:
         return len(result) & 255
     if call.name == "write" and isinstance(result, int):
         return result & 255
-    if call.name == "getdir" and isinstance(result, list):
-        return (sum(len(os.fsencode(name)) + 1 for name in result) + 1) & 255
+    if call.name == "getdir" and isinstance(result, (list, dict)):
+        return _listing_bytes(result) & 255
     return 0
+
+
+def _listing_bytes(listing: list[str] | dict[str, dict[str, int]]) -> int:
+    """How many a server sends for it."""
+    count = 1 + sum(len(os.fsencode(name)) + 1 for name in listing)
+    if isinstance(listing, dict):
+        count += sum(len(" ".join(map(str, about.values()))) + 1 for about in listing.values())
+    return count
 
 
 class _Meter:
