@@ -256,6 +256,8 @@ def test_a_webhook_that_fails_is_tried_again_and_one_that_refuses_is_not(
     for job in later:
         farm.wait(job)
     assert sorted(receiver.call()[1]["job"] for _ in later) == later
+    last = farm.submit("true")
+    assert receiver.call()[1]["job"] == last  # told after what became of those before was noted
     with farm.rpc as rpc:
         texts = [error["text"] for error in rpc.getServerErrors()["errors"]]
     assert len(texts) == 2 and any("status 404" in text for text in texts)
