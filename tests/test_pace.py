@@ -6,7 +6,7 @@ import pytest
 
 from roost import busypoll
 from roost.busypoll import BusyPoll
-from roost.pace import AT_ONCE_S, CROWDED_S, SLICE_S, STAY_S, Others, Pace
+from roost.pace import AT_ONCE_S, STAY_S, Pace
 
 LATE_S = 2 * AT_ONCE_S
 
@@ -24,11 +24,6 @@ def clock() -> Clock:
     return Clock()
 
 
-def alone(clock: Clock) -> Others:
-    """Nobody else wants the CPU."""
-    return Others(clock, lambda: None)
-
-
 def brisk(pace: Pace | BusyPoll, clock: Clock) -> None:
     pace.waits()
     clock.now += STAY_S / 2
@@ -42,17 +37,17 @@ def in_vain(pace: Pace, clock: Clock) -> None:
 
 
 def test_the_first_message_is_waited_for_at_rest(clock):
-    assert not Pace(clock, alone(clock)).waits()
+    assert not Pace(clock).waits()
 
 
 def test_after_a_message_that_came_at_once_the_next_is_waited_for_awake(clock):
-    pace = Pace(clock, alone(clock))
+    pace = Pace(clock)
     brisk(pace, clock)
     assert pace.waits()
 
 
 def test_after_a_message_that_came_late_the_next_is_waited_for_at_rest(clock):
-    pace = Pace(clock, alone(clock))
+    pace = Pace(clock)
     brisk(pace, clock)
     pace.waits()
     clock.now += LATE_S
@@ -61,14 +56,14 @@ def test_after_a_message_that_came_late_the_next_is_waited_for_at_rest(clock):
 
 
 def test_who_waited_awake_in_vain_rests_next_time(clock):
-    pace = Pace(clock, alone(clock))
+    pace = Pace(clock)
     brisk(pace, clock)
     in_vain(pace, clock)
     assert not pace.waits()
 
 
 def test_the_more_often_it_was_in_vain_the_longer_nobody_tries(clock):
-    pace = Pace(clock, alone(clock))
+    pace = Pace(clock)
     brisk(pace, clock)
     for expected in (1, 2, 4, 8, 16, 32, 64, 64):
         in_vain(pace, clock)
@@ -81,7 +76,7 @@ def test_the_more_often_it_was_in_vain_the_longer_nobody_tries(clock):
 
 
 def test_after_a_message_that_came_at_once_a_try_in_vain_is_the_first_again(clock):
-    pace = Pace(clock, alone(clock))
+    pace = Pace(clock)
     brisk(pace, clock)
     for _ in range(2):
         in_vain(pace, clock)
@@ -95,63 +90,13 @@ def test_after_a_message_that_came_at_once_a_try_in_vain_is_the_first_again(cloc
 
 
 def test_a_message_that_nobody_waited_for_is_no_pace(clock):
-    pace = Pace(clock, alone(clock))
+    pace = Pace(clock)
     pace.came()
     assert not pace.waits()
 
 
-class Neighbour:
-    """Has the CPU for so long whenever it is let go first."""
-
-    def __init__(self, clock: Clock, works_s: float) -> None:
-        self.clock = clock
-        self.works_s = works_s
-        self.turns = 0
-
-    def __call__(self) -> None:
-        self.turns += 1
-        self.clock.now += self.works_s
-
-
-def nothing_yet() -> int:
-    raise BlockingIOError
-
-
-def test_who_let_somebody_go_first_that_computes_rests(clock):
-    neighbour = Neighbour(clock, 3 * SLICE_S)
-    assert Pace(clock, Others(clock, neighbour)).receive(nothing_yet) == -1
-    assert neighbour.turns == 1
-
-
-def test_nobody_waits_awake_for_a_while_where_somebody_computes(clock):
-    others = Others(clock, Neighbour(clock, 3 * SLICE_S))
-    first, second = Pace(clock, others), Pace(clock, others)
-    brisk(second, clock)
-    first.receive(nothing_yet)
-    for _ in range(3):
-        assert not second.waits()
-        second.came()
-    clock.now += CROWDED_S
-    brisk(second, clock)
-    assert second.waits()
-
-
-def test_who_takes_part_in_the_exchange_may_work_as_long_as_it_takes(clock):
-    others = Others(clock, Neighbour(clock, STAY_S / 4))
-    pace = Pace(clock, others)
-    brisk(pace, clock)
-    assert pace.receive(nothing_yet) == -1
-    assert pace.waits()
-
-
-def test_nobody_waits_awake_where_the_system_lets_nobody_go_first(clock):
-    pace = Pace(clock, Others(clock, None))
-    brisk(pace, clock)
-    assert not pace.waits()
-
-
 def test_what_is_there_is_received_at_once(clock):
-    assert Pace(clock, alone(clock)).receive(lambda: 7) == 7
+    assert Pace(clock).receive(lambda: 7) == 7
 
 
 def test_receiving_ends_when_it_is_time_to_rest(clock):
@@ -160,7 +105,7 @@ def test_receiving_ends_when_it_is_time_to_rest(clock):
         raise BlockingIOError
 
     began = clock.now
-    assert Pace(clock, alone(clock)).receive(receive) == -1
+    assert Pace(clock).receive(receive) == -1
     assert STAY_S <= clock.now - began < 2 * STAY_S
 
 
@@ -169,7 +114,7 @@ def test_failures_of_receiving_are_passed_on(clock):
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        Pace(clock, alone(clock)).receive(receive)
+        Pace(clock).receive(receive)
 
 
 class Loop:
@@ -199,12 +144,12 @@ def loop(monkeypatch) -> Loop:
 
 
 def test_a_loop_rests_until_messages_follow_each_other(clock, loop):
-    BusyPoll(clock, alone(clock)).waits()
+    BusyPoll(clock).waits()
     assert loop.rests
 
 
 def test_a_loop_turns_until_it_is_time_to_rest(clock, loop):
-    awake = BusyPoll(clock, alone(clock))
+    awake = BusyPoll(clock)
     brisk(awake, clock)
     awake.waits()
     for _ in range(5):
@@ -217,7 +162,7 @@ def test_a_loop_turns_until_it_is_time_to_rest(clock, loop):
 
 
 def test_a_loop_rests_when_something_has_come(clock, loop):
-    awake = BusyPoll(clock, alone(clock))
+    awake = BusyPoll(clock)
     brisk(awake, clock)
     awake.waits()
     awake.came()
@@ -226,7 +171,7 @@ def test_a_loop_rests_when_something_has_come(clock, loop):
 
 
 def test_who_waits_again_does_not_turn_the_loop_twice(clock, loop):
-    awake = BusyPoll(clock, alone(clock))
+    awake = BusyPoll(clock)
     brisk(awake, clock)
     awake.waits()
     awake.waits()
@@ -234,7 +179,7 @@ def test_who_waits_again_does_not_turn_the_loop_twice(clock, loop):
 
 
 def test_a_loop_turns_again_after_a_rest(clock, loop):
-    awake = BusyPoll(clock, alone(clock))
+    awake = BusyPoll(clock)
     for _ in range(2):
         brisk(awake, clock)
         awake.waits()

@@ -6,17 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from roost.pace import OTHERS, STAY_S, Others, Pace
+from roost.pace import STAY_S, Pace, let_others
 
 
 class BusyPoll:
     """Keeps a loop awake. To be told, on the loop, when it waits and when something has come."""
 
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, others: Others = OTHERS
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._pace = Pace(clock, others)
+        self._pace = Pace(clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         """While it turns."""
         self._until = 0.0
@@ -36,7 +34,9 @@ class BusyPoll:
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """A loop with something to call looks for what has come, and does not rest."""
-        if self._pace.goes_on(self._until):
+        assert let_others is not None
+        if self._clock() < self._until:
+            let_others()
             loop.call_soon(self._turn, loop)
         else:
             self._loop = None
