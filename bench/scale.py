@@ -195,8 +195,8 @@ def history(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
     return rows
 
 
-ROUNDS = 15
-WARMING_UP = 1
+ROUNDS = 60
+WARMING_UP = 3
 FIRST_FINISHED = 100
 """The ids of finished jobs go on from here."""
 LISTINGS = (
