@@ -146,7 +146,9 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             options.config,
             Upgrades(options.upgrades, options.upgrade_priority),
         )
-        noted.pass_on(access.note_error)
+        loop = asyncio.get_running_loop()
+        # From any thread, and only the loop keeps errors.
+        noted.pass_on(lambda text: loop.call_soon_threadsafe(access.note_error, text))
         postman = Postman(
             options.mail,
             options.webhooks,
@@ -205,11 +207,11 @@ class _StoreErrors(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self._early: list[str] = []
-        self._note: Callable[[str], None] = self._early.append
+        self._note: Callable[[str], object] = self._early.append
         self._logger = logging.getLogger("roost.store")
         self._logger.addHandler(self)
 
-    def pass_on(self, note: Callable[[str], None]) -> None:
+    def pass_on(self, note: Callable[[str], object]) -> None:
         self._note = note
         for text in self._early:
             note(text)

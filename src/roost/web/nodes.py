@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -175,11 +175,11 @@ async def act(site: Site, request: Request, form: Form) -> Response:
     name = _action_of(form)
     which, ids = _chosen(form)
     group = GroupId(form.number("group")) if name.endswith("_group") else None
-    listed = {view.node.id for view in await site.gateway.nodes()} if ids else ids
-    for node in ids:
-        if node not in listed:
-            raise _unknown(node)
-    acted = await site.gateway.act_on_nodes(name, which, ids, group)
+    try:
+        acted = await site.gateway.act_on_nodes(name, which, ids, group)
+    except NotFound:
+        await _refuse_unknown(site.gateway, ids)
+        raise
     many = presenters.counted(len(acted.applied), "client")
     told = outcome(f"{many} {actions.NODE_ACTIONS[name].done}.", acted, "/nodes?ids=")
     if name == "remove" and urlsplit(form.text("back")).path != "/nodes":
@@ -224,6 +224,14 @@ async def find_node(gateway: Gateway, request: Request) -> NodeView:
         if view.node.id == number:
             return view
     raise _unknown(number)
+
+
+async def _refuse_unknown(gateway: Gateway, ids: Iterable[NodeId]) -> None:
+    """In the words of the pages. Raises `NotFound` for the first of these that is not there."""
+    listed = {view.node.id for view in await gateway.nodes()}
+    for node in ids:
+        if node not in listed:
+            raise _unknown(node) from None
 
 
 def _unknown(node: int) -> NotFound:
