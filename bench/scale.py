@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import statistics
 import time
@@ -167,14 +168,20 @@ FEW = 1_000
 
 
 def history(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
-    """What is asked of a farm with very many finished jobs, in turns with one that has few."""
+    """What is asked of a farm with very many finished jobs, in turns with one that has few. Both
+    servers share a CPU: two of a virtual machine can differ by half, for minutes."""
+    cpus = os.sched_getaffinity(0)
     with contextlib.ExitStack() as farms:
+        farms.callback(os.sched_setaffinity, 0, cpus)
         callers = []
         for finished in (FEW, sizes.finished):
             with farm_without_nodes(folder) as server:
                 server.newjob({"name": "live", "command": "true"})
             _fill(server.data / "farm" / "roost.db", finished)
+            os.sched_setaffinity(0, {max(cpus)})
             callers.append(Caller(farms.enter_context(server_on(server.data)).url))
+            os.sched_setaffinity(0, cpus)
+        os.sched_setaffinity(0, cpus - {max(cpus)} or cpus)
         few, many = callers
         rows = []
         for name, request in _questions().items():
