@@ -104,8 +104,10 @@ class AwakeCaller(Caller):
 
     def _receive(self, size_max: int) -> bytes:
         while True:
-            with contextlib.suppress(BlockingIOError):
+            try:
                 return self._socket.recv(size_max, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
 
 
 def single_submissions(folder: Path, sizes: Any, repetitions: int) -> list[Row]:
