@@ -12,6 +12,7 @@ with the bytes it has as a last number, or by `pread` on the descriptor that cam
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -24,7 +25,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from roost.beneath import Beneath, statfs_of
+from roost.beneath import Beneath, statfs_of, walk
 from roost.wire.chirp import COMMANDS, Code, code_of_errno, format_numbers
 
 PIECE_BYTES = 1024 * 1024
@@ -116,12 +117,10 @@ def _size_of(folder: Beneath) -> int:
     total = 0
     top = folder.open(b".", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for _, _, names, here in os.fwalk(b".", dir_fd=top):
-            for name in names:
-                try:
+        for here, name, is_folder in walk(top, skips_errors=True):
+            if not is_folder:
+                with contextlib.suppress(OSError):
                     total += os.stat(name, dir_fd=here, follow_symlinks=False).st_size
-                except OSError:
-                    continue
     finally:
         os.close(top)
     return total
