@@ -10,7 +10,8 @@ pass from socket to socket, if there is a data channel to be had.
 
 What always holds (Chirp spec §9): no request is made of half a line; a payload is taken in full
 before it is answered; a connection with a request outstanding is reset, never ended quietly, since
-clients take an end for silence and wait for ever.
+clients take an end for silence and wait for ever. Therefore its socket is one that is reset by
+being closed, by whomever, and only its quiet end is made so on purpose.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ JOIN_BYTES_MAX = 64 * 1024
 DRAIN_BYTES_MAX = 1024 * 1024
 """Read of an over-long line before the connection is reset, so that its answer arrives."""
 DRAIN_S_MAX = 1.0
+RESET, FLUSH = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+"""SO_LINGER: what closing a connection does to what has been said and has not arrived."""
 WHOAMI = b"CONDOR"
 WHOAREYOU = b"UNKNOWN"
 """What users of HTCondor expect to be told (decision 9)."""
@@ -175,12 +178,16 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """End it so that the client notices at once."""
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._over = True
         self._transport.abort()
+
+    def _end(self) -> None:
+        """End it quietly, when all has been said."""
+        with contextlib.suppress(OSError):
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, FLUSH)
+        self._over = True
+        self._transport.close()
 
     # --- from one request to the next ---------------------------------------------------------
 
@@ -217,8 +224,7 @@ class Connection(asyncio.Protocol):
     def _take(self, event: Event) -> None:
         match event:
             case Ended():
-                self._over = True
-                self._transport.close()
+                self._end()
             case TooLong():
                 self._say(format_code(Code.TOO_BIG))
                 self._begin_task(self._drain_line())
@@ -278,8 +284,7 @@ class Connection(asyncio.Protocol):
                         break
         if left <= 0:
             raise _Gone
-        self._over = True
-        self._transport.close()
+        self._end()
 
     # --- answering ----------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from roost.agent.calls import Calls
 from roost.agent.channel import Channels
-from roost.agent.connection import Connection
+from roost.agent.connection import RESET, Connection
 from roost.agent.contact import FILE as CONTACT
 from roost.agent.contact import Contact
 from roost.agent.slots import Slots, changed_at, holds_only, is_plain
@@ -72,6 +72,8 @@ class Proxy:
         except OSError:
             listener = socket.create_server((HOST, 0), backlog=1024)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # What is accepted inherits it: if we are killed, the system resets all connections.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._port = listener.getsockname()[1]
         if self._port != self._wanted_port:
             _keep(self._state, self._secret, self._port)
