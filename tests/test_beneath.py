@@ -130,6 +130,24 @@ def test_links_within_the_folder_are_followed(folder: Beneath) -> None:
         folder.stat(b"loop")
 
 
+@pytest.mark.parametrize("name", [b"file/", b"out/", b"to-sub/"], ids=os.fsdecode)
+def test_a_slash_at_the_end_names_a_folder_and_nothing_else(
+    folder: Beneath, place: Path, name: bytes
+) -> None:
+    before = list(os.walk(place.parent))
+    for verb in ("unlink", "rmdir", "remove_all", "rename from", "readlink"):
+        with pytest.raises(NotADirectoryError):
+            VERBS[verb](folder, name)
+    for verb in ("rename to", "link to", "symlink", "mkdir"):
+        with pytest.raises((NotADirectoryError, FileNotFoundError, FileExistsError)):
+            VERBS[verb](folder, b"new/" if verb != "mkdir" else name)
+    assert list(os.walk(place.parent)) == before
+    folder.mkdir(b"new/", 0o777)
+    folder.rename(b"new/", b"newer/")
+    folder.rmdir(b"newer//")
+    folder.remove_all(b"sub/")
+
+
 def test_listings_tell_nothing_of_what_links_lead_to_outside(folder: Beneath) -> None:
     names = folder.names(b".")
     assert {b"file", b"sub", b"to-sub", b"out"} <= set(names)

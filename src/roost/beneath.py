@@ -357,6 +357,11 @@ class Beneath:
             raise _failure(errno.EEXIST if creating else errno.EINVAL, path)
         folder = self._open(above or b".", _FOLDER)
         try:
+            if relative.endswith(b"/"):  # only a folder's name may
+                if creating:
+                    name += b"/"
+                elif not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                    raise _failure(errno.ENOTDIR, path)
             yield folder, name
         finally:
             os.close(folder)
