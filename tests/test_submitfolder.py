@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,16 @@ from queue import SimpleQueue
 import pytest
 
 from roost.beneath import Beneath
-from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Run, Space, is_known
+from roost.submitfolder import (
+    STRIDES_MAX,
+    Answer,
+    FileLanes,
+    FileRules,
+    JobFiles,
+    Run,
+    Space,
+    is_known,
+)
 from roost.wire.chirp import COMMANDS, Code, Gate
 
 PATIENCE_S = 60
@@ -89,3 +99,18 @@ def test_what_is_not_a_command_on_files_or_has_too_few_arguments_is_not_known() 
         assert not is_known(name, (*arguments[0], b"more"), arguments[1])
     assert is_known("sread", (), (0, 1, 2, 3, 4, 5)) and not is_known("pread", (), (0, 1, 2, 3))
     assert not is_known("lend", (), (0, 0, 0, 0)) and not is_known("lane", (), ())
+
+
+def test_only_so_many_strides_are_read_at_once(tmp_path: Path) -> None:
+    data = bytes(range(251)) * 100
+    (tmp_path / "file").write_bytes(data)
+    with contextlib.closing(JobFiles(Beneath.at(tmp_path), FileRules(), Space(0))) as files:
+        assert files.run("open", (b"file", b"r"), (0,)).result == 0
+        got, turns = b"", 0
+        while len(got) < 20_000:
+            answer = files.run("sread", (), (0, 20_000, 7, 1, 1, len(got)))
+            assert answer.result == 20_000 and 0 < len(answer.data) <= STRIDES_MAX
+            got += answer.data
+            turns += 1
+    assert got == data[7:20_007]
+    assert turns == 5

@@ -7,7 +7,8 @@ whose folder is with it, the agent for folders that it sees itself: the same cod
 
 No piece of data is larger than `PIECE_BYTES`: an answer that is longer says how long it will be
 (`Answer.result`), brings its first piece, and the asker goes on from there, by the same command
-with the bytes it has as a last number, or by `pread` on the descriptor that came with it.
+with the bytes it has as a last number, or by `pread` on the descriptor that came with it. Strides
+come and are given `STRIDES_MAX` at a time, so that no thread is kept by a command for long.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from roost.wire.chirp import COMMANDS, Code, code_of_errno, format_numbers
 PIECE_BYTES = 1024 * 1024
 WRITE_BYTES_MAX = 1024 * 1024
 """What is written at once, and so whole among other appends to the same file."""
+STRIDES_MAX = 4096
+"""Read or written at once: each costs a call of the system, however few bytes it has."""
 DESCRIPTORS_MAX = 256
 """Of one connection."""
 THREADS = 4
@@ -245,9 +248,9 @@ class JobFiles:
         _check_strides(length, offset, stride, skip)
         status = os.fstat(descriptor)
         total = _strided_length(length, offset, stride, skip, status.st_size)
-        pieces = []
+        pieces: list[bytes] = []
         size = 0
-        while size < PIECE_BYTES and done < total:
+        while size < PIECE_BYTES and done < total and len(pieces) < STRIDES_MAX:
             turn, within = divmod(done, stride)
             wanted = min(stride - within, total - done, PIECE_BYTES - size)
             piece = os.pread(descriptor, wanted, offset + turn * skip + within)

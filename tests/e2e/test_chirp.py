@@ -342,6 +342,34 @@ def test_lengths_of_nothing_and_less_do_no_harm(job: Waiting) -> None:
     assert wire.say("whoami 5") == b"-6\n"
 
 
+def test_strides_of_any_number_pass_in_both_directions(job: Waiting) -> None:
+    wire = job.wire()
+    assert wire.say("open f wrct 420") == b"0\n"
+    wire.line()
+    for stride, skip, size in ((1, 3, 20_000), (3, 3, 200_000), (700_000, 900_000, 2_500_000)):
+        data = os.urandom(size)
+        assert wire.say("ftruncate 0 0") == b"0\n"
+        wire.send(b"swrite 0 %d 5 %d %d\n" % (size, stride, skip) + data)
+        assert wire.line() == b"%d\n" % size
+        assert wire.say(f"sread 0 {2 * size} 5 {stride} {skip}") == b"%d\n" % size
+        assert wire.receive(size) == data
+        assert wire.say("version") == b"2\n"
+
+
+def test_a_job_that_reads_by_single_bytes_holds_nobody_up(job: Waiting) -> None:
+    other = job.wire()
+    assert other.say("open f wc 420") == b"0\n"
+    other.line()
+    assert other.say("ftruncate 0 1000000000000") == b"0\n"
+    for _ in range(8):  # more than there are threads
+        wire = job.wire()
+        wire.send(b"open f r 0\nsread 0 100000000 0 1 4096\n")
+        assert wire.line() == b"0\n"
+        wire.line()
+    for _ in range(3):
+        assert job.wire().say("stat f") == b"0\n"
+
+
 def test_descriptors_are_a_connection_s_own(job: Waiting) -> None:
     one, two = job.wire(), job.wire()
     assert one.say("open f wc 420") == b"0\n"

@@ -32,7 +32,7 @@ from roost.agent.calls import Caller, Calls
 from roost.agent.channel import Channel, Channels, forward
 from roost.agent.contact import Contact
 from roost.core.messages import ChirpOrder
-from roost.submitfolder import PIECE_BYTES, WRITE_BYTES_MAX, Answer
+from roost.submitfolder import PIECE_BYTES, STRIDES_MAX, WRITE_BYTES_MAX, Answer
 from roost.wire.chirp import (
     COMMANDS,
     PROTOCOL_VERSION,
@@ -316,7 +316,7 @@ class Connection(asyncio.Protocol):
                     self._say(format_code(Code.INVALID_REQUEST))
                 else:
                     self._begin_task(self._take_file(request))
-            case _ if request.payload > WRITE_BYTES_MAX:
+            case _ if request.payload > _part_bytes(request):
                 self._begin_task(self._take_payload(request))
             case _ if request.payload:
                 self._begin_write(request, own)
@@ -567,6 +567,9 @@ class Connection(asyncio.Protocol):
         total, done = first.result, len(first.data)
         if first.descriptor >= 0:
             done += await self._pour(first.descriptor, done, total)
+        if request.command == "sread":
+            await self._give_strides(request, done, total)
+            return
         asked: deque[asyncio.Future[Answer]] = deque()
         ahead = done
         while done < total:
@@ -583,6 +586,16 @@ class Connection(asyncio.Protocol):
         if first.descriptor >= 0:
             await self._ask("close", numbers=(first.descriptor,))
 
+    async def _give_strides(self, request: Request, done: int, total: int) -> None:
+        """Likewise, where it depends on the strides how much comes at a time."""
+        while done < total:
+            await self._drain()
+            piece = (await self._ask("sread", numbers=(*request.numbers, done))).data
+            if not piece:
+                raise _Gone
+            done += len(piece)
+            self._transport.write(piece)
+
     def _ask_rest(
         self, request: Request, descriptor: int, done: int, size: int
     ) -> asyncio.Future[Answer]:
@@ -592,8 +605,6 @@ class Connection(asyncio.Protocol):
                 return self._ask("read", numbers=(number, size))
             case "pread", (number, _, offset):
                 return self._ask("pread", numbers=(number, size, offset + done))
-            case "sread", numbers:
-                return self._ask("sread", numbers=(*numbers, done))
         return self._ask("pread", numbers=(descriptor, size, done))
 
     # --- from the job -------------------------------------------------------------------------
@@ -601,16 +612,19 @@ class Connection(asyncio.Protocol):
     async def _take_payload(self, request: Request) -> None:
         """Pieces are written one after the other, as each may be an append."""
         done = failed = 0
-        while True:
-            data = await self._payload(min(request.payload - done, WRITE_BYTES_MAX))
-            if not failed:
-                numbers = _numbers_of_part(request, done, len(data))
-                failed = min(0, (await self._ask(request.command, (), numbers, data)).result)
-                if failed and done:
-                    failed = done  # what has been written, as write(2) says it
-            done += len(data)
-            if done >= request.payload:
-                break
+        while done < request.payload:
+            part_bytes = _part_bytes(request)
+            data = await self._payload(min(request.payload - done, part_bytes))
+            if request.command != "swrite":
+                part_bytes = len(data)
+            for start in range(0, len(data), part_bytes):
+                part = data[start : start + part_bytes]
+                if not failed:
+                    numbers = _numbers_of_part(request, done, len(part))
+                    failed = min(0, (await self._ask(request.command, (), numbers, part)).result)
+                    if failed and done:
+                        failed = done  # what has been written, as write(2) says it
+                done += len(part)
         self._say(format_code(failed or done))
 
     async def _take_file(self, request: Request) -> None:
@@ -673,7 +687,14 @@ def _is_one_among_others(request: Request) -> bool:
     """One call, which may be under way together with others."""
     if request.command in ("read", "pread"):
         return request.numbers[1] <= PIECE_BYTES
-    return request.command in _AHEAD and request.payload <= WRITE_BYTES_MAX
+    return request.command in _AHEAD and request.payload <= _part_bytes(request)
+
+
+def _part_bytes(request: Request) -> int:
+    """Of a payload, what is written at once."""
+    if request.command == "swrite":
+        return min(WRITE_BYTES_MAX, STRIDES_MAX * max(1, request.numbers[3]))
+    return WRITE_BYTES_MAX
 
 
 def _numbers_of_part(request: Request, done: int, length: int) -> tuple[int, ...]:
