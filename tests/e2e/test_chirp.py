@@ -397,6 +397,20 @@ def test_appends_of_two_connections_do_not_mix(job: Waiting) -> None:
     assert blocks == {b"%d" % number * 200000 for number in range(4)}
 
 
+def test_who_has_too_many_connections_is_told_so_and_not_that_the_cookie_is_wrong(
+    job: Waiting,
+) -> None:
+    others = [job.wire() for _ in range(512)]
+    late = Wire(job.contact)
+    for _ in range(10):
+        assert late.say(f"cookie {late.cookie}") == b"-9\n"
+    others.pop().close()
+    while (answer := late.say(f"cookie {late.cookie}")) == b"-9\n":
+        pass
+    assert answer == b"0\n"
+    assert late.say("version") == b"2\n"
+
+
 def test_a_thousand_short_connections_are_served(job: Waiting) -> None:
     for _ in range(1000):
         wire = job.wire()

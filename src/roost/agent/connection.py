@@ -87,7 +87,7 @@ class Owner(Protocol):
 
     def came(self, connection: Connection) -> None: ...
 
-    def recognise(self, connection: Connection, cookie: bytes) -> Contact | None: ...
+    def recognise(self, connection: Connection, cookie: bytes) -> Contact | Code: ...
 
     def went(self, connection: Connection) -> None: ...
 
@@ -249,12 +249,15 @@ class Connection(asyncio.Protocol):
         match event:
             case Request("cookie", (cookie,)):
                 contact = self._owner.recognise(self, cookie)
-                if contact is not None:
+                if isinstance(contact, Contact):
                     assert self._deadline is not None
                     self._deadline.cancel()
                     self.contact = contact
                     self._caller = self._calls.new_caller(contact.key, contact.order)
                     self._say(format_code(0))
+                    return
+                if contact == Code.TOO_MANY_OPEN:
+                    self._say(format_code(contact))
                     return
                 self._cookies_wrong += 1
                 if self._cookies_wrong == COOKIES_WRONG_MAX:

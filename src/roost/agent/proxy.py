@@ -30,6 +30,7 @@ from roost.agent.contact import Contact
 from roost.agent.slots import Slots, changed_at, holds_only, is_plain
 from roost.core.messages import AttemptOrder
 from roost.core.records import AttemptKey
+from roost.wire.chirp import Code
 
 log = logging.getLogger(__name__)
 
@@ -190,14 +191,14 @@ class Proxy:
         else:
             self._strangers.add(connection)
 
-    def recognise(self, connection: Connection, cookie: bytes) -> Contact | None:
+    def recognise(self, connection: Connection, cookie: bytes) -> Contact | Code:
         """Whose cookie it is. Looked up by its hash, so that time tells nothing of the cookie."""
         contact = self._by_cookie.get(_digest(cookie.decode("latin-1")))
         if contact is None:
-            return None
+            return Code.NOT_AUTHENTICATED
         connections = self._connections[contact.key]
         if len(connections) >= CONNECTIONS_MAX:
-            return None
+            return Code.TOO_MANY_OPEN
         self._strangers.discard(connection)
         connections.add(connection)
         return contact
