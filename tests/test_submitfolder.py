@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from queue import SimpleQueue
 
 import pytest
 
+from roost import submitfolder
 from roost.beneath import Beneath
 from roost.submitfolder import (
     STRIDES_MAX,
@@ -114,3 +116,27 @@ def test_only_so_many_strides_are_read_at_once(tmp_path: Path) -> None:
             turns += 1
     assert got == data[7:20_007]
     assert turns == 5
+
+
+def test_jobs_leave_half_of_its_descriptors_to_the_program(
+    tmp_path: Path, lanes: FileLanes, make: Callable[[], JobFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roost.submitfolder._open_files", submitfolder._Open())
+    monkeypatch.setattr("resource.getrlimit", lambda _: (8, 8))
+    answers: SimpleQueue[Answer] = SimpleQueue()
+
+    def ask(lane: str, command: str, *arguments: tuple[object, ...]) -> int:
+        lanes.run(lane, make, command, *arguments, b"", answers.put)  # type: ignore[arg-type]
+        return answers.get(timeout=PATIENCE_S).result
+
+    opening = ("open", (b"file", b"wc"), (420,))
+    assert [ask("a", *opening) for _ in range(4)] == [0, 1, 2, Code.TOO_MANY_OPEN]
+    assert ask("b", "stat", (b"file",), ()) == Code.TOO_MANY_OPEN
+    assert ask("a", "close", (), (1,)) == 0
+    assert ask("b", "stat", (b"file",), ()) == 0
+    assert ask("a", *opening) == Code.TOO_MANY_OPEN
+    lanes.close()
+    with contextlib.closing(make()) as files:
+        assert [files.run(*opening).result for _ in range(4)] == [0, 1, 2, Code.TOO_MANY_OPEN]
+        monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+        assert files.run(*opening).result == 3

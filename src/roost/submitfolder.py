@@ -17,6 +17,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 import stat
 import threading
 from collections import deque
@@ -129,19 +130,50 @@ def _size_of(folder: Beneath) -> int:
     return total
 
 
+class _Open:
+    """Descriptors that all jobs together have in this program: half of what it may have. It needs
+    the others to be reached at all."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> None:
+        """Raises `OSError` with EMFILE."""
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with self._lock:
+            if most != resource.RLIM_INFINITY and self._count >= most // 2:
+                raise OSError(errno.EMFILE, "too many open files")
+            self._count += 1
+
+    def give_back(self, count: int) -> None:
+        with self._lock:
+            self._count -= count
+
+
+_open_files = _Open()
+
+
 class JobFiles:
     """The files of a job for one connection. Not for two threads at once; close it."""
 
     def __init__(self, folder: Beneath, rules: FileRules, space: Space) -> None:
-        """Takes the folder over."""
+        """Takes the folder over. Raises `OSError`."""
+        try:
+            _open_files.take()
+        except OSError:
+            folder.close()
+            raise
         self._folder = folder
         self._rules = rules
         self._space = space
         self._open: dict[int, int] = {}
 
     def close(self) -> None:
+        """Once."""
         for descriptor in self._open.values():
             os.close(descriptor)
+        _open_files.give_back(1 + len(self._open))
         self._open.clear()
         self._folder.close()
 
@@ -166,9 +198,13 @@ class JobFiles:
     # --- descriptors --------------------------------------------------------------------------
 
     def _keep(self, descriptor: int) -> int:
-        if len(self._open) >= DESCRIPTORS_MAX:
+        try:
+            if len(self._open) >= DESCRIPTORS_MAX:
+                raise OSError(errno.EMFILE, "too many open files")
+            _open_files.take()
+        except OSError:
             os.close(descriptor)
-            raise OSError(errno.EMFILE, "too many open files")
+            raise
         number = next(number for number in range(DESCRIPTORS_MAX) if number not in self._open)
         self._open[number] = descriptor
         return number
@@ -189,6 +225,7 @@ class JobFiles:
     def _do_close(self, number: int) -> None:
         os.close(self._descriptor(number))
         del self._open[number]
+        _open_files.give_back(1)
 
     def _do_fsync(self, number: int) -> None:
         os.fsync(self._descriptor(number))
@@ -496,6 +533,8 @@ class _Lane:
                 try:
                     self.files = self.make()
                 except OSError as error:
+                    if error.errno == errno.EMFILE:  # which passes
+                        return Answer(Code.TOO_MANY_OPEN)
                     self.failure = Answer(code_of_errno(error.errno))
             if self.failure is not None:
                 return self.failure
