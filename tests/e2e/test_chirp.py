@@ -411,6 +411,12 @@ def test_who_has_too_many_connections_is_told_so_and_not_that_the_cookie_is_wron
     assert late.say("version") == b"2\n"
 
 
+def test_who_says_nothing_keeps_nobody_out(job: Waiting) -> None:
+    for _ in range(600):
+        Wire(job.contact)
+    assert job.wire().say("version") == b"2\n"
+
+
 def test_a_thousand_short_connections_are_served(job: Waiting) -> None:
     for _ in range(1000):
         wire = job.wire()

@@ -61,8 +61,8 @@ class Proxy:
         self._contacts: dict[AttemptKey, Contact] = {}
         self._by_cookie: dict[bytes, Contact] = {}
         self._connections: dict[AttemptKey, set[Connection]] = {}
-        self._strangers: set[Connection] = set()
-        """Connections that have not said whose they are."""
+        self._strangers: dict[Connection, None] = {}
+        """Connections that have not said whose they are, the oldest first."""
         self._server: asyncio.Server | None = None
         self._port = 0
 
@@ -84,7 +84,7 @@ class Proxy:
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for connection in self._strangers.union(*self._connections.values()):
+        for connection in set(self._strangers).union(*self._connections.values()):
             connection.reset()
 
     def _new_connection(self) -> Connection:
@@ -186,10 +186,12 @@ class Proxy:
     # --- connections --------------------------------------------------------------------------
 
     def came(self, connection: Connection) -> None:
+        """Beyond the limit the oldest has to go: who is let in says so at once."""
         if len(self._strangers) >= CONNECTIONS_MAX:
-            connection.reset()
-        else:
-            self._strangers.add(connection)
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.reset()
+        self._strangers[connection] = None
 
     def recognise(self, connection: Connection, cookie: bytes) -> Contact | Code:
         """Whose cookie it is. Looked up by its hash, so that time tells nothing of the cookie."""
@@ -199,12 +201,12 @@ class Proxy:
         connections = self._connections[contact.key]
         if len(connections) >= CONNECTIONS_MAX:
             return Code.TOO_MANY_OPEN
-        self._strangers.discard(connection)
+        self._strangers.pop(connection, None)
         connections.add(connection)
         return contact
 
     def went(self, connection: Connection) -> None:
-        self._strangers.discard(connection)
+        self._strangers.pop(connection, None)
         if (contact := connection.contact) is not None and contact.key in self._connections:
             self._connections[contact.key].discard(connection)
 
