@@ -140,3 +140,12 @@ def test_jobs_leave_half_of_its_descriptors_to_the_program(
         assert [files.run(*opening).result for _ in range(4)] == [0, 1, 2, Code.TOO_MANY_OPEN]
         monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
         assert files.run(*opening).result == 3
+
+
+def test_a_file_with_two_names_takes_its_space_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(60))
+    (tmp_path / "second").hardlink_to(tmp_path / "file")
+    with contextlib.closing(JobFiles(Beneath.at(tmp_path), FileRules(), Space(100))) as files:
+        assert files.run("open", (b"more", b"wc"), (420,)).result == 0
+        assert files.run("ftruncate", (), (0, 40)) == Answer(0)
+        assert files.run("ftruncate", (), (0, 41)) == Answer(Code.NO_SPACE)

@@ -119,12 +119,19 @@ class Space:
 
 def _size_of(folder: Beneath) -> int:
     total = 0
+    linked: set[tuple[int, int]] = set()
+    """Files with several names that have been counted."""
     top = folder.open(b".", os.O_RDONLY | os.O_DIRECTORY)
     try:
         for here, name, is_folder in walk(top, skips_errors=True):
             if not is_folder:
                 with contextlib.suppress(OSError):
-                    total += os.stat(name, dir_fd=here, follow_symlinks=False).st_size
+                    status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                    if status.st_nlink > 1:
+                        if (status.st_dev, status.st_ino) in linked:
+                            continue
+                        linked.add((status.st_dev, status.st_ino))
+                    total += status.st_size
     finally:
         os.close(top)
     return total
