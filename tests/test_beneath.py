@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from roost.beneath import Beneath, Opener, open_by_kernel, open_by_walking
+from roost.beneath import (
+    Beneath,
+    Opener,
+    open_by_kernel,
+    open_by_walking,
+    remove_tree,
+    walk,
+)
 
 SECRET = b"what nobody may read"
 
@@ -122,6 +130,24 @@ def test_links_within_the_folder_are_followed(folder: Beneath) -> None:
         folder.stat(b"loop")
 
 
+@pytest.mark.parametrize("name", [b"file/", b"out/", b"to-sub/"], ids=os.fsdecode)
+def test_a_slash_at_the_end_names_a_folder_and_nothing_else(
+    folder: Beneath, place: Path, name: bytes
+) -> None:
+    before = list(os.walk(place.parent))
+    for verb in ("unlink", "rmdir", "remove_all", "rename from", "readlink"):
+        with pytest.raises(NotADirectoryError):
+            VERBS[verb](folder, name)
+    for verb in ("rename to", "link to", "symlink", "mkdir"):
+        with pytest.raises((NotADirectoryError, FileNotFoundError, FileExistsError)):
+            VERBS[verb](folder, b"new/" if verb != "mkdir" else name)
+    assert list(os.walk(place.parent)) == before
+    folder.mkdir(b"new/", 0o777)
+    folder.rename(b"new/", b"newer/")
+    folder.rmdir(b"newer//")
+    folder.remove_all(b"sub/")
+
+
 def test_listings_tell_nothing_of_what_links_lead_to_outside(folder: Beneath) -> None:
     names = folder.names(b".")
     assert {b"file", b"sub", b"to-sub", b"out"} <= set(names)
@@ -134,6 +160,53 @@ def test_removing_all_never_goes_through_a_link(folder: Beneath, place: Path) ->
     folder.remove_all(b"sub")
     assert (place.parent / "outside" / "secret").read_bytes() == SECRET
     assert not (place / "sub").exists()
+
+
+def nested(place: Path, depth: int) -> None:
+    """`depth` folders, each in the one before and with a file."""
+    here = os.open(place, os.O_PATH)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_PATH, dir_fd=here)
+        os.close(here)
+        here = below
+        os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=here))
+    os.close(here)
+
+
+def test_folders_may_be_nested_more_deeply_than_calls(folder: Beneath, place: Path) -> None:
+    depth = 3 * sys.getrecursionlimit()
+    nested(place / "sub", depth)
+    top = os.open(place / "sub" / "d", os.O_PATH)
+    assert sum(not is_folder for _, _, is_folder in walk(top)) == depth
+    os.close(top)
+    folder.remove_all(b"sub")
+    assert not (place / "sub").exists()
+    nested(place, depth)
+    remove_tree(place)
+    assert not place.exists()
+    assert (place.parent / "outside" / "secret").read_bytes() == SECRET
+
+
+def test_what_is_in_a_folder_comes_before_it_and_links_lead_nowhere(place: Path) -> None:
+    top = os.open(place, os.O_PATH)
+    found = [name for _, name, _ in walk(top)]
+    os.close(top)
+    assert sorted(found) == sorted(
+        [b"file", b"sub", b"deep", b"to-sub", b"up", b"out", b"absolute", b"chain", b"loop"]
+    )
+    assert found.index(b"sub") > max(found.index(b"deep"), found.index(b"up"))
+
+
+def test_a_folder_that_is_moved_while_it_is_walked_leads_nowhere_else(place: Path) -> None:
+    top = os.open(place, os.O_PATH)
+    steps = walk(top)
+    while next(steps)[1] != b"deep":
+        pass
+    (place / "sub").rename(place.parent / "outside" / "sub")
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        list(steps)
+    os.close(top)
 
 
 def test_files_gain_no_rights(folder: Beneath) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +11,18 @@ from queue import SimpleQueue
 
 import pytest
 
+from roost import submitfolder
 from roost.beneath import Beneath
-from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Run, Space, is_known
+from roost.submitfolder import (
+    STRIDES_MAX,
+    Answer,
+    FileLanes,
+    FileRules,
+    JobFiles,
+    Run,
+    Space,
+    is_known,
+)
 from roost.wire.chirp import COMMANDS, Code, Gate
 
 PATIENCE_S = 60
@@ -89,3 +101,51 @@ def test_what_is_not_a_command_on_files_or_has_too_few_arguments_is_not_known() 
         assert not is_known(name, (*arguments[0], b"more"), arguments[1])
     assert is_known("sread", (), (0, 1, 2, 3, 4, 5)) and not is_known("pread", (), (0, 1, 2, 3))
     assert not is_known("lend", (), (0, 0, 0, 0)) and not is_known("lane", (), ())
+
+
+def test_only_so_many_strides_are_read_at_once(tmp_path: Path) -> None:
+    data = bytes(range(251)) * 100
+    (tmp_path / "file").write_bytes(data)
+    with contextlib.closing(JobFiles(Beneath.at(tmp_path), FileRules(), Space(0))) as files:
+        assert files.run("open", (b"file", b"r"), (0,)).result == 0
+        got, turns = b"", 0
+        while len(got) < 20_000:
+            answer = files.run("sread", (), (0, 20_000, 7, 1, 1, len(got)))
+            assert answer.result == 20_000 and 0 < len(answer.data) <= STRIDES_MAX
+            got += answer.data
+            turns += 1
+    assert got == data[7:20_007]
+    assert turns == 5
+
+
+def test_jobs_leave_half_of_its_descriptors_to_the_program(
+    tmp_path: Path, lanes: FileLanes, make: Callable[[], JobFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roost.submitfolder._open_files", submitfolder._Open())
+    monkeypatch.setattr("resource.getrlimit", lambda _: (8, 8))
+    answers: SimpleQueue[Answer] = SimpleQueue()
+
+    def ask(lane: str, command: str, *arguments: tuple[object, ...]) -> int:
+        lanes.run(lane, make, command, *arguments, b"", answers.put)  # type: ignore[arg-type]
+        return answers.get(timeout=PATIENCE_S).result
+
+    opening = ("open", (b"file", b"wc"), (420,))
+    assert [ask("a", *opening) for _ in range(4)] == [0, 1, 2, Code.TOO_MANY_OPEN]
+    assert ask("b", "stat", (b"file",), ()) == Code.TOO_MANY_OPEN
+    assert ask("a", "close", (), (1,)) == 0
+    assert ask("b", "stat", (b"file",), ()) == 0
+    assert ask("a", *opening) == Code.TOO_MANY_OPEN
+    lanes.close()
+    with contextlib.closing(make()) as files:
+        assert [files.run(*opening).result for _ in range(4)] == [0, 1, 2, Code.TOO_MANY_OPEN]
+        monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+        assert files.run(*opening).result == 3
+
+
+def test_a_file_with_two_names_takes_its_space_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(60))
+    (tmp_path / "second").hardlink_to(tmp_path / "file")
+    with contextlib.closing(JobFiles(Beneath.at(tmp_path), FileRules(), Space(100))) as files:
+        assert files.run("open", (b"more", b"wc"), (420,)).result == 0
+        assert files.run("ftruncate", (), (0, 40)) == Answer(0)
+        assert files.run("ftruncate", (), (0, 41)) == Answer(Code.NO_SPACE)

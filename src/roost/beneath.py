@@ -15,11 +15,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LINKS_MAX = 40
@@ -31,6 +30,7 @@ _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_BENEATH = 0x08
 _ALWAYS = os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE_BITS = 0o777
 """Files get no setuid, setgid or sticky bit: what a job writes must not gain rights."""
 
@@ -274,10 +274,16 @@ class Beneath:
         """A folder with all that is in it; never through a link, which is removed itself."""
         with self._parent(path) as (folder, name):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                shutil.rmtree(name, dir_fd=folder)
-            else:
+            if not stat.S_ISDIR(status.st_mode):
                 os.unlink(name, dir_fd=folder)
+                return
+            top = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+            try:
+                for here, inner, is_folder in walk(top):
+                    _remove(inner, here, is_folder)
+            finally:
+                os.close(top)
+            os.rmdir(name, dir_fd=folder)
 
     def mkdir(self, path: bytes, mode: int) -> None:
         with self._parent(path, creating=True) as (folder, name):
@@ -351,9 +357,93 @@ class Beneath:
             raise _failure(errno.EEXIST if creating else errno.EINVAL, path)
         folder = self._open(above or b".", _FOLDER)
         try:
+            if relative.endswith(b"/"):  # only a folder's name may
+                if creating:
+                    name += b"/"
+                elif not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                    raise _failure(errno.ENOTDIR, path)
             yield folder, name
         finally:
             os.close(folder)
+
+
+# --- what is in a folder ----------------------------------------------------------------------
+
+
+def walk(top: int, *, skips_errors: bool = False) -> Iterator[tuple[int, bytes, bool]]:
+    """All that is in a folder, at any depth, what is in a folder before the folder itself: the
+    folder that it is in, its name, and whether it is a folder. Follows no links.
+
+    Has one folder open at a time and calls itself never, unlike `shutil.rmtree` and `os.fwalk`: a
+    job may nest its folders more deeply than there are descriptors and calls. Raises `OSError`, or
+    passes over folders that cannot be listed.
+    """
+    here = os.open(b".", _LISTED, dir_fd=top)
+    way: list[tuple[bytes, tuple[int, int], list[bytes]]] = []
+    try:
+        plain, folders = _sorted(here)
+        while True:
+            for name in plain:
+                yield here, name, False
+            plain = []
+            if folders:
+                name = folders.pop()
+                try:
+                    below = os.open(name, _LISTED, dir_fd=here)
+                except OSError:
+                    if not skips_errors:
+                        raise
+                    yield here, name, True
+                    continue
+                way.append((name, _identity(here), folders))
+                os.close(here)
+                here = below
+                plain, folders = _sorted(here)
+            elif way:
+                name, identity, folders = way.pop()
+                above = os.open(b"..", _FOLDER, dir_fd=here)
+                os.close(here)
+                here = above
+                if _identity(here) != identity:
+                    raise _failure(errno.EAGAIN, name)  # it was moved meanwhile
+                yield here, name, True
+            else:
+                return
+    finally:
+        os.close(here)
+
+
+def remove_tree(path: str | Path) -> None:
+    """A folder with all that is in it, or as much of it as can be removed."""
+    with suppress(OSError):
+        top = os.open(path, _FOLDER | os.O_NOFOLLOW)
+        try:
+            for here, name, is_folder in walk(top, skips_errors=True):
+                with suppress(OSError):
+                    _remove(name, here, is_folder)
+        finally:
+            os.close(top)
+        os.rmdir(path)
+
+
+def _sorted(folder: int) -> tuple[list[bytes], list[bytes]]:
+    """Its names: those of all but folders, and those of folders."""
+    plain: list[bytes] = []
+    folders: list[bytes] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            (folders if is_folder else plain).append(os.fsencode(entry.name))
+    return plain, folders
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _remove(name: bytes, folder: int, is_folder: bool) -> None:
+    (os.rmdir if is_folder else os.unlink)(name, dir_fd=folder)
 
 
 def statfs_of(descriptor: int) -> tuple[int, ...]:

@@ -7,14 +7,17 @@ whose folder is with it, the agent for folders that it sees itself: the same cod
 
 No piece of data is larger than `PIECE_BYTES`: an answer that is longer says how long it will be
 (`Answer.result`), brings its first piece, and the asker goes on from there, by the same command
-with the bytes it has as a last number, or by `pread` on the descriptor that came with it.
+with the bytes it has as a last number, or by `pread` on the descriptor that came with it. Strides
+come and are given `STRIDES_MAX` at a time, so that no thread is kept by a command for long.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import resource
 import stat
 import threading
 from collections import deque
@@ -24,12 +27,14 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from roost.beneath import Beneath, statfs_of
+from roost.beneath import Beneath, statfs_of, walk
 from roost.wire.chirp import COMMANDS, Code, code_of_errno, format_numbers
 
 PIECE_BYTES = 1024 * 1024
 WRITE_BYTES_MAX = 1024 * 1024
 """What is written at once, and so whole among other appends to the same file."""
+STRIDES_MAX = 4096
+"""Read or written at once: each costs a call of the system, however few bytes it has."""
 DESCRIPTORS_MAX = 256
 """Of one connection."""
 THREADS = 4
@@ -114,32 +119,68 @@ class Space:
 
 def _size_of(folder: Beneath) -> int:
     total = 0
+    linked: set[tuple[int, int]] = set()
+    """Files with several names that have been counted."""
     top = folder.open(b".", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for _, _, names, here in os.fwalk(b".", dir_fd=top):
-            for name in names:
-                try:
-                    total += os.stat(name, dir_fd=here, follow_symlinks=False).st_size
-                except OSError:
-                    continue
+        for here, name, is_folder in walk(top, skips_errors=True):
+            if not is_folder:
+                with contextlib.suppress(OSError):
+                    status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                    if status.st_nlink > 1:
+                        if (status.st_dev, status.st_ino) in linked:
+                            continue
+                        linked.add((status.st_dev, status.st_ino))
+                    total += status.st_size
     finally:
         os.close(top)
     return total
+
+
+class _Open:
+    """Descriptors that all jobs together have in this program: half of what it may have. It needs
+    the others to be reached at all."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> None:
+        """Raises `OSError` with EMFILE."""
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with self._lock:
+            if most != resource.RLIM_INFINITY and self._count >= most // 2:
+                raise OSError(errno.EMFILE, "too many open files")
+            self._count += 1
+
+    def give_back(self, count: int) -> None:
+        with self._lock:
+            self._count -= count
+
+
+_open_files = _Open()
 
 
 class JobFiles:
     """The files of a job for one connection. Not for two threads at once; close it."""
 
     def __init__(self, folder: Beneath, rules: FileRules, space: Space) -> None:
-        """Takes the folder over."""
+        """Takes the folder over. Raises `OSError`."""
+        try:
+            _open_files.take()
+        except OSError:
+            folder.close()
+            raise
         self._folder = folder
         self._rules = rules
         self._space = space
         self._open: dict[int, int] = {}
 
     def close(self) -> None:
+        """Once."""
         for descriptor in self._open.values():
             os.close(descriptor)
+        _open_files.give_back(1 + len(self._open))
         self._open.clear()
         self._folder.close()
 
@@ -164,9 +205,13 @@ class JobFiles:
     # --- descriptors --------------------------------------------------------------------------
 
     def _keep(self, descriptor: int) -> int:
-        if len(self._open) >= DESCRIPTORS_MAX:
+        try:
+            if len(self._open) >= DESCRIPTORS_MAX:
+                raise OSError(errno.EMFILE, "too many open files")
+            _open_files.take()
+        except OSError:
             os.close(descriptor)
-            raise OSError(errno.EMFILE, "too many open files")
+            raise
         number = next(number for number in range(DESCRIPTORS_MAX) if number not in self._open)
         self._open[number] = descriptor
         return number
@@ -187,6 +232,7 @@ class JobFiles:
     def _do_close(self, number: int) -> None:
         os.close(self._descriptor(number))
         del self._open[number]
+        _open_files.give_back(1)
 
     def _do_fsync(self, number: int) -> None:
         os.fsync(self._descriptor(number))
@@ -246,9 +292,9 @@ class JobFiles:
         _check_strides(length, offset, stride, skip)
         status = os.fstat(descriptor)
         total = _strided_length(length, offset, stride, skip, status.st_size)
-        pieces = []
+        pieces: list[bytes] = []
         size = 0
-        while size < PIECE_BYTES and done < total:
+        while size < PIECE_BYTES and done < total and len(pieces) < STRIDES_MAX:
             turn, within = divmod(done, stride)
             wanted = min(stride - within, total - done, PIECE_BYTES - size)
             piece = os.pread(descriptor, wanted, offset + turn * skip + within)
@@ -494,6 +540,8 @@ class _Lane:
                 try:
                     self.files = self.make()
                 except OSError as error:
+                    if error.errno == errno.EMFILE:  # which passes
+                        return Answer(Code.TOO_MANY_OPEN)
                     self.failure = Answer(code_of_errno(error.errno))
             if self.failure is not None:
                 return self.failure

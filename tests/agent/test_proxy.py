@@ -56,18 +56,20 @@ async def is_reset(client: Ends) -> bool:
             return True
 
 
-async def test_strangers_beyond_the_limit_are_reset_and_nobody_else(
+async def test_of_too_many_strangers_the_oldest_is_reset_and_nobody_else(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("roost.agent.proxy.CONNECTIONS_MAX", 2)
     first, second = await clients.connect(), await clients.connect()
     assert await say(first, b"version\n") == await say(second, b"version\n") == b"-1\n"
     third = await clients.connect()
-    assert await is_reset(third)
-    assert await say(first, b"version\n") == b"-1\n"
+    assert await is_reset(first)
+    assert await say(second, b"version\n") == await say(third, b"version\n") == b"-1\n"
     second[1].write_eof()
     assert await is_reset(second)
-    assert await say(await clients.connect(), b"version\n") == b"-1\n", "a place came free"
+    fourth = await clients.connect()
+    assert await say(fourth, b"version\n") == b"-1\n", "a place came free"
+    assert await say(third, b"version\n") == b"-1\n"
 
 
 async def test_who_does_not_say_in_time_whose_connection_it_is_is_reset(

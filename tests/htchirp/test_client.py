@@ -500,6 +500,21 @@ def test_a_local_end_that_fails_leaves_the_connection_in_step(
     chirp.stat("f")
 
 
+def test_a_fetch_that_fails_leaves_the_local_file_as_it_was(
+    chirp: HTChirp, starter: Any, tmp_path: Path
+) -> None:
+    (starter.root / "folder").mkdir()
+    (starter.root / "empty").touch()
+    local = tmp_path / "local"
+    local.write_text("kept")
+    for name, error in (("folder", HTChirp.IsDir), ("none", HTChirp.DoesntExist)):
+        with pytest.raises(error):
+            chirp.fetch(name, local)
+        assert local.read_text() == "kept"
+    assert chirp.fetch("empty", local) == 0
+    assert local.read_text() == ""
+
+
 def test_appending_several_lines_is_one_write_each(chirp: HTChirp, starter: Any) -> None:
     line = b"x" * 3_000_000 + b"\n"
     chirp.write(line, "log", "wca")

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,7 +34,7 @@ from msgspec import Struct
 
 from roost.agent.channel import Channel, Channels
 from roost.agent.lane import Answered, Lane
-from roost.beneath import Beneath
+from roost.beneath import Beneath, remove_tree
 from roost.busypoll import BusyPoll
 from roost.core import attributes
 from roost.core.messages import ChirpOrder, EntryKind
@@ -190,7 +189,7 @@ class Calls:
             self._say_gone(caller)
 
     def remove_folder(self, folder: Path) -> None:
-        self._files.do(lambda: shutil.rmtree(folder, ignore_errors=True))
+        self._files.do(lambda: remove_tree(folder))
 
     def _begin_here(
         self,

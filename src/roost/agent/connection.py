@@ -10,7 +10,8 @@ pass from socket to socket, if there is a data channel to be had.
 
 What always holds (Chirp spec §9): no request is made of half a line; a payload is taken in full
 before it is answered; a connection with a request outstanding is reset, never ended quietly, since
-clients take an end for silence and wait for ever.
+clients take an end for silence and wait for ever. Therefore its socket is one that is reset by
+being closed, by whomever, and only its quiet end is made so on purpose.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from roost.agent.calls import Caller, Calls
 from roost.agent.channel import Channel, Channels, forward
 from roost.agent.contact import Contact
 from roost.core.messages import ChirpOrder
-from roost.submitfolder import PIECE_BYTES, WRITE_BYTES_MAX, Answer
+from roost.submitfolder import PIECE_BYTES, STRIDES_MAX, WRITE_BYTES_MAX, Answer
 from roost.wire.chirp import (
     COMMANDS,
     PROTOCOL_VERSION,
@@ -66,6 +67,8 @@ JOIN_BYTES_MAX = 64 * 1024
 DRAIN_BYTES_MAX = 1024 * 1024
 """Read of an over-long line before the connection is reset, so that its answer arrives."""
 DRAIN_S_MAX = 1.0
+RESET, FLUSH = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+"""SO_LINGER: what closing a connection does to what has been said and has not arrived."""
 WHOAMI = b"CONDOR"
 WHOAREYOU = b"UNKNOWN"
 """What users of HTCondor expect to be told (decision 9)."""
@@ -84,7 +87,7 @@ class Owner(Protocol):
 
     def came(self, connection: Connection) -> None: ...
 
-    def recognise(self, connection: Connection, cookie: bytes) -> Contact | None: ...
+    def recognise(self, connection: Connection, cookie: bytes) -> Contact | Code: ...
 
     def went(self, connection: Connection) -> None: ...
 
@@ -175,12 +178,16 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """End it so that the client notices at once."""
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._over = True
         self._transport.abort()
+
+    def _end(self) -> None:
+        """End it quietly, when all has been said."""
+        with contextlib.suppress(OSError):
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, FLUSH)
+        self._over = True
+        self._transport.close()
 
     # --- from one request to the next ---------------------------------------------------------
 
@@ -217,8 +224,7 @@ class Connection(asyncio.Protocol):
     def _take(self, event: Event) -> None:
         match event:
             case Ended():
-                self._over = True
-                self._transport.close()
+                self._end()
             case TooLong():
                 self._say(format_code(Code.TOO_BIG))
                 self._begin_task(self._drain_line())
@@ -243,12 +249,15 @@ class Connection(asyncio.Protocol):
         match event:
             case Request("cookie", (cookie,)):
                 contact = self._owner.recognise(self, cookie)
-                if contact is not None:
+                if isinstance(contact, Contact):
                     assert self._deadline is not None
                     self._deadline.cancel()
                     self.contact = contact
                     self._caller = self._calls.new_caller(contact.key, contact.order)
                     self._say(format_code(0))
+                    return
+                if contact == Code.TOO_MANY_OPEN:
+                    self._say(format_code(contact))
                     return
                 self._cookies_wrong += 1
                 if self._cookies_wrong == COOKIES_WRONG_MAX:
@@ -278,8 +287,7 @@ class Connection(asyncio.Protocol):
                         break
         if left <= 0:
             raise _Gone
-        self._over = True
-        self._transport.close()
+        self._end()
 
     # --- answering ----------------------------------------------------------------------------
 
@@ -311,7 +319,7 @@ class Connection(asyncio.Protocol):
                     self._say(format_code(Code.INVALID_REQUEST))
                 else:
                     self._begin_task(self._take_file(request))
-            case _ if request.payload > WRITE_BYTES_MAX:
+            case _ if request.payload > _part_bytes(request):
                 self._begin_task(self._take_payload(request))
             case _ if request.payload:
                 self._begin_write(request, own)
@@ -562,6 +570,9 @@ class Connection(asyncio.Protocol):
         total, done = first.result, len(first.data)
         if first.descriptor >= 0:
             done += await self._pour(first.descriptor, done, total)
+        if request.command == "sread":
+            await self._give_strides(request, done, total)
+            return
         asked: deque[asyncio.Future[Answer]] = deque()
         ahead = done
         while done < total:
@@ -578,6 +589,16 @@ class Connection(asyncio.Protocol):
         if first.descriptor >= 0:
             await self._ask("close", numbers=(first.descriptor,))
 
+    async def _give_strides(self, request: Request, done: int, total: int) -> None:
+        """Likewise, where it depends on the strides how much comes at a time."""
+        while done < total:
+            await self._drain()
+            piece = (await self._ask("sread", numbers=(*request.numbers, done))).data
+            if not piece:
+                raise _Gone
+            done += len(piece)
+            self._transport.write(piece)
+
     def _ask_rest(
         self, request: Request, descriptor: int, done: int, size: int
     ) -> asyncio.Future[Answer]:
@@ -587,8 +608,6 @@ class Connection(asyncio.Protocol):
                 return self._ask("read", numbers=(number, size))
             case "pread", (number, _, offset):
                 return self._ask("pread", numbers=(number, size, offset + done))
-            case "sread", numbers:
-                return self._ask("sread", numbers=(*numbers, done))
         return self._ask("pread", numbers=(descriptor, size, done))
 
     # --- from the job -------------------------------------------------------------------------
@@ -596,16 +615,19 @@ class Connection(asyncio.Protocol):
     async def _take_payload(self, request: Request) -> None:
         """Pieces are written one after the other, as each may be an append."""
         done = failed = 0
-        while True:
-            data = await self._payload(min(request.payload - done, WRITE_BYTES_MAX))
-            if not failed:
-                numbers = _numbers_of_part(request, done, len(data))
-                failed = min(0, (await self._ask(request.command, (), numbers, data)).result)
-                if failed and done:
-                    failed = done  # what has been written, as write(2) says it
-            done += len(data)
-            if done >= request.payload:
-                break
+        while done < request.payload:
+            part_bytes = _part_bytes(request)
+            data = await self._payload(min(request.payload - done, part_bytes))
+            if request.command != "swrite":
+                part_bytes = len(data)
+            for start in range(0, len(data), part_bytes):
+                part = data[start : start + part_bytes]
+                if not failed:
+                    numbers = _numbers_of_part(request, done, len(part))
+                    failed = min(0, (await self._ask(request.command, (), numbers, part)).result)
+                    if failed and done:
+                        failed = done  # what has been written, as write(2) says it
+                done += len(part)
         self._say(format_code(failed or done))
 
     async def _take_file(self, request: Request) -> None:
@@ -668,7 +690,14 @@ def _is_one_among_others(request: Request) -> bool:
     """One call, which may be under way together with others."""
     if request.command in ("read", "pread"):
         return request.numbers[1] <= PIECE_BYTES
-    return request.command in _AHEAD and request.payload <= WRITE_BYTES_MAX
+    return request.command in _AHEAD and request.payload <= _part_bytes(request)
+
+
+def _part_bytes(request: Request) -> int:
+    """Of a payload, what is written at once."""
+    if request.command == "swrite":
+        return min(WRITE_BYTES_MAX, STRIDES_MAX * max(1, request.numbers[3]))
+    return WRITE_BYTES_MAX
 
 
 def _numbers_of_part(request: Request, done: int, length: int) -> tuple[int, ...]:

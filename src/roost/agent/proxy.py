@@ -24,12 +24,13 @@ from pathlib import Path
 
 from roost.agent.calls import Calls
 from roost.agent.channel import Channels
-from roost.agent.connection import Connection
+from roost.agent.connection import RESET, Connection
 from roost.agent.contact import FILE as CONTACT
 from roost.agent.contact import Contact
 from roost.agent.slots import Slots, changed_at, holds_only, is_plain
 from roost.core.messages import AttemptOrder
 from roost.core.records import AttemptKey
+from roost.wire.chirp import Code
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,8 @@ class Proxy:
         self._contacts: dict[AttemptKey, Contact] = {}
         self._by_cookie: dict[bytes, Contact] = {}
         self._connections: dict[AttemptKey, set[Connection]] = {}
-        self._strangers: set[Connection] = set()
-        """Connections that have not said whose they are."""
+        self._strangers: dict[Connection, None] = {}
+        """Connections that have not said whose they are, the oldest first."""
         self._server: asyncio.Server | None = None
         self._port = 0
 
@@ -72,6 +73,8 @@ class Proxy:
         except OSError:
             listener = socket.create_server((HOST, 0), backlog=1024)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # What is accepted inherits it: if we are killed, the system resets all connections.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._port = listener.getsockname()[1]
         if self._port != self._wanted_port:
             _keep(self._state, self._secret, self._port)
@@ -81,7 +84,7 @@ class Proxy:
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for connection in self._strangers.union(*self._connections.values()):
+        for connection in set(self._strangers).union(*self._connections.values()):
             connection.reset()
 
     def _new_connection(self) -> Connection:
@@ -183,25 +186,27 @@ class Proxy:
     # --- connections --------------------------------------------------------------------------
 
     def came(self, connection: Connection) -> None:
+        """Beyond the limit the oldest has to go: who is let in says so at once."""
         if len(self._strangers) >= CONNECTIONS_MAX:
-            connection.reset()
-        else:
-            self._strangers.add(connection)
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.reset()
+        self._strangers[connection] = None
 
-    def recognise(self, connection: Connection, cookie: bytes) -> Contact | None:
+    def recognise(self, connection: Connection, cookie: bytes) -> Contact | Code:
         """Whose cookie it is. Looked up by its hash, so that time tells nothing of the cookie."""
         contact = self._by_cookie.get(_digest(cookie.decode("latin-1")))
         if contact is None:
-            return None
+            return Code.NOT_AUTHENTICATED
         connections = self._connections[contact.key]
         if len(connections) >= CONNECTIONS_MAX:
-            return None
-        self._strangers.discard(connection)
+            return Code.TOO_MANY_OPEN
+        self._strangers.pop(connection, None)
         connections.add(connection)
         return contact
 
     def went(self, connection: Connection) -> None:
-        self._strangers.discard(connection)
+        self._strangers.pop(connection, None)
         if (contact := connection.contact) is not None and contact.key in self._connections:
             self._connections[contact.key].discard(connection)
 

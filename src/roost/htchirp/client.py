@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     LocalPath = str | bytes | os.PathLike[str]
     RemotePath = str | bytes
     Opened = Callable[[int | None], contextlib.AbstractContextManager["Write"]]
-    """Opens the local end of a fetch, told how many bytes are expected, once there are any."""
+    """Opens the local end of a fetch, told how many bytes are expected, once it is to be had: what
+    is there already is not cut for one that fails."""
     Source = Callable[[int], memoryview]
     """Up to so many bytes of what is to be written; fewer than asked for only at its end."""
 
@@ -504,8 +505,16 @@ class HTChirp:
                 if got := self._get_whole(remote, opened):
                     self._close(fd)
                     return got
-            with opened(about["size"] or None) as write:
-                size = self._read_on(fd, None, write)
+            with contextlib.ExitStack() as local:
+                write: Write | None = None
+
+                def begin(data: memoryview, /) -> None:
+                    nonlocal write
+                    write = write or local.enter_context(opened(about["size"] or None))
+                    write(data)
+
+                size = self._read_on(fd, None, begin)
+                begin(memoryview(b""))
         except BaseException:
             self._settle(fd, counted=True)
             raise

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import operator
 import os
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,7 +25,7 @@ import structlog
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from roost.beneath import Beneath
+from roost.beneath import Beneath, remove_tree
 from roost.busypoll import BusyPoll
 from roost.core import blackboard
 from roost.core.attributes import SWITCHES
@@ -93,7 +92,7 @@ class SubmitFolders:
     def remove(self, job: JobId) -> None:
         """Of a deleted job; blocks on the disk."""
         self._spaces.pop(job, None)
-        shutil.rmtree(self._own / str(job), ignore_errors=True)
+        remove_tree(self._own / str(job))
 
     def has(self, job: JobId) -> bool:
         return job in self._spaces or (self._own / str(job)).exists()
