@@ -184,7 +184,8 @@ class Values(Struct, frozen=True, kw_only=True):
     cpus: int | None = None
     """None means all the machine has."""
     shared_folder: str = ""
-    """The farm's shared folder as this machine sees it: HQROOT in jobs."""
+    """The farm's shared folder as this machine sees it: HQROOT in jobs. Empty: what the server's
+    `hqserver.ini` has for this platform."""
     job_environment: dict[str, str] = {}
     """Variables for every job on this machine."""
     allow_root: bool = False

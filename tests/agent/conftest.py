@@ -52,6 +52,7 @@ class ServerEnd:
         self.takes_nobody = False
         """As a server that cannot save: it closes every connection without a word."""
         self.beat_ms = 60_000
+        self.root = ""
         self.url = ""
         self.through = 0
         self._socket: ServerConnection | None = None
@@ -121,7 +122,8 @@ class ServerEnd:
                 if (held.job, held.number) not in self.unwanted
             ]
             self.through = 0
-            await socket.send(link.encode([link.Welcome(1, self.beat_ms, tuple(outputs))]))
+            welcome = link.Welcome(1, self.beat_ms, tuple(outputs), root=self.root)
+            await socket.send(link.encode([welcome]))
             async with self._changed:
                 self._socket = socket
                 self.hellos.append(hello)

@@ -111,6 +111,26 @@ async def test_environment_of_a_job(server, make_agent):
     ]
 
 
+@pytest.mark.parametrize(
+    ("told", "own", "root"),
+    [
+        ({}, {}, "/mnt/farm"),
+        ({"root": "/here"}, {}, "/here"),
+        ({"job_environment": {"HQROOT": "/node"}}, {}, "/node"),
+        ({}, {"HQROOT": "/job"}, "/job"),
+    ],
+)
+async def test_the_shared_folder_is_the_server_s_unless_the_machine_or_the_job_has_another(
+    server, make_agent, told, own, root
+):
+    server.root = "/mnt/farm"
+    await make_agent(**told).start()
+    await server.joined()
+    await server.order("echo $HQROOT", environment=own)
+    await server.ended()
+    assert server.text() == f"{root}\n"
+
+
 async def test_shell_and_folder_of_the_order_are_used(server, agent, tmp_path):
     await server.order("echo ${BASH_VERSION:+bash}; pwd", shell="bash", cwd=str(tmp_path))
     await server.ended()

@@ -209,6 +209,10 @@ def test_submitter_comes_from_the_nearest_parent_that_has_one() -> None:
         ({"name": "a", "conditions": ["x"]}, "conditions must hold objects"),
         ({"name": "a", "conditions": [{"name": "cpu", "op": "=="}]}, 'no name "cpu"'),
         ({"name": "a", "conditions": [{"name": "os", "op": "~"}]}, 'no op "~"'),
+        (
+            {"name": "a", "conditions": [{"name": "hostname", "op": "in", "value": ["b"]}]},
+            "conditions have a value that must be text, not a list",
+        ),
         ({"name": "a", "conditions": [{"type": "job", "name": "os", "op": "in"}]}, 'no type "job"'),
         ([{"name": "a", "childStubIds": ["x"]}], 'childStubIds names "x", which is no stubId'),
         (

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from play import Play
 
+from roost.core import matching, placement
 from roost.core import messages as m
-from roost.core import placement
-from roost.core.matching import condition_holds, same_host, split_values
+from roost.core.matching import Hosts, condition_holds, split_values
 from roost.core.records import Condition, Group, GroupId, Moment, Node, NodeFacts, NodeId
 
 LEAF = {"name": "leaf", "command": "x"}
@@ -162,8 +163,31 @@ def test_an_equals_condition_does_not_split_its_value() -> None:
 
 
 def test_a_short_name_equals_the_full_name_that_it_starts() -> None:
-    assert same_host("A", "a.net") and same_host("a.net", "A")
-    assert not same_host("a.net", "a.org") and not same_host("a", "ab")
+    assert "A" in Hosts(["b", "a.net"]) and "a.net" in Hosts(["A", "b"])
+    assert "a.net" not in Hosts(["a.org"]) and "a" not in Hosts(["ab"])
+
+
+def test_a_long_list_of_machines_is_taken_apart_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Counter[str]()
+
+    def split(text: str) -> list[str]:
+        taken[text] += 1
+        return split_values(text)
+
+    monkeypatch.setattr(matching, "split_values", split)
+    names = [f"render{number:03}" for number in range(100)]
+    now = Moment(0)
+    nodes = [
+        Node(NodeId(number), NodeFacts(f"{name}.net"), now, now)
+        for number, name in enumerate(names)
+    ]
+    for kind, listed in (
+        ("hostname", names[:50]),
+        ("hostname:name", [f"{n}:" for n in names[:50]]),
+    ):
+        condition = Condition(kind, "in", ",".join(listed))
+        assert matching.permitted((condition,), nodes, ()) == nodes[:50]
+        assert taken[condition.value] == 1
 
 
 def test_all_conditions_must_hold(play: Play) -> None:

@@ -47,6 +47,10 @@ def recounted(tree: Tree, parent: JobId) -> tuple[object, ...]:
     return tally.as_tuple()
 
 
+def in_order(edge: tuple[int, int]) -> tuple[JobId, JobId]:
+    return JobId(min(edge)), JobId(max(edge))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     edges=st.lists(st.tuples(st.integers(1, COUNT), st.integers(1, COUNT)), max_size=20),
@@ -63,11 +67,19 @@ def test_tallies_equal_a_recount_after_every_change(
         assert set(tree.tallies) == set(tree.children)
         for parent, tally in tree.tallies.items():
             assert tally.as_tuple() == recounted(tree, parent)
+            is_shared = any(len(tree.parents[job]) > 1 for job in tree.descendants(parent))
+            assert tally.shared or not is_shared
 
-    for parent, child in dict.fromkeys((JobId(min(e)), JobId(max(e))) for e in edges):
-        if parent != child:
-            tree.link(parent, child)
-            agree()
+    pairs = [pair for pair in dict.fromkeys(map(in_order, edges)) if pair[0] != pair[1]]
+    parents: dict[JobId, tuple[JobId, ...]] = {}
+    while pairs:
+        some = random.randint(1, len(pairs))
+        tree.link_pairs(pairs[:some])
+        agree()
+        for parent, child in pairs[:some]:
+            parents[child] = (*parents.get(child, ()), parent)
+        assert tree.parents == parents
+        del pairs[:some]
     for _ in range(6):
         old = jobs[JobId(random.randint(1, COUNT))]
         new = msgspec.structs.replace(made(old.id, random), spec=old.spec)

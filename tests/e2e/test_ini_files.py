@@ -28,9 +28,9 @@ def test_a_farm_starts_from_hqueue_s_files_alone(farm: Farm, tmp_path: Path) -> 
         "--ini", str(node), "agent", "--port", "0", "--data", str(farm.agent_folder("second"))
     )
     assert farm.node("second")["cpus"] == 3
-    job = farm.submit("echo $OCIO")
+    job = farm.submit("echo $OCIO $HQROOT")
     assert farm.wait(job) == "succeeded"
-    assert farm.output(job) == "/mnt/hq/config.ocio\n"
+    assert farm.output(job) == f"/mnt/hq/config.ocio {tmp_path}/hq\n"
     with farm.rpc as rpc:
         assert rpc.getConfig("active_timeout") == "3"
         assert rpc.getConfig("job_logs_dir") == f"{tmp_path}/logs"

@@ -18,6 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 import roost
+from roost.core.matching import Hosts
 from roost.core.messages import (
     AddNote,
     AddToGroup,
@@ -51,7 +52,7 @@ from roost.core.records import (
 )
 from roost.errors import Conflict, Unavailable
 from roost.gateway import Part, ThreadView
-from roost.hqueue import dispatch, jobs
+from roost.hqueue import clients, dispatch, jobs
 
 NOW_TEXT = "20251009T08:53:20"
 XML = {"content-type": "text/xml"}
@@ -443,6 +444,26 @@ async def test_clients_are_found_by_id_and_by_name(call: Caller) -> None:
     by_name = await call("getClientsByName", ["render1:gpu", "nobody", "render3"], only_id)
     assert by_name == [{"id": 2}, {"id": 3}]
     assert await call("getClientsByHostname", ["render3"], only_id) == [{"id": 3}]
+
+
+async def test_many_clients_are_not_each_compared_with_all_names(
+    farm: Any, call: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 100
+    for number in range(count):
+        farm.add_node(number, f"render{number:03}.farm.net")
+    compared = 0
+
+    class Counting(Hosts):
+        def __contains__(self, name: str) -> bool:
+            nonlocal compared
+            compared += 1
+            return super().__contains__(name)
+
+    monkeypatch.setattr(clients, "Hosts", Counting)
+    found = await call("getClientsByName", [f"RENDER{n:03}" for n in range(count)], ["id"])
+    assert [each["id"] for each in found] == list(range(count))
+    assert compared == count
 
 
 @pytest.mark.usefixtures("nodes")

@@ -167,13 +167,22 @@ class Peer:
 
 
 @pytest.mark.parametrize(("address", "told"), [("10.0.0.1", "/farm/socket"), ("10.0.0.2", "")])
-async def test_only_agents_of_this_machine_are_told_where_it_is(address: str, told: str) -> None:
+async def test_only_agents_of_this_machine_are_told_where_it_is_and_all_the_shared_folder(
+    address: str, told: str
+) -> None:
     engine: Any = SimpleNamespace(
         farm=SimpleNamespace(attempts={}), tell=lambda message, done: done(1, None)
     )
     nothing: Any = None
     agents = Agents(
-        lambda: engine, nothing, 1000, nothing, nothing, nothing, unix_socket="/farm/socket"
+        lambda: engine,
+        nothing,
+        1000,
+        nothing,
+        nothing,
+        nothing,
+        unix_socket="/farm/socket",
+        root=lambda system: f"/mnt/{system}",
     )
     peer: Any = Peer(address)
     session = agents.open_session(peer)
@@ -182,3 +191,4 @@ async def test_only_agents_of_this_machine_are_told_where_it_is(address: str, to
         await peer.sent.wait()
     assert peer.welcome.ticket
     assert peer.welcome.unix_socket == told
+    assert peer.welcome.root == "/mnt/linux"

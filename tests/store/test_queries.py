@@ -117,6 +117,26 @@ def test_conditions_are_its_own_or_those_of_the_root_by_first_parents(
     ]  # fmt: skip
 
 
+def test_the_conditions_of_a_long_chain_are_read_with_few_statements(
+    connection: Connection, make: Any
+) -> None:
+    big = (Condition("group", "in", "big"),)
+    chain = [make.job(1, conditions=big), *(make.job(number) for number in range(2, 101))]
+    edges = [(number, number + 1) for number in range(1, 100)]
+    save_changes(connection, make.submitted(*chain, edges=edges))
+    statements: list[str] = []
+
+    def note(*told: Any) -> None:
+        statements.append(told[2])
+
+    event.listen(connection, "before_cursor_execute", note)
+    ids = [job.id for job in chain]
+    views = queries.job_views(connection, ids, {Part.CONDITIONS})
+    event.remove(connection, "before_cursor_execute", note)
+    assert {view.conditions for view in views} == {big}
+    assert len(statements) < 10
+
+
 # --- listings ---------------------------------------------------------------------------------
 
 

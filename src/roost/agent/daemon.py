@@ -114,7 +114,7 @@ class AgentOptions(Struct, frozen=True):
     """None or 0: all that it may use."""
     job_environment: dict[str, str] = {}
     root: str = ""
-    """The farm's shared folder as this machine sees it: HQROOT."""
+    """The farm's shared folder as this machine sees it: HQROOT. Empty: what the server has."""
     shared_roots: tuple[Path, ...] = ()
     """Folders that this machine sees as the server does: files of jobs there are used directly."""
     exit_with_stdin: bool = False
@@ -152,6 +152,8 @@ class Agent:
         self._beat_due = False
         self._farewell_due = False
         self._beat_s = BEAT_S
+        self._farm_root = ""
+        """HQROOT as the server has it, where this machine was not told another one."""
         self._next_beat: asyncio.TimerHandle | None = None
         self._started = (time.time_ns(), time.monotonic_ns())
         self._deadline: asyncio.TimerHandle | None = None
@@ -299,10 +301,13 @@ class Agent:
                 assert_never(action)
 
     def _environment(self, order: AttemptOrder, slot: int) -> dict[str, str]:
+        environment = order.environment
+        if self._farm_root:
+            environment = {"HQROOT": self._farm_root, **environment}
         if not (chirp := self._proxy.admit(order, slot)):
-            return order.environment
-        path = order.environment.get("PATH", self._starter.common.get("PATH", os.defpath))
-        return {**chirp, **order.environment, "PATH": f"{path}{os.pathsep}{self._proxy.tools}"}
+            return environment
+        path = environment.get("PATH", self._starter.common.get("PATH", os.defpath))
+        return {**chirp, **environment, "PATH": f"{path}{os.pathsep}{self._proxy.tools}"}
 
     def _settle(self) -> None:
         """After a batch of events: the next deadline, the log, and what there is to send."""
@@ -429,6 +434,7 @@ class Agent:
         self._folder.log(f"Connected to {self._options.server} as node {welcome.node}")
         self._joined.set()
         self._beat_s = welcome.beat_ms / 1000
+        self._farm_root = welcome.root if "HQROOT" not in self._starter.common else ""
         self._beat()
         self._farewell_due = self._plan.leaving
         self._reports.clear()

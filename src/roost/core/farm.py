@@ -129,9 +129,7 @@ class Farm(State):
         known = {job.id: job for job in fresh}
         self.jobs.update(known)
         self.standing.update(job.status for job in fresh)
-        for parent, below in records.children.items():
-            if parent in known:
-                self.tree.link(parent, *below)
+        self.tree.link_all({p: below for p, below in records.children.items() if p in known})
         # They may have been linked in another order.
         self.tree.parents.update(
             (job, above) for job, above in records.parents.items() if job in known

@@ -67,6 +67,8 @@ def _tallies_equal_a_recount(farm: State) -> None:
         naive.children_open = sum(child.status not in FINAL for child in children)
         naive.children_failed = sum(child.status in (S.FAILED, S.CANCELLED) for child in children)
         assert tally.as_tuple() == naive.as_tuple(), f"tally of {parent} is off"
+        if any(len(tree.parents[below]) > 1 for below in tree.descendants(parent)):
+            assert tally.shared, f"{parent} does not know that it shares descendants"
 
 
 def _statuses_fit_children(farm: State) -> None:

@@ -245,19 +245,13 @@ def on_resume_jobs(farm: State, command: ResumeJobs) -> PauseJobs | None:
 
 def on_reschedule_jobs(farm: State, command: RescheduleJobs) -> None:
     """Finished jobs, their finished ancestors, their failed descendants (decision 2)."""
-    again: dict[JobId, None] = {}
-    for job_id in command.ids:
-        job = farm.jobs.get(job_id)
-        if job is None or not _may_reschedule(job):
-            continue
-        again[job_id] = None
-        for linked in farm.tree.descendants(job_id):
-            if farm.jobs[linked].status in FAILED:
-                again[linked] = None
-    for job_id in list(again):
-        for linked in farm.tree.ancestors(job_id):
-            if _may_reschedule(farm.jobs[linked]):
-                again[linked] = None
+    jobs = farm.jobs
+    named = [job for job in command.ids if job in jobs and _may_reschedule(jobs[job])]
+    again = dict.fromkeys(named)
+    below = farm.tree.with_descendants(named)
+    again.update(dict.fromkeys(job for job in below if jobs[job].status in FAILED))
+    above = farm.tree.with_ancestors(again)
+    again.update(dict.fromkeys(job for job in above if _may_reschedule(jobs[job])))
     forgiven: list[JobId] = []
     for job_id in again:
         job = farm.jobs[job_id]

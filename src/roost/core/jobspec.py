@@ -353,16 +353,22 @@ def _conditions(value: object) -> tuple[Condition, ...]:
 def _condition(value: object) -> Condition:
     if not isinstance(value, dict):
         raise Invalid(f'must hold objects such as {{"name": "hostname", …}}, not {show(value)}')
-    kind = _text(value.get("type")).strip() or "client"
-    name = _text(value.get("name")).strip()
-    op = _text(value.get("op")).strip()
+    texts = {}
+    for key in ("type", "name", "op", "value"):
+        try:
+            texts[key] = _text(value.get(key))
+        except Invalid as error:
+            raise Invalid(f"have a {key} that {error}") from None
+    kind = texts["type"].strip() or "client"
+    name = texts["name"].strip()
+    op = texts["op"].strip()
     if kind != "client":
         raise Invalid(f'have no type {show(kind)}: it is always "client"')
     if name not in CONDITION_NAMES:
         raise Invalid(f"have no name {show(name)}: it can be one of {', '.join(CONDITION_NAMES)}")
     if op not in CONDITION_OPS:
         raise Invalid(f"have no op {show(op)}: it can be one of {', '.join(CONDITION_OPS)}")
-    return Condition(name, op, _text(value.get("value")), kind)
+    return Condition(name, op, texts["value"], kind)
 
 
 def _hosts(value: object) -> str:

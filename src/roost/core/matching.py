@@ -10,15 +10,28 @@ Jobs with equal `Need` are interchangeable for placement and share one queue.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 from msgspec import Struct
 
-from roost.core.records import AttemptKey, Condition, Group, Job, JobId, JobSpec, Node, NodeId
+from roost.core.records import (
+    AttemptKey,
+    Condition,
+    Group,
+    Job,
+    JobId,
+    JobSpec,
+    Node,
+    NodeFacts,
+    NodeId,
+)
 from roost.core.stock import Amounts, Stock
 
 Rank = tuple[int, int]
 """Order of runnable jobs: higher priority first, then the older one."""
 
+CONDITIONS_KEPT = 256
+"""Of how many conditions the values are kept as they are looked up."""
 SINGLE = "single"
 NOBODY = Condition("hostname", "in", "")
 """What an empty list of permitted clients is saved as (decision 14)."""
@@ -285,14 +298,26 @@ def permitted(
 def condition_holds(condition: Condition, node: Node, groups: Mapping[str, Group]) -> bool:
     """Decision 11: names ignore case, a short hostname equals its full one, an empty value
     matches nothing for `==`/`in` and everything for `!=`/`not_in`."""
-    if condition.op in ("==", "!="):
-        values = [condition.value.strip()] if condition.value.strip() else []
-    elif condition.name == "group" and condition.value.strip() in groups:
-        values = [condition.value.strip()]  # a name may hold a comma (decision 12)
+    facts = node.facts
+    if condition.name == "group":
+        whole = condition.value.strip()
+        # A name may hold a comma (decision 12).
+        values = (whole,) if whole in groups else _values(condition)
+        is_among = any(value in groups and node.id in groups[value].members for value in values)
+    elif condition.name == "os":
+        system = facts.operating_system.casefold()
+        is_among = any(value.casefold() == system for value in _values(condition))
     else:
-        values = split_values(condition.value)
-    is_among = any(_matches(condition.name, value, node, groups) for value in values)
+        is_among = facts in _machines(condition)
     return is_among if condition.op in ("==", "in", "any") else not is_among
+
+
+@lru_cache(CONDITIONS_KEPT)
+def _values(condition: Condition) -> tuple[str, ...]:
+    if condition.op in ("==", "!="):
+        whole = condition.value.strip()
+        return (whole,) if whole else ()
+    return tuple(split_values(condition.value))
 
 
 def split_values(text: str) -> list[str]:
@@ -300,29 +325,53 @@ def split_values(text: str) -> list[str]:
     return [part for part in (p.strip() for p in text.replace(";", ",").split(",")) if part]
 
 
-def _matches(name: str, value: str, node: Node, groups: Mapping[str, Group]) -> bool:
-    facts = node.facts
-    if name == "group":
-        group = groups.get(value)
-        return group is not None and node.id in group.members
-    if name == "os":
-        return value.casefold() == facts.operating_system.casefold()
-    host, colon, client = value.partition(":")
-    if name == "hostname:name" and colon and client.casefold() != facts.name.casefold():
-        return False
-    if name == "hostname" and colon:
-        return value.casefold() == facts.label.casefold()
-    return same_host(host, facts.hostname)
+class _Machines:
+    """Those that a condition on `hostname` or `hostname:name` lists. Looking one up costs the same
+    however many there are: a list may name each of a thousand machines."""
+
+    def __init__(self, condition: Condition) -> None:
+        hosts: list[str] = []
+        clients: dict[str, list[str]] = {}
+        self._labels: set[str] = set()
+        for value in _values(condition):
+            host, colon, client = value.partition(":")
+            if not colon:
+                hosts.append(host)
+            elif condition.name == "hostname":
+                self._labels.add(value.casefold())
+            else:
+                clients.setdefault(client.casefold(), []).append(host)
+        self._hosts = Hosts(hosts)
+        self._clients = {client: Hosts(of_client) for client, of_client in clients.items()}
+
+    def __contains__(self, facts: NodeFacts) -> bool:
+        hosts = self._clients.get(facts.name.casefold())
+        return (
+            facts.hostname in self._hosts
+            or facts.label.casefold() in self._labels
+            or (hosts is not None and facts.hostname in hosts)
+        )
 
 
-def same_host(one: str, other: str) -> bool:
-    """Without case; a short name equals the full name it starts."""
-    one, other = one.casefold(), other.casefold()
-    if one == other:
-        return True
-    if "." in one and "." in other:
-        return False
-    return one.partition(".")[0] == other.partition(".")[0]
+_machines = lru_cache(CONDITIONS_KEPT)(_Machines)
+
+
+class Hosts:
+    """Host names, without case; a short name equals the full name it starts."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = {name.casefold() for name in names}
+        self._short = {name.partition(".")[0] for name in self._names}
+
+    def __contains__(self, name: str) -> bool:
+        name = name.casefold()
+        short, dot, _ = name.partition(".")
+        return name in self._names or short in (self._names if dot else self._short)
+
+
+def short_name(host: str) -> str:
+    """The same for all names of a host, and of few others."""
+    return host.casefold().partition(".")[0]
 
 
 def _cpus(count: int) -> str:

@@ -13,8 +13,6 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, tzinfo
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
@@ -194,8 +192,7 @@ class State:
             assert job.status in INITIAL
             self.standing[job.status] += 1
         self._new_jobs.update(dict.fromkeys(new))
-        for parent, pairs in groupby(edges, itemgetter(0)):
-            self.tree.link(parent, *(child for _, child in pairs))
+        self.tree.link_pairs(edges)
         self._changes.edges.extend(edges)
         now = self.now
         self._changes.events.extend([Event(job.id, now, job.status.value) for job in jobs])

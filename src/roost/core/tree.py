@@ -6,13 +6,16 @@ of one job costs one small update per distinct ancestor (the depth, in a tree), 
 roll-up costs nothing. What a job adds to its ancestors is its `share`, a pure function of its
 record, so the old record and the new one give the difference and nothing is stored twice.
 
+Links that are made together cost what there is of them, however deep they go: they are made from
+the bottom up, and a family in which nobody has two parents is added as a whole.
+
 The tree holds ids and counts; it reads job records from the mapping its owner passes in, and it
 tells which roll-ups it touched through `touched`. It decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -59,6 +62,7 @@ class Tally:
         "nodes",
         "open",
         "progress",
+        "shared",
         "tasks",
     )
 
@@ -75,6 +79,8 @@ class Tally:
         self.children_open = 0
         self.children_failed = 0
         """Direct children that ended failed or cancelled (decision 7)."""
+        self.shared = False
+        """A descendant has, or has had, several parents. It is then said of all above as well."""
 
     def add(self, share: Share, times: int = 1) -> None:
         self.tasks += times * share.tasks
@@ -91,6 +97,17 @@ class Tally:
                 self.nodes[node] = count
             else:
                 del self.nodes[node]
+
+    def add_all(self, below: Tally) -> None:
+        """Everything that is below a job which is now below this one."""
+        self.tasks += below.tasks
+        self.done += below.done
+        self.failed += below.failed
+        self.counted += below.counted
+        self.progress += below.progress
+        self.open += below.open
+        for node, count in below.nodes.items():
+            self.nodes[node] = self.nodes.get(node, 0) + count
 
     def as_tuple(self) -> tuple[object, ...]:
         """For comparison with a naive recount."""
@@ -182,6 +199,10 @@ class Tree:
     def with_descendants(self, ids: Iterable[JobId]) -> list[JobId]:
         """The given jobs and everything below them, each once; unknown ids are left out."""
         return self._walk([], (job for job in ids if job in self.jobs), self.children)
+
+    def with_ancestors(self, ids: Iterable[JobId]) -> list[JobId]:
+        """The given jobs and everything above them, each once."""
+        return self._walk([], ids, self.parents)
 
     def root_of(self, job: JobId) -> JobId:
         """Follow first parents to the top (decision 13)."""
@@ -290,6 +311,32 @@ class Tree:
                 tally.add_nodes(nodes)
                 self.touched[ancestor] = None
 
+    def link_pairs(self, pairs: Sequence[tuple[JobId, JobId]]) -> None:
+        """Link each (parent, child): a parent's in the order of its children, a child's in that of
+        its parents. None of the pairs may be linked yet."""
+        below: dict[JobId, list[JobId]] = {}
+        for parent, child in pairs:
+            below.setdefault(parent, []).append(child)
+        self.link_all(below)
+        parents: dict[JobId, dict[JobId, None]] = {}
+        for parent, child in pairs:
+            if len(self.parents[child]) > 1:
+                parents.setdefault(child, {})[parent] = None
+        for child, new in parents.items():
+            above = (*(one for one in self.parents[child] if one not in new), *new)
+            if above != self._last_parents:
+                self._last_parents = above
+            self.parents[child] = self._last_parents
+
+    def link_all(self, children: Mapping[JobId, Sequence[JobId]]) -> None:
+        """Link each of these parents with its children: those at the bottom first, so that what is
+        linked has little above it yet, in whichever order a chain of jobs was listed."""
+        order: Iterable[JobId] = children
+        if any(not children.keys().isdisjoint(below) for below in children.values()):
+            order = _from_the_bottom(children)
+        for parent in order:
+            self.link(parent, *children[parent])
+
     def link(self, parent: JobId, *children: JobId) -> None:
         """Make these, in their order, children of `parent`. None of them may be one yet, nor be
         above it. Leaves without a parent, as the frames of a new job are, are counted together."""
@@ -308,21 +355,18 @@ class Tree:
         alone = self._last_parents
         alike: list[list[Job]] = []
         """Leaves without a parent, as far as neighbours add the same."""
+        families: list[JobId] = []
         for child in children:
-            job = self.jobs[child]
             if child in self.parents or child in self.children or child in self.assigned:
-                self._count_family(child, above)
-                self._count_child(parent, job.status, 1)
-                parents = (*self.parents.get(child, ()), parent)
-                if parents != self._last_parents:
-                    self._last_parents = parents
-                self.parents[child] = self._last_parents
+                families.append(child)
+                continue
+            job = self.jobs[child]
+            if alike and share_alike(alike[-1][0], job):
+                alike[-1].append(job)
             else:
-                if alike and share_alike(alike[-1][0], job):
-                    alike[-1].append(job)
-                else:
-                    alike.append([job])
-                self.parents[child] = alone
+                alike.append([job])
+            self.parents[child] = alone
+        self._link_families(parent, above, families)
         for first, *others in alike:
             count = 1 + len(others)
             self._count_child(parent, first.status, count)
@@ -331,21 +375,88 @@ class Tree:
         self.touched.update(dict.fromkeys(above))
         self.children[parent].extend(children)
 
+    def _link_families(
+        self, parent: JobId, above: Sequence[JobId], families: Sequence[JobId]
+    ) -> None:
+        """Link jobs that have relatives already: `above` them is now `parent` and what is above
+        it, and they and those below them count there, where they do not yet."""
+        reached: dict[JobId, set[JobId]] = {}
+        """What is below those above, as far as somebody had to know."""
+        linked: list[JobId] = []
+
+        def below(ancestor: JobId) -> set[JobId]:
+            if ancestor not in reached:
+                # Its children are not yet told of those that are being linked.
+                known = [*self.children.get(ancestor, ()), *linked]
+                reached[ancestor] = set(self._walk([], known, self.children))
+            return reached[ancestor]
+
+        for child in families:
+            before = self.parents.get(child, ())
+            gaining = above
+            if len(above) == 1 and not (self.children[parent] or linked):
+                pass  # Nothing is below any of them.
+            elif before and len(families) == 1:
+                known = set(self.ancestors(child))
+                gaining = [ancestor for ancestor in above if ancestor not in known]
+            elif before:
+                gaining = [ancestor for ancestor in above if child not in below(ancestor)]
+            self._count_family(child, gaining, below)
+            for ancestor in reached.keys() & gaining:
+                self._walk_into(reached[ancestor], child)
+            linked.append(child)
+            self._count_child(parent, self.jobs[child].status, 1)
+            parents = (*before, parent)
+            if parents != self._last_parents:
+                self._last_parents = parents
+            self.parents[child] = self._last_parents
+            if before or ((tally := self.tallies.get(child)) is not None and tally.shared):
+                # Above its earlier parents as well; where there were several, this is known there.
+                self._mark_shared(parents if len(before) == 1 else (parent,))
+
+    def _count_family(
+        self, job: JobId, gaining: Sequence[JobId], below: Callable[[JobId], set[JobId]]
+    ) -> None:
+        """Add a job that gets these ancestors, and those below it, where they do not count yet."""
+        tally = self.tallies.get(job)
+        if tally is None or not tally.shared:
+            # What is above one of them is above the job, so all are as new there as it is.
+            share, nodes = self.share(self.jobs[job]), self.assigned.get(job, ())
+            for ancestor in gaining:
+                above = self.tallies[ancestor]
+                above.add(share)
+                above.add_nodes(nodes)
+                if tally is not None:
+                    above.add_all(tally)
+            return
+        for ancestor in gaining:
+            above = self.tallies[ancestor]
+            for member in self._walk_into(below(ancestor), job):
+                above.add(self.share(self.jobs[member]))
+                above.add_nodes(self.assigned.get(member, ()))
+
+    def _walk_into(self, reached: set[JobId], job: JobId) -> list[JobId]:
+        """Add the job and all below it; returns those that had not been reached."""
+        found: list[JobId] = []
+        waiting = [job]
+        for one in waiting:
+            if one not in reached:
+                reached.add(one)
+                found.append(one)
+                waiting.extend(self.children.get(one, ()))
+        return found
+
+    def _mark_shared(self, ids: Iterable[JobId]) -> None:
+        waiting = list(ids)
+        for one in waiting:
+            if not self.tallies[one].shared:
+                self.tallies[one].shared = True
+                waiting.extend(self.parents.get(one, ()))
+
     def _count_child(self, parent: JobId, status: JobStatus, times: int) -> None:
         tally = self.tallies[parent]
         tally.children_open += times * (status not in FINAL)
         tally.children_failed += times * _spoils_parent(status)
-
-    def _count_family(self, job: JobId, above: Sequence[JobId]) -> None:
-        """Add a job that gets more ancestors, and those below it, where they do not count yet."""
-        for member in (job, *self.descendants(job)):
-            known = set(self.ancestors(member)) if member in self.parents else ()
-            share, nodes = self.share(self.jobs[member]), self.assigned.get(member, ())
-            for ancestor in above:
-                if ancestor not in known:
-                    tally = self.tallies[ancestor]
-                    tally.add(share)
-                    tally.add_nodes(nodes)
 
     def remove(self, doomed: Iterable[JobId]) -> list[tuple[JobId, JobId]]:
         """Forget these jobs and every edge that touches them; returns those edges.
@@ -358,9 +469,10 @@ class Tree:
         )
         kept_below = [job for job in self.with_descendants(orphans) if job not in gone]
         above_before = {job: self.ancestors(job) for job in kept_below}
+        is_whole = all(parent in gone for job in gone for parent in self.parents.get(job, ()))
         for job in gone:
             share, nodes = self.share(self.jobs[job]), self.assigned.pop(job, ())
-            for ancestor in self.ancestors(job):
+            for ancestor in () if is_whole else self.ancestors(job):
                 if ancestor not in gone:
                     self.tallies[ancestor].add(share, -1)
                     self.tallies[ancestor].add_nodes(nodes, -1)
@@ -404,6 +516,21 @@ class Tree:
             for ancestor in self.ancestors(job):
                 self.tallies[ancestor].add(difference)
                 self.touched[ancestor] = None
+
+
+def _from_the_bottom(children: Mapping[JobId, Sequence[JobId]]) -> list[JobId]:
+    """The parents, each after those of its descendants that are parents too."""
+    ordered: dict[JobId, None] = {}
+    for first in children:
+        stack = [(first, False)]
+        while stack:
+            job, leaving = stack.pop()
+            if leaving:
+                ordered[job] = None
+            elif job not in ordered:
+                stack.append((job, True))
+                stack.extend((one, False) for one in children[job] if one in children)
+    return list(ordered)
 
 
 def _spoils_parent(status: JobStatus) -> bool:

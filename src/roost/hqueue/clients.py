@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from roost.core.matching import same_host
+from roost.core.matching import Hosts, short_name
 from roost.core.messages import SetNodesDisabled
 from roost.core.records import DAY_MINUTES, AvailabilityRule, NodeId
 from roost.gateway import Gateway, NodeView
@@ -92,7 +92,8 @@ def _find(views: Iterable[NodeView], client_name: str) -> NodeView | None:
     client of that host if there is one, else its first.
     """
     hostname, colon, name = client_name.strip().partition(":")
-    on_host = [view for view in views if same_host(view.node.facts.hostname, hostname)]
+    hosts = Hosts((hostname,))
+    on_host = [view for view in views if view.node.facts.hostname in hosts]
     for view in on_host:
         if view.node.facts.name.casefold() == name.casefold():
             return view
@@ -136,8 +137,15 @@ async def get_clients_by_name(
     gateway: Gateway, client_names: Sequence[str], attribs: Sequence[str] | None
 ) -> object:
     """Return a list of dictionaries of attributes, one for each client that is found by name."""
-    views = await gateway.nodes()
-    found = (_find(views, name) for name in client_names)
+    by_host: dict[str, list[NodeView]] = {}
+    for view in await gateway.nodes():
+        by_host.setdefault(short_name(view.node.facts.hostname), []).append(view)
+    # Somebody may ask for all of a large farm: not every name is compared with every client.
+    hosts = [name.strip().partition(":")[0] for name in client_names]
+    found = [
+        _find(by_host.get(short_name(host), ()), name)
+        for host, name in zip(hosts, client_names, strict=True)
+    ]
     return [_shape(view, attribs) for view in found if view]
 
 

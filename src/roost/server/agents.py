@@ -60,14 +60,17 @@ class Agents:
         delete_output: Callable[[Sequence[JobId]], None],
         desk: Desk,
         unix_socket: str = "",
+        root: Callable[[str], str] = lambda operating_system: "",
     ) -> None:
-        """`unix_socket` is where those of this machine get data channels."""
+        """`unix_socket` is where those of this machine get data channels, `root` the farm's shared
+        folder on an operating system."""
         self.engine = engine
         self.output = output
         self.beat_ms = beat_ms
         self.output_grew = output_grew
         self.desk = desk
         self.unix_socket = unix_socket
+        self.root = root
         self.delete_output = delete_output
         self.sessions: dict[NodeId, Session] = {}
         self.channels = 0
@@ -292,7 +295,8 @@ class Session:
         log.info("node joined", node=hello.facts.label, id=node, attempts=len(hello.attempts))
         agents.give_ticket(self)
         unix_socket = agents.unix_socket if is_here(*self._socket.addresses) else ""
-        self.say(link.Welcome(node, agents.beat_ms, stored, self.ticket, unix_socket))
+        root = agents.root(hello.facts.operating_system)
+        self.say(link.Welcome(node, agents.beat_ms, stored, self.ticket, unix_socket, root))
 
     def _take(self, message: link.FromAgent) -> None:
         engine, node = self.agents.engine(), self.node

@@ -40,6 +40,7 @@ from roost.core.state import Rules
 from roost.errors import Conflict, Invalid
 from roost.folder import lock_folder
 from roost.hqueue import dispatch as hqueue
+from roost.hqueue.folders import hq_root
 from roost.server.access import Access, Upgrades
 from roost.server.agents import Agents
 from roost.server.chirp import Desk, SubmitFolders
@@ -137,6 +138,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             delete_output,
             desk,
             local.path,
+            lambda system: hq_root(options.config.get, system, is_client=True),
         )
         engine = Engine(database, rules, agents.act, lambda changes: saved(changes), agents.cut_off)
         access = Access(

@@ -734,12 +734,24 @@ def _conditions_in_force(
 def _roots_of(
     connection: Connection, ids: Iterable[JobId], parents: dict[JobId, tuple[JobId, ...]]
 ) -> dict[JobId, JobId]:
-    """Follow first parents to the top, all jobs together: a statement per level. The parents of
-    these jobs themselves are known."""
-    roots = {job: parents[job][0] if job in parents else job for job in ids}
-    climbing = {top for job, top in roots.items() if top != job}
-    while climbing:
-        above = parents_of(connection, climbing)
-        roots = {job: above[top][0] if top in above else top for job, top in roots.items()}
-        climbing = {tops[0] for tops in above.values()}
-    return roots
+    """Follow first parents to the top. The parents of these jobs themselves are known; those of
+    jobs above them are asked for once, with a statement per level."""
+    wanted = list(ids)
+    first = {job: above[0] for job, above in parents.items()}
+    known = {*wanted, *parents}
+    unknown = set(first.values()) - known
+    while unknown:
+        above = parents_of(connection, unknown)
+        known |= unknown
+        first.update((job, tops[0]) for job, tops in above.items())
+        unknown = {tops[0] for tops in above.values()} - known
+    roots: dict[JobId, JobId] = {}
+    for job in wanted:
+        path = []
+        top = job
+        while top in first and top not in roots:
+            path.append(top)
+            top = first[top]
+        root = roots.get(top, top)
+        roots.update(dict.fromkeys((*path, job), root))
+    return {job: roots[job] for job in wanted}

@@ -772,10 +772,10 @@ def _shared(families: Iterable[Iterable[JobId]]) -> set[JobId]:
 
 def parents_of(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, tuple[JobId, ...]]:
     """Of those that have some, in their order."""
-    found: dict[JobId, tuple[JobId, ...]] = {}
+    found: dict[JobId, list[JobId]] = {}
     for child, parent in fetch(connection, _PARENTS, ids=schema.as_list(ids)):
-        found[child] = (*found.get(child, ()), parent)
-    return found
+        found.setdefault(child, []).append(parent)
+    return {child: tuple(parents) for child, parents in found.items()}
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:

@@ -142,6 +142,9 @@ class Welcome(Struct, frozen=True, tag="welcome"):
     unix_socket: str = ""
     """Where the server's own machine gets data channels that files can be handed over on; empty:
     nowhere."""
+    root: str = ""
+    """The farm's shared folder as the agent's platform sees it, where it was not told another one;
+    empty: the server does not know."""
 
 
 class Refusal(Struct, frozen=True, tag="refusal"):
