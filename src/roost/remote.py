@@ -163,10 +163,10 @@ class Remote:
         )
         return self._send("POST", f"/jobs/{action}", rest.Acted, body=body)
 
-    def set_priority(self, ids: Iterable[int], priority: int) -> None:
+    def set_priority(self, ids: Iterable[int], priority: int) -> rest.Acted:
         """Higher goes first; unknown ids are skipped. Raises `errors.Invalid` below 0."""
         body = msgspec.json.encode(rest.Priority(ids=list(ids), priority=priority))
-        self._send("POST", "/jobs/priority", rest.Acted, body=body)
+        return self._send("POST", "/jobs/priority", rest.Acted, body=body)
 
     def permitted_nodes(self, job_id: int) -> list[str]:
         """The labels of the nodes that pass a job's conditions. Raises `errors.NotFound`."""
@@ -390,15 +390,15 @@ class Remote:
         """Raises `errors.NotFound`. Conditions that name it match no node from then on."""
         self._send("DELETE", f"/groups/{group_id}", rest.Done)
 
-    def add_to_group(self, group_id: int, nodes: Iterable[int]) -> None:
+    def add_to_group(self, group_id: int, nodes: Iterable[int]) -> rest.NodesActed:
         """Raises `errors.NotFound`."""
         body = msgspec.json.encode(rest.NodeIds(list(nodes)))
-        self._send("POST", f"/groups/{group_id}/add", rest.Done, body=body)
+        return self._send("POST", f"/groups/{group_id}/add", rest.NodesActed, body=body)
 
-    def remove_from_group(self, group_id: int, nodes: Iterable[int]) -> None:
+    def remove_from_group(self, group_id: int, nodes: Iterable[int]) -> rest.NodesActed:
         """Raises `errors.NotFound`."""
         body = msgspec.json.encode(rest.NodeIds(list(nodes)))
-        self._send("POST", f"/groups/{group_id}/remove", rest.Done, body=body)
+        return self._send("POST", f"/groups/{group_id}/remove", rest.NodesActed, body=body)
 
     def resources(self) -> list[rest.ResourceDetail]:
         """All resources that jobs may need, and how much of each is in use."""

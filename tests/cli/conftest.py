@@ -102,6 +102,8 @@ class FakeFarm:
         self.threads: list[rest.NoteThread] = []
         self.attribute_list: list[rest.JobAttribute] = []
         self.down = False
+        self.token = ""
+        """What takes back an action."""
 
     def __enter__(self) -> FakeFarm:
         if self.down:
@@ -129,8 +131,19 @@ class FakeFarm:
     def reasons(self, number: int) -> list[rest.JobReason]:
         return self.job(number).reasons
 
-    def act(self, action: str, ids: Sequence[int]) -> None:
+    def act(self, action: str, ids: Sequence[int]) -> rest.Acted:
         self.acted.append((action, list(ids)))
+        return self._outcome(ids)
+
+    def _outcome(self, ids: Sequence[int]) -> rest.Acted:
+        applied = [number for number in ids if not self.known[number].finished]
+        skipped = [number for number in ids if self.known[number].finished]
+        return rest.Acted(applied=applied, skipped=skipped, undo=self.token if applied else "")
+
+    def undo(self, token: str) -> rest.Undone:
+        if token != self.token:
+            raise NotFound("That cannot be undone any more.")
+        return rest.Undone(jobs=[3, 5], nodes=[1], undo="again")
 
     def output(self, number: int, offset: int = 0, *, last: int | None = None) -> bytes:
         self.job(number)
@@ -155,11 +168,13 @@ class FakeFarm:
     def delete_group(self, group: int) -> None:
         self.arranged.append(("delete", group))
 
-    def add_to_group(self, group: int, nodes: Sequence[int]) -> None:
+    def add_to_group(self, group: int, nodes: Sequence[int]) -> rest.NodesActed:
         self.arranged.append(("add", group, list(nodes)))
+        return rest.NodesActed(undo=self.token)
 
-    def remove_from_group(self, group: int, nodes: Sequence[int]) -> None:
+    def remove_from_group(self, group: int, nodes: Sequence[int]) -> rest.NodesActed:
         self.arranged.append(("remove", group, list(nodes)))
+        return rest.NodesActed(undo=self.token)
 
     def resources(self) -> list[rest.ResourceDetail]:
         return [
@@ -174,8 +189,9 @@ class FakeFarm:
     def remove_resource(self, name: str) -> None:
         self.arranged.append(("remove", name))
 
-    def set_priority(self, ids: Sequence[int], priority: int) -> None:
+    def set_priority(self, ids: Sequence[int], priority: int) -> rest.Acted:
         self.arranged.append(("priority", list(ids), priority))
+        return self._outcome(ids)
 
     def set_permitted_nodes(self, number: int, nodes: Sequence[str] | None) -> None:
         self.job(number)
@@ -230,8 +246,9 @@ class FakeFarm:
     def describe_node(self, node: int, text: str) -> None:
         self.arranged.append(("describe", node, text))
 
-    def act_on_nodes(self, action: str, nodes: Sequence[int]) -> None:
+    def act_on_nodes(self, action: str, nodes: Sequence[int]) -> rest.NodesActed:
         self.arranged.append((action, list(nodes)))
+        return rest.NodesActed(undo=self.token)
 
 
 @pytest.fixture

@@ -114,7 +114,13 @@ def test_actions_take_ids_and_ranges(farm: Any, run: Any, known: Any, action: st
     farm.known = {number: known(number) for number in range(1, 10)}
     code, out, err = run(action, "3", "5-7", "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out) == {"action": action, "ids": [3, 5, 6, 7]}
+    assert json.loads(out) == {
+        "action": action,
+        "ids": [3, 5, 6, 7],
+        "applied": [3, 5, 6, 7],
+        "skipped": [],
+        "undo": "",
+    }
     assert farm.acted == [(action, [3, 5, 6, 7])]
 
 
@@ -123,6 +129,34 @@ def test_an_action_on_an_unknown_job_does_nothing(farm: Any, run: Any, known: An
     code, out, err = run("cancel", "3", "99")
     assert (code, out, err) == (4, "", "roost: There is no job 99.\n")
     assert farm.acted == []
+
+
+def test_an_action_says_what_it_left_out_and_how_it_is_undone(
+    farm: Any, run: Any, known: Any
+) -> None:
+    farm.known = {number: known(number) for number in (3, 4)}
+    farm.known[7] = known(7, "failed")
+    farm.token = "5ead"
+    assert run("pause", "3,4,7")[2] == (
+        "Paused 2 jobs; roost undo 5ead takes it back.\n"
+        "Job 7 was left out: its status does not allow it.\n"
+    )
+    assert run("priority", "5", "3")[2] == (
+        "Priority 5 for job 3; roost undo 5ead takes it back.\n"
+    )
+    for arguments in (["nodes", "drain", "1"], ["groups", "add", "fast", "1"]):
+        assert run(*arguments)[2].endswith("; roost undo 5ead takes it back.\n")
+    farm.known = {number: known(number, "succeeded") for number in (3, 4)}
+    assert run("pause", "3-4")[2] == "Jobs 3-4 were left out: their status does not allow it.\n"
+
+
+def test_what_was_done_is_undone_and_that_as_well(farm: Any, run: Any) -> None:
+    farm.token = "5ead"
+    code, out, err = run("undo", "5ead")
+    assert (code, out) == (0, "")
+    assert err == "Undone: 2 jobs and machine 1 as before. roost undo again does it again.\n"
+    assert json.loads(run("undo", "5ead", "--json")[1])["jobs"] == [3, 5]
+    assert run("undo", "old")[0] == 4
 
 
 def test_waiting_for_several_ends_with_the_worst(farm: Any, run: Any, standing: Any) -> None:

@@ -1,4 +1,4 @@
-"""`roost jobs`, `job`, `output`, `why`, `wait`, `doctor` and the six actions.
+"""`roost jobs`, `job`, `output`, `why`, `wait`, `doctor`, the six actions and `undo`.
 
 Every command asks `roost.remote` and shows the answer. What `--json` prints is the record of
 `roost.wire.rest`, with its keys; lists stand under a key, so that a document can grow.
@@ -19,7 +19,7 @@ from roost.cli.submitting import submit
 
 if TYPE_CHECKING:
     from roost.remote import Remote
-    from roost.wire.rest import JobDetail, JobSummary
+    from roost.wire.rest import Acted, JobDetail, JobSummary
 
 VALUE_SHOWN_MAX = 100
 """Characters of an attribute's value."""
@@ -286,23 +286,69 @@ def _action(name: str, done: str, text: str) -> click.Command:
         **_: object,
     ) -> None:
         ids = ranges.parse_ids(texts)
-        what = f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} jobs"
         if name == "delete" and not yes and sys.stdin.isatty():
+            what = counted(ids, "job")
             click.confirm(f"Delete {what} and all beneath, with output, for ever?", abort=True)
         with farm() as remote:
             if len(ids) <= LOOKED_UP_MAX:
                 for number in ids:
                     # The farm skips what it does not know; a person wants to hear of a slip.
                     remote.job(number)
-            remote.act(name, ids)
+            acted = remote.act(name, ids)
         if as_json:
-            tables.document({"action": name, "ids": ids})
+            outcome = {"applied": acted.applied, "skipped": acted.skipped, "undo": acted.undo}
+            tables.document({"action": name, "ids": ids, **outcome})
         else:
-            click.echo(f"{done} {what}.", err=True)
+            tell_acted(done, acted)
 
     if name == "delete":
         act = click.option("--yes", is_flag=True, help="Do not ask.")(act)
     return act
+
+
+def counted(ids: Sequence[int], noun: str) -> str:
+    """`job 7`, `3 jobs`."""
+    return f"{noun} {ids[0]}" if len(ids) == 1 else f"{len(ids)} {noun}s"
+
+
+def tell_acted(done: str, acted: Acted) -> None:
+    """What became of an action on jobs, after a word such as `Paused`."""
+    if acted.applied:
+        tell_done(f"{done} {counted(acted.applied, 'job')}", acted.undo)
+    if len(acted.skipped) == 1:
+        click.echo(f"Job {acted.skipped[0]} was left out: its status does not allow it.", err=True)
+    elif acted.skipped:
+        skipped = compact(sorted(acted.skipped))
+        click.echo(f"Jobs {skipped} were left out: their status does not allow it.", err=True)
+
+
+def tell_done(text: str, undo: str) -> None:
+    """What has been done, and how it is taken back if it can be."""
+    click.echo(f"{text}; roost undo {undo} takes it back." if undo else f"{text}.", err=True)
+
+
+@click.command()
+@click.argument("token")
+@options.server_url
+@options.as_json
+def undo(token: str, as_json: bool, **_: object) -> None:
+    """Take back what an action did: pause, resume, priority, drain, enable, groups.
+
+    The action said which TOKEN is its own. Exactly the jobs or machines that it changed are put
+    back to what they were. Each is good once, for the last actions since the server was started.
+    """
+    with farm() as remote:
+        undone = remote.undo(token)
+    if as_json:
+        tables.document(undone)
+        return
+    many = [
+        counted(found, noun)
+        for found, noun in ((undone.jobs, "job"), (undone.nodes, "machine"))
+        if found
+    ]
+    again = f" roost undo {undone.undo} does it again." if undone.undo else ""
+    click.echo(f"Undone: {' and '.join(many)} as before.{again}", err=True)
 
 
 ACTIONS = (
@@ -326,5 +372,6 @@ COMMANDS: tuple[click.Command, ...] = (
     why,
     wait,
     *ACTIONS,
+    undo,
     doctor,
 )
