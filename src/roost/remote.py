@@ -4,9 +4,9 @@ Knows the paths of /api/v1 and the bodies of `wire.rest`. Must not know how the 
 never decides: every rule is the server's, every refusal is its sentence.
 
 Always holds: a method returns what was asked or raises a `RoostError`: the subclass of `Refused`
-that the server raised, or `Unreachable` naming the address when nothing answers. Only the two
-`follow` methods try again by themselves, with bounded waits, because they can continue where they
-were; a submission is never sent twice.
+that the server raised, or `Unreachable` naming the address when nothing answers. Only what follows
+tries again by itself, with bounded waits, because it can continue where it was; a submission is
+never sent twice.
 
     with Remote("http://farm:5000") as farm:
         ids = farm.submit({"name": "hello", "command": "echo hello"})
@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -231,6 +232,48 @@ class Remote:
             except (Unreachable, errors.Unavailable):
                 received = False
             if not received:
+                self._wait(waits)
+
+    def output_lines(
+        self, job_id: int, first: int = 1, count: int = 500, *, attempt: int | None = None
+    ) -> rest.OutputLines:
+        """At most `count` lines of the output log from number `first` on, or the last `-first`
+        when it is negative, with when they came. Raises `errors.NotFound`."""
+        query = {"first": first, "count": count, "attempt": attempt}
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._send("GET", f"/jobs/{job_id}/output/lines", rest.OutputLines, params=given)
+
+    def timed_output(
+        self, job_id: int, *, follow: bool = False
+    ) -> Iterator[tuple[int | None, str]]:
+        """All lines of the output log, each after when it came, in milliseconds since 1970, or
+        None where that is not known; see `rest.OutputLines`.
+
+        With `follow` as they are written, whole ones only, until the log is complete; it then
+        continues after a restart of the server. Raises `errors.NotFound`, `Unreachable`.
+        """
+        part = self.output_lines(job_id)
+        news = self.follow_output(job_id, part.size) if follow else iter(())
+        while True:
+            growing = follow and not part.complete
+            ready = part.total - (part.is_open and growing)
+            texts = part.texts[: ready - part.first + 1]
+            yield from zip(part.arrived_at, texts, strict=False)
+            following = part.first + len(texts)
+            if following > ready:
+                if not growing:
+                    return
+                # When there is no more news, what is there now is all.
+                follow = next(news, None) is not None
+            ask = partial(self.output_lines, job_id, following)
+            part = self._patiently(ask) if follow else ask()
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        waits = iter(RECONNECT_WAITS_S)
+        while True:
+            try:
+                return ask()
+            except (Unreachable, errors.Unavailable):
                 self._wait(waits)
 
     def _output_part(

@@ -153,6 +153,28 @@ def test_jobs_and_output_are_followed(farm: Any, served: Any, remote: Remote) ->
     assert list(output) == [b"three"]
 
 
+def test_timed_output_is_read_over_several_answers(
+    farm: Any, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "LINES_MAX", 500)
+    farm.add_job(1, "running")
+    farm.logs[1] = b"x\n" * 1_200 + b"end"
+    found = list(remote.timed_output(1))
+    assert [text for _, text in found] == ["x"] * 1_200 + ["end"]
+    assert [at for at, _ in found[-2:]] == [2_398_000, 2_400_000]
+
+
+def test_timed_output_is_followed_by_whole_lines(farm: Any, served: Any, remote: Remote) -> None:
+    farm.add_job(1, "running")
+    farm.logs[1] = b"one\ntw"
+    output = remote.timed_output(1, follow=True)
+    assert next(output) == (None, "one")
+    served.do(farm.change(1, "running", b"o\nthr"))
+    assert next(output) == (4_000, "two")
+    served.do(farm.change(1, "succeeded", b"ee"))
+    assert list(output) == [(8_000, "three")]
+
+
 # --- servers that go away ------------------------------------------------------------------------
 
 

@@ -152,6 +152,13 @@ class FakeFarm:
     def follow_output(self, number: int) -> Iterator[bytes]:
         yield from (self.log[:3], self.log[3:])
 
+    def timed_output(
+        self, number: int, *, follow: bool = False
+    ) -> Iterator[tuple[int | None, str]]:
+        self.job(number)
+        self.listed = {"follow": follow}
+        yield from ((None, "one"), (1_700_000_000_000, "two"))
+
     def follow(self, ids: Sequence[int]) -> Iterator[rest.JobChange]:
         for step in self.changes:
             if isinstance(step, BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -92,6 +93,19 @@ def test_output_as_json_is_text(farm: Any, run: Any, known: Any) -> None:
     farm.known, farm.log = {3: known(3)}, b"a\xff"
     assert json.loads(run("output", "3", "--json")[1]) == {"id": 3, "output": "a\ufffd"}
     assert run("output", "3", "--json", "-f")[0] == 2
+
+
+def test_output_has_the_time_before_each_line_if_wanted(farm: Any, run: Any, known: Any) -> None:
+    farm.known = {3: known(3)}
+    untimed, timed = run("output", "3", "--timestamps")[1].splitlines()
+    assert untimed == "- one"
+    moment, text = timed.split()
+    assert (datetime.fromisoformat(moment).timestamp(), text) == (1_700_000_000, "two")
+    assert farm.listed == {"follow": False}
+    assert run("output", "3", "-t", "-f")[0] == 0 and farm.listed == {"follow": True}
+    lines = json.loads(run("output", "3", "-t", "--json")[1])["lines"]
+    assert lines[1] == {"arrived_at": 1_700_000_000_000, "text": "two"}
+    assert run("output", "3", "-t", "--last", "9")[0] == 2
 
 
 def test_why_tells_every_reason_and_its_nodes(farm: Any, run: Any, known: Any) -> None:

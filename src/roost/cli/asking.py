@@ -188,21 +188,38 @@ def compact(numbers: Sequence[int]) -> str:
 @options.server_url
 @click.option("-f", "--follow", is_flag=True, help="Go on as the job writes, until it has ended.")
 @click.option("--last", type=click.IntRange(min=0), metavar="BYTES", help="Only the end of it.")
+@click.option(
+    "-t", "--timestamps", is_flag=True, help="Put the time before each line at which it came."
+)
 @options.as_json
 def output(
     number: int,
     follow: bool,
     last: int | None,
+    timestamps: bool,
     as_json: bool,
     **_: object,
 ) -> None:
     """Print what a job wrote, all attempts in order, exactly as it wrote it.
 
-    With --json as text within a document, where bytes that are not UTF-8 are replaced.
+    With --json as text within a document, where bytes that are not UTF-8 are replaced. With
+    --timestamps line by line, as a terminal would be left with it and long lines cut; the time is
+    when the server had the beginning of the line, or - where that is not known.
     """
     if follow and (as_json or last is not None):
         raise click.UsageError("--follow goes with neither --json nor --last.")
+    if timestamps and last is not None:
+        raise click.UsageError("--timestamps goes without --last.")
     with farm() as remote:
+        if timestamps:
+            lines = remote.timed_output(number, follow=follow)
+            if as_json:
+                timed = [{"arrived_at": at, "text": text} for at, text in lines]
+                tables.document({"id": number, "lines": timed})
+                return
+            for at, text in lines:
+                click.echo(f"{tables.timestamp(at)} {text}")
+            return
         if as_json:
             text = remote.output(number, last=last).decode("utf-8", "replace")
             tables.document({"id": number, "output": text})

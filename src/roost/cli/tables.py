@@ -68,6 +68,13 @@ def moment(milliseconds: int | None) -> str:
     return datetime.fromtimestamp(milliseconds / 1000).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def timestamp(milliseconds: int | None) -> str:
+    """As one word, `2026-05-04T03:02:01+02:00`, in local time; `-` for None."""
+    if milliseconds is None:
+        return "-"
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(timespec="seconds")
+
+
 def duration(started: int | None, ended: int | None) -> str:
     """Between two moments, in at most two units; empty when one is missing."""
     if started is None or ended is None:
