@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import click
 
@@ -88,6 +88,12 @@ allow_root = click.option(
     "--allow-root", is_flag=True, default=None, help="Let root's agent run jobs, as root."
 )
 
+
+def _switch(name: str, help: str) -> Callable[[Any], Any]:
+    """A setting that is on or off; without the option, other places decide."""
+    return click.option(f"--{name}/--no-{name}", default=None, help=help)
+
+
 listening = together(
     click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
     click.option("--port", type=PORT, metavar="N", help="0 takes a free one.  [default: 5000]"),
@@ -134,6 +140,16 @@ serving = together(
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         help="How often nodes report.  [default: 10]",
+    ),
+    _switch("enable-chirp", "May jobs use Chirp at all?  [default: yes]"),
+    _switch("enable-chirp-io", "May they for files?  [default: yes]"),
+    _switch("enable-chirp-updates", "May they for attributes?  [default: yes]"),
+    _switch("enable-chirp-delayed", "May they for attributes with delay?  [default: yes]"),
+    click.option("--farm-name", metavar="NAME", help="What the pages call it.  [default: Roost]"),
+    click.option(
+        "--farm-colour",
+        type=click.Choice(get_args(settings.TYPES["farm_colour"])),
+        help="Of a line on its pages.  [default: blue]",
     ),
 )
 
