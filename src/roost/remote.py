@@ -443,6 +443,16 @@ class Remote:
         body = msgspec.json.encode(rest.NodeIds(list(nodes)))
         return self._send("POST", f"/groups/{group_id}/remove", rest.NodesActed, body=body)
 
+    def set_group_nodes(self, group_id: int, nodes: Iterable[int]) -> None:
+        """Have exactly these nodes in a group. Raises `errors.NotFound`."""
+        body = msgspec.json.encode(rest.NodeIds(list(nodes)))
+        self._send("PUT", f"/groups/{group_id}/nodes", rest.Done, body=body)
+
+    def set_node_groups(self, node_id: int, groups: Iterable[int]) -> None:
+        """Have a node in exactly these groups. Raises `errors.NotFound`."""
+        body = msgspec.json.encode(rest.GroupIds(list(groups)))
+        self._send("PUT", f"/nodes/{node_id}/groups", rest.Done, body=body)
+
     def resources(self) -> list[rest.ResourceDetail]:
         """All resources that jobs may need, and how much of each is in use."""
         return self._send("GET", "/resources", rest.Resources).resources

@@ -20,7 +20,9 @@ from roost.core.messages import (
     SetAvailability,
     SetBlockedWarning,
     SetConditions,
+    SetGroupNodes,
     SetNodeDescription,
+    SetNodeGroups,
     SetNodesDisabled,
     SetPriority,
 )
@@ -91,6 +93,8 @@ def test_what_hqueue_offers_is_offered_here(farm: Any, remote: Remote) -> None:
     remote.set_permitted_nodes(7, ["c"])
     remote.set_permitted_nodes(7, None)
     remote.set_blocked_warning(7, False)
+    remote.set_group_nodes(4, [1, 2])
+    remote.set_node_groups(2, [4])
     assert remote.add_note("n", job=7) == 5
     remote.remove_note(1)
     remote.remove_thread(1)
@@ -99,6 +103,8 @@ def test_what_hqueue_offers_is_offered_here(farm: Any, remote: Remote) -> None:
         SetConditions(7, (Condition("hostname", "in", "c"),)),
         SetConditions(7, ()),
         SetBlockedWarning(7, False),
+        SetGroupNodes(4, (1, 2)),
+        SetNodeGroups(2, (4,)),
         AddNote("n", job=7),
         RemoveNotes((1,)),
         RemoveThreads((1,)),

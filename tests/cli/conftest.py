@@ -183,6 +183,9 @@ class FakeFarm:
         self.arranged.append(("remove", group, list(nodes)))
         return rest.NodesActed(undo=self.token)
 
+    def set_group_nodes(self, group: int, nodes: Sequence[int]) -> None:
+        self.arranged.append(("be", group, list(nodes)))
+
     def resources(self) -> list[rest.ResourceDetail]:
         return [
             rest.ResourceDetail(1, "nuke", 4, False, 3),

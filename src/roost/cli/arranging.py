@@ -93,6 +93,17 @@ def remove_from_group(group: str, nodes: tuple[str, ...], **_: object) -> None:
     tell_done(f"Took {', '.join(nodes)} out of group {group}", acted.undo)
 
 
+@groups.command("set")
+@group_name
+@node_names
+@options.server_url
+def set_group(group: str, nodes: tuple[str, ...], **_: object) -> None:
+    """Have these machines and no others in a group."""
+    with farm() as remote:
+        remote.set_group_nodes(find_group(remote, group), find_nodes(remote, nodes))
+    click.echo(f"Group {group} is {', '.join(nodes)}.", err=True)
+
+
 def find_group(remote: Remote, text: str) -> int:
     """A group by its name or else its id. Raises `NotFound`."""
     found = remote.groups()
