@@ -16,6 +16,7 @@ never sent twice.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -536,8 +537,9 @@ class Remote:
         try:
             yield
         except httpx2.TransportError as error:
+            reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
             raise Unreachable(
-                f"Nothing answers at {self.url} ({str(error) or type(error).__name__}): "
+                f"Nothing answers at {self.url} ({reason}): "
                 "check the address, and whether the server runs there."
             ) from None
 

@@ -113,6 +113,9 @@ class FakeFarm:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def health(self) -> rest.Health:
+        return rest.Health(status="ok", version="")
+
     def submit(self, spec: Any, parent: int | None = None) -> list[int]:
         self.submitted.append((spec, parent))
         specs = spec if isinstance(spec, list) else [spec]
@@ -265,7 +268,7 @@ class FakeFarm:
 def farm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeFarm:
     fake = FakeFarm()
 
-    def connect(url: str) -> FakeFarm:
+    def connect(url: str, **_: object) -> FakeFarm:
         fake.url = url
         return fake
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from roost import ranges
+from roost.cli import tables
 from roost.cli.asking import compact
 from roost.cli.tables import duration
 from roost.cli.watching import exit_code
@@ -197,6 +198,26 @@ def test_fates(statuses: list[str], code: int) -> None:
 def test_a_farm_that_does_not_answer_is_one_sentence(farm: Any, run: Any) -> None:
     farm.down = True
     assert run("jobs") == (6, "", "roost: Nothing answers at http://127.0.0.1:5000.\n")
+
+
+def test_a_number_is_called_one(run: Any) -> None:
+    code, _, err = run("job", "3-5")
+    assert code == 2 and "'3-5' is not a valid whole number." in err
+
+
+def test_a_server_that_is_away_for_longer_is_told_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    wait = tables.patience("http://a:1")
+    for seconds in (0.1, 0.3):
+        wait(seconds)
+    assert capsys.readouterr().err == ""
+    for seconds in (1.0, 3.0, 5.0):
+        wait(seconds)
+    assert capsys.readouterr().err.count("http://a:1 does not answer; trying again") == 1
+    assert slept == [0.1, 0.3, 1.0, 3.0, 5.0]
 
 
 def test_an_unknown_command_is_answered_with_the_nearest(run: Any) -> None:

@@ -380,10 +380,11 @@ def _selection(chosen: rest.Selection) -> tuple[JobFilter | None, Sequence[JobId
 
 
 def _statuses(words: Sequence[str]) -> tuple[JobStatus, ...]:
-    try:
-        return tuple(JobStatus(word) for word in words)
-    except ValueError as error:
-        raise Invalid(f"status: {error}; it can be one of {', '.join(JobStatus)}.") from None
+    known = list(JobStatus)
+    for word in words:
+        if word not in known:
+            raise Invalid(f"status: there is no {word!r}; it can be one of {', '.join(known)}.")
+    return tuple(JobStatus(word) for word in words)
 
 
 def _acted(acted: Acted) -> rest.Acted:

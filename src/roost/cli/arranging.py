@@ -157,7 +157,7 @@ def show_resources(as_json: bool) -> None:
 
 @resources.command("set")
 @click.argument("name")
-@click.option("--max", "maximum", type=click.IntRange(min=0), metavar="N", help="How many exist.")
+@click.option("--max", "maximum", type=options.Whole(min=0), metavar="N", help="How many exist.")
 @click.option("--no-limit", is_flag=True, help="As many as anybody needs.")
 @click.option(
     "--per-machine/--per-job",
@@ -193,7 +193,7 @@ def remove_resource(name: str, **_: object) -> None:
 
 
 @click.command()
-@click.argument("level", metavar="N", type=click.IntRange(min=0))
+@click.argument("level", metavar="N", type=options.Whole(min=0))
 @click.argument("texts", metavar="JOBS…", nargs=-1, required=True)
 @options.server_url
 def priority(level: int, texts: tuple[str, ...], **_: object) -> None:

@@ -26,7 +26,7 @@ VALUE_SHOWN_MAX = 100
 LOOKED_UP_MAX = 100
 """With more ids than this, an action does not first look whether all of them exist."""
 
-job_id = click.argument("number", metavar="ID", type=click.IntRange(min=1))
+job_id = click.argument("number", metavar="ID", type=options.Whole(min=1))
 job_ids = click.argument("texts", metavar="IDS…", nargs=-1, required=True)
 
 
@@ -35,7 +35,8 @@ def farm() -> Iterator[Remote]:
     """The farm that `--server`, ROOST_SERVER or the settings file names."""
     from roost.remote import Remote
 
-    with Remote(options.load().values.server) as remote:
+    url = options.load().values.server
+    with Remote(url, sleep=tables.patience(url)) as remote:
         yield remote
 
 
@@ -45,11 +46,18 @@ def farm() -> Iterator[Remote]:
     "--all", "everything", is_flag=True, help="Children too, not only jobs without parent."
 )
 @click.option(
-    "--parent", type=click.IntRange(min=1), metavar="ID", help="Only children of this job."
+    "--parent", type=options.Whole(min=1), metavar="ID", help="Only children of this job."
 )
 @click.option("--status", "statuses", multiple=True, help="Only jobs in this status. Repeatable.")
 @click.option("--name", "name_contains", metavar="TEXT", help="Only jobs with this in their name.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option(
+    "--limit",
+    type=options.Whole(1, 1000),
+    metavar="N",
+    default=50,
+    show_default=True,
+    help="At most so many.",
+)
 @options.as_json
 def jobs(
     everything: bool,
@@ -187,7 +195,7 @@ def compact(numbers: Sequence[int]) -> str:
 @job_id
 @options.server_url
 @click.option("-f", "--follow", is_flag=True, help="Go on as the job writes, until it has ended.")
-@click.option("--last", type=click.IntRange(min=0), metavar="BYTES", help="Only the end of it.")
+@click.option("--last", type=options.Whole(min=0), metavar="BYTES", help="Only the end of it.")
 @click.option(
     "-t", "--timestamps", is_flag=True, help="Put the time before each line at which it came."
 )
@@ -211,6 +219,8 @@ def output(
     if timestamps and last is not None:
         raise click.UsageError("--timestamps goes without --last.")
     with farm() as remote:
+        if follow:
+            remote.health()  # whoever follows is patient with a server, which must be one
         if timestamps:
             lines = remote.timed_output(number, follow=follow)
             if as_json:
@@ -263,6 +273,7 @@ def wait(texts: tuple[str, ...], as_json: bool, **_: object) -> int:
     """
     ids = ranges.parse_ids(texts)
     with farm() as remote:
+        remote.health()  # whoever follows is patient with a server, which must be one
         statuses = watching.wait(remote, ids)
     if as_json:
         tables.document({"statuses": {str(number): text for number, text in statuses.items()}})

@@ -19,10 +19,17 @@ from roost.settings import Settings
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
 
+
+class Whole(click.IntRange):
+    """A whole number, within bounds."""
+
+    name = "whole number"
+
+
 FOLDER = click.Path(path_type=Path, file_okay=False)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SECONDS = click.FloatRange(min=0)
-PORT = click.IntRange(0, 65535)
+PORT = Whole(0, 65535)
 
 
 class Files(NamedTuple):
@@ -79,7 +86,7 @@ log_level = click.option(
 )
 cpus = click.option(
     "--cpus",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="N",
     help="CPUs to offer to jobs.  [default: all of the machine]",
 )
@@ -124,7 +131,7 @@ serving = together(
     ),
     click.option(
         "--max-failures-per-client",
-        type=click.IntRange(min=0),
+        type=Whole(min=0),
         metavar="N",
         help="A node where more runs of one job tree failed gets no more of it; 0 never.  "
         "[default: 0]",

@@ -7,11 +7,15 @@ nothing cut, for `cut` and `awk`. Colours only say again what a word says alread
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import click
 import msgspec
+
+TOLD_WAIT_S = 1.0
+"""A server that restarts is often back before such a wait between two attempts."""
 
 COLOURS = {
     "running": "cyan",
@@ -51,6 +55,21 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: str
         # As Text, so that brackets in a job's name are not taken for markup.
         shown.add_row(*(Text(cell, style=COLOURS.get(cell.partition(" (")[0], "")) for cell in row))
     Console(highlight=False).print(shown)
+
+
+def patience(url: str) -> Callable[[float], None]:
+    """How a command waits for a server that does not answer: a short while in silence, then it
+    says so once each time."""
+    last = 0.0
+
+    def wait(seconds: float) -> None:
+        nonlocal last
+        if last < TOLD_WAIT_S <= seconds:
+            click.echo(f"{url} does not answer; trying again for two minutes.", err=True)
+        last = seconds
+        time.sleep(seconds)
+
+    return wait
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
