@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +37,28 @@ def test_a_list_without_a_terminal_is_tabs_and_nothing_cut(farm: Any, run: Any, 
     assert code == 0
     assert header.split("\t")[:3] == ["ID", "NAME", "STATUS"]
     assert row.split("\t")[:3] == ["3", "a long [bold]name" * 9, "running"]
+
+
+@pytest.mark.parametrize(
+    ("width", "name"),
+    [("120", "a long [name] of a shot"), ("80", "a long [name] of a s…"), ("40", "a long [nam…")],
+)
+def test_a_list_on_a_terminal_has_a_line_for_each_and_cuts_names_alone(
+    farm: Any, run: Any, known: Any, monkeypatch: pytest.MonkeyPatch, width: str, name: str
+) -> None:
+    farm.known = {3: known(3, name="a long [name] of a shot")}
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for variable, value in {"COLUMNS": width, "LINES": "24", "TERM": "xterm"}.items():
+        monkeypatch.setenv(variable, value)
+    heads, _, row = re.sub(r"\x1b\[[0-9;]*m", "", run("jobs")[1]).splitlines()
+    assert heads.split()[:3] == ["ID", "NAME", "STATUS"]
+    assert row.split(name)[1].split() == [
+        "running",
+        "0%",
+        "0/1",
+        "0",
+        *tables.moment(1_000).split(),
+    ]
 
 
 def test_a_list_as_json_has_the_keys_of_the_api(farm: Any, run: Any, known: Any) -> None:
