@@ -244,6 +244,24 @@ def test_a_server_that_is_away_for_longer_is_told_of(
     assert slept == [0.1, 0.3, 1.0, 3.0, 5.0]
 
 
+def test_the_help_lists_each_command_in_one_section(run: Any) -> None:
+    from roost.cli import SECTIONS, cli
+
+    listed = [name for names in SECTIONS.values() for name in names.split()]
+    assert sorted(listed) == sorted(cli.commands)
+    assert all(f"\n  {name} " in run("--help")[1] for name in listed)
+
+
+def test_statuses_are_completed() -> None:
+    from click.shell_completion import ShellComplete
+
+    from roost.cli import cli
+
+    found = ShellComplete(cli, {}, "roost", "_ROOST_COMPLETE")
+    completions = found.get_completions(["jobs", "--status"], "runn")
+    assert [one.value for one in completions] == ["runnable", "running"]
+
+
 def test_an_unknown_command_is_answered_with_the_nearest(run: Any) -> None:
     code, out, err = run("cancle", "3")
     assert (code, out) == (2, "")

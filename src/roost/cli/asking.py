@@ -40,6 +40,12 @@ def farm() -> Iterator[Remote]:
         yield remote
 
 
+def _statuses(begun: str) -> list[str]:
+    from roost.core.records import JobStatus
+
+    return [status for status in JobStatus if status.startswith(begun)]
+
+
 @click.command()
 @options.server_url
 @click.option(
@@ -48,7 +54,13 @@ def farm() -> Iterator[Remote]:
 @click.option(
     "--parent", type=options.Whole(min=1), metavar="ID", help="Only children of this job."
 )
-@click.option("--status", "statuses", multiple=True, help="Only jobs in this status. Repeatable.")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    shell_complete=lambda context, parameter, begun: _statuses(begun),
+    help="Only jobs in this status. Repeatable.",
+)
 @click.option("--name", "name_contains", metavar="TEXT", help="Only jobs with this in their name.")
 @click.option(
     "--limit",
