@@ -7,14 +7,14 @@ minute falls on both.
 
 from __future__ import annotations
 
-import contextlib
 import html
 import os
 import platform
 import sqlite3
 import statistics
+import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -124,17 +124,17 @@ def _drawn(bars: Sequence[Bar]) -> list[Bar]:
     return [bar for bar in bars if bar[2] <= kept[bar[0]]]
 
 
-def settings(folder: Path | None, repetitions: int, numbers: dict[str, int]) -> dict[str, str]:
-    """What was measured on what."""
-    import condor_pool  # here, as the rest of this module is used without those beside it
-
-    beside = {}
-    with contextlib.suppress(LookupError):
-        beside["HTCondor"] = condor_pool.version()
+def settings(
+    folder: Path | None,
+    repetitions: int,
+    numbers: dict[str, int],
+    beside: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """What was measured on what; `beside` are the versions of the programs measured beside it."""
     return {
         "Roost": roost.__version__,
-        "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        **beside,
+        "Python": f"{platform.python_implementation()} {platform.python_version()} ({_build()})",
+        **(beside or {}),
         "SQLite": f"{sqlite3.sqlite_version} (WAL, synchronous=FULL)",
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} CPUs",
@@ -142,6 +142,17 @@ def settings(folder: Path | None, repetitions: int, numbers: dict[str, int]) -> 
         "repetitions": str(repetitions),
         **{name: f"{number:,}" for name, number in numbers.items()},
     }
+
+
+def _build() -> str:
+    """How the interpreter says it was compiled. With profile guided optimisation it is faster by a
+    tenth to a third; whoever names that option has it, but not the other way round: Debian takes
+    the profile from what its Python tells of itself."""
+    flags = str(sysconfig.get_config_var("PY_CFLAGS") or "").split()
+    level = [flag for flag in flags if flag.startswith("-O")][-1:] or ["unknown flags"]
+    arguments = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    has = "with" if "--enable-optimizations" in arguments else "without"
+    return f"compiled with {level[0]}, configured {has} --enable-optimizations"
 
 
 def _processor() -> str:

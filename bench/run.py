@@ -10,11 +10,13 @@ letters mean is in `measures`, what the numbers mean in docs/explanation/perform
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
+import condor_pool
 from measures import MEASURES, Sizes
 from report import Row, chart, page, recorded, settings, table
 
@@ -64,7 +66,10 @@ def main(arguments: list[str]) -> int:
             rows += MEASURES[letter](Path(folder), sizes, options.repetitions)
     print(table(rows))
     if not options.quick and options.only == list(MEASURES):
-        known = settings(options.folder, options.repetitions, sizes._asdict())
+        beside = {}
+        with contextlib.suppress(LookupError):
+            beside["HTCondor"] = condor_pool.version()
+        known = settings(options.folder, options.repetitions, sizes._asdict(), beside)
         RESULTS.write_text(page(rows, known))
         CHART.write_text(chart(rows))
     elif options.record:

@@ -4,9 +4,9 @@ Knows the paths of /api/v1 and the bodies of `wire.rest`. Must not know how the 
 never decides: every rule is the server's, every refusal is its sentence.
 
 Always holds: a method returns what was asked or raises a `RoostError`: the subclass of `Refused`
-that the server raised, or `Unreachable` naming the address when nothing answers. Only the two
-`follow` methods try again by themselves, with bounded waits, because they can continue where they
-were; a submission is never sent twice.
+that the server raised, or `Unreachable` naming the address when nothing answers. Only what follows
+tries again by itself, with bounded waits, because it can continue where it was; a submission is
+never sent twice.
 
     with Remote("http://farm:5000") as farm:
         ids = farm.submit({"name": "hello", "command": "echo hello"})
@@ -16,9 +16,11 @@ were; a submission is never sent twice.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -163,10 +165,10 @@ class Remote:
         )
         return self._send("POST", f"/jobs/{action}", rest.Acted, body=body)
 
-    def set_priority(self, ids: Iterable[int], priority: int) -> None:
+    def set_priority(self, ids: Iterable[int], priority: int) -> rest.Acted:
         """Higher goes first; unknown ids are skipped. Raises `errors.Invalid` below 0."""
         body = msgspec.json.encode(rest.Priority(ids=list(ids), priority=priority))
-        self._send("POST", "/jobs/priority", rest.Acted, body=body)
+        return self._send("POST", "/jobs/priority", rest.Acted, body=body)
 
     def permitted_nodes(self, job_id: int) -> list[str]:
         """The labels of the nodes that pass a job's conditions. Raises `errors.NotFound`."""
@@ -231,6 +233,48 @@ class Remote:
             except (Unreachable, errors.Unavailable):
                 received = False
             if not received:
+                self._wait(waits)
+
+    def output_lines(
+        self, job_id: int, first: int = 1, count: int = 500, *, attempt: int | None = None
+    ) -> rest.OutputLines:
+        """At most `count` lines of the output log from number `first` on, or the last `-first`
+        when it is negative, with when they came. Raises `errors.NotFound`."""
+        query = {"first": first, "count": count, "attempt": attempt}
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._send("GET", f"/jobs/{job_id}/output/lines", rest.OutputLines, params=given)
+
+    def timed_output(
+        self, job_id: int, *, follow: bool = False
+    ) -> Iterator[tuple[int | None, str]]:
+        """All lines of the output log, each after when it came, in milliseconds since 1970, or
+        None where that is not known; see `rest.OutputLines`.
+
+        With `follow` as they are written, whole ones only, until the log is complete; it then
+        continues after a restart of the server. Raises `errors.NotFound`, `Unreachable`.
+        """
+        part = self.output_lines(job_id)
+        news = self.follow_output(job_id, part.size) if follow else iter(())
+        while True:
+            growing = follow and not part.complete
+            ready = part.total - (part.is_open and growing)
+            texts = part.texts[: ready - part.first + 1]
+            yield from zip(part.arrived_at, texts, strict=False)
+            following = part.first + len(texts)
+            if following > ready:
+                if not growing:
+                    return
+                # When there is no more news, what is there now is all.
+                follow = next(news, None) is not None
+            ask = partial(self.output_lines, job_id, following)
+            part = self._patiently(ask) if follow else ask()
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        waits = iter(RECONNECT_WAITS_S)
+        while True:
+            try:
+                return ask()
+            except (Unreachable, errors.Unavailable):
                 self._wait(waits)
 
     def _output_part(
@@ -390,15 +434,25 @@ class Remote:
         """Raises `errors.NotFound`. Conditions that name it match no node from then on."""
         self._send("DELETE", f"/groups/{group_id}", rest.Done)
 
-    def add_to_group(self, group_id: int, nodes: Iterable[int]) -> None:
+    def add_to_group(self, group_id: int, nodes: Iterable[int]) -> rest.NodesActed:
         """Raises `errors.NotFound`."""
         body = msgspec.json.encode(rest.NodeIds(list(nodes)))
-        self._send("POST", f"/groups/{group_id}/add", rest.Done, body=body)
+        return self._send("POST", f"/groups/{group_id}/add", rest.NodesActed, body=body)
 
-    def remove_from_group(self, group_id: int, nodes: Iterable[int]) -> None:
+    def remove_from_group(self, group_id: int, nodes: Iterable[int]) -> rest.NodesActed:
         """Raises `errors.NotFound`."""
         body = msgspec.json.encode(rest.NodeIds(list(nodes)))
-        self._send("POST", f"/groups/{group_id}/remove", rest.Done, body=body)
+        return self._send("POST", f"/groups/{group_id}/remove", rest.NodesActed, body=body)
+
+    def set_group_nodes(self, group_id: int, nodes: Iterable[int]) -> None:
+        """Have exactly these nodes in a group. Raises `errors.NotFound`."""
+        body = msgspec.json.encode(rest.NodeIds(list(nodes)))
+        self._send("PUT", f"/groups/{group_id}/nodes", rest.Done, body=body)
+
+    def set_node_groups(self, node_id: int, groups: Iterable[int]) -> None:
+        """Have a node in exactly these groups. Raises `errors.NotFound`."""
+        body = msgspec.json.encode(rest.GroupIds(list(groups)))
+        self._send("PUT", f"/nodes/{node_id}/groups", rest.Done, body=body)
 
     def resources(self) -> list[rest.ResourceDetail]:
         """All resources that jobs may need, and how much of each is in use."""
@@ -483,8 +537,9 @@ class Remote:
         try:
             yield
         except httpx2.TransportError as error:
+            reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
             raise Unreachable(
-                f"Nothing answers at {self.url} ({str(error) or type(error).__name__}): "
+                f"Nothing answers at {self.url} ({reason}): "
                 "check the address, and whether the server runs there."
             ) from None
 

@@ -1,9 +1,9 @@
 """Where a setting comes from, and what the server is started with.
 
-Every setting has one name. `active_timeout` is `--active-timeout` on the command line,
-`ROOST_ACTIVE_TIMEOUT` in the environment and `active_timeout = 300` in the TOML file; the first
-of these that says something wins, else the default. Each value remembers who said it, so that
-`roost doctor` can tell and a refusal can name the culprit.
+Every setting has one name. `active_timeout` is `--active-timeout` on the command line (where there
+is such an option), `ROOST_ACTIVE_TIMEOUT` in the environment and `active_timeout = 300` in the TOML
+file; the first of these that says something wins, else the default. Each value remembers who said
+it, so that `roost doctor` can tell and a refusal can name the culprit.
 
 People write seconds and bytes; the options handed to the server hold milliseconds. The `[hqueue]`
 table of the file holds settings under HQueue's own key names (spec §10.1) for `getConfig`; it is

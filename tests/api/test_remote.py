@@ -20,7 +20,9 @@ from roost.core.messages import (
     SetAvailability,
     SetBlockedWarning,
     SetConditions,
+    SetGroupNodes,
     SetNodeDescription,
+    SetNodeGroups,
     SetNodesDisabled,
     SetPriority,
 )
@@ -91,6 +93,8 @@ def test_what_hqueue_offers_is_offered_here(farm: Any, remote: Remote) -> None:
     remote.set_permitted_nodes(7, ["c"])
     remote.set_permitted_nodes(7, None)
     remote.set_blocked_warning(7, False)
+    remote.set_group_nodes(4, [1, 2])
+    remote.set_node_groups(2, [4])
     assert remote.add_note("n", job=7) == 5
     remote.remove_note(1)
     remote.remove_thread(1)
@@ -99,6 +103,8 @@ def test_what_hqueue_offers_is_offered_here(farm: Any, remote: Remote) -> None:
         SetConditions(7, (Condition("hostname", "in", "c"),)),
         SetConditions(7, ()),
         SetBlockedWarning(7, False),
+        SetGroupNodes(4, (1, 2)),
+        SetNodeGroups(2, (4,)),
         AddNote("n", job=7),
         RemoveNotes((1,)),
         RemoveThreads((1,)),
@@ -151,6 +157,28 @@ def test_jobs_and_output_are_followed(farm: Any, served: Any, remote: Remote) ->
         served.do(farm.change(1, "succeeded", b"three"))
         assert [change.status for change in changes] == ["succeeded"]
     assert list(output) == [b"three"]
+
+
+def test_timed_output_is_read_over_several_answers(
+    farm: Any, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "LINES_MAX", 500)
+    farm.add_job(1, "running")
+    farm.logs[1] = b"x\n" * 1_200 + b"end"
+    found = list(remote.timed_output(1))
+    assert [text for _, text in found] == ["x"] * 1_200 + ["end"]
+    assert [at for at, _ in found[-2:]] == [2_398_000, 2_400_000]
+
+
+def test_timed_output_is_followed_by_whole_lines(farm: Any, served: Any, remote: Remote) -> None:
+    farm.add_job(1, "running")
+    farm.logs[1] = b"one\ntw"
+    output = remote.timed_output(1, follow=True)
+    assert next(output) == (None, "one")
+    served.do(farm.change(1, "running", b"o\nthr"))
+    assert next(output) == (4_000, "two")
+    served.do(farm.change(1, "succeeded", b"ee"))
+    assert list(output) == [(8_000, "three")]
 
 
 # --- servers that go away ------------------------------------------------------------------------

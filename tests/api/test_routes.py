@@ -223,6 +223,27 @@ async def test_output_is_handed_out_in_parts(farm: Any, http: httpx2.AsyncClient
     assert refusal(await http.get(f"{JOBS}/2/output"))[0] == 404
 
 
+async def test_lines_of_output_have_the_times_at_which_they_came(
+    farm: Any, http: httpx2.AsyncClient
+) -> None:
+    farm.add_job(1, "running")
+    farm.logs[1] = b"one\n10%\r20%\nthr"
+    whole = (await http.get(f"{JOBS}/1/output/lines")).json()
+    assert whole == {
+        "first": 1,
+        "texts": ["one", "20%", "thr"],
+        "arrived_at": [None, 4_000, 12_000],
+        "total": 3,
+        "is_open": True,
+        "size": 15,
+        "complete": False,
+    }
+    for query, texts in (("?first=2&count=1", ["20%"]), ("?first=-1", ["thr"]), ("?first=9", [])):
+        assert (await http.get(f"{JOBS}/1/output/lines{query}")).json()["texts"] == texts
+    assert refusal(await http.get(f"{JOBS}/1/output/lines?count=2001"))[0] == 400
+    assert refusal(await http.get(f"{JOBS}/2/output/lines"))[0] == 404
+
+
 async def test_output_is_followed_until_complete(farm: Any, http: httpx2.AsyncClient) -> None:
     farm.add_job(1, "running")
     farm.logs[1] = b"one "

@@ -102,6 +102,8 @@ class FakeFarm:
         self.threads: list[rest.NoteThread] = []
         self.attribute_list: list[rest.JobAttribute] = []
         self.down = False
+        self.token = ""
+        """What takes back an action."""
 
     def __enter__(self) -> FakeFarm:
         if self.down:
@@ -110,6 +112,9 @@ class FakeFarm:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def health(self) -> rest.Health:
+        return rest.Health(status="ok", version="")
 
     def submit(self, spec: Any, parent: int | None = None) -> list[int]:
         self.submitted.append((spec, parent))
@@ -129,8 +134,19 @@ class FakeFarm:
     def reasons(self, number: int) -> list[rest.JobReason]:
         return self.job(number).reasons
 
-    def act(self, action: str, ids: Sequence[int]) -> None:
+    def act(self, action: str, ids: Sequence[int]) -> rest.Acted:
         self.acted.append((action, list(ids)))
+        return self._outcome(ids)
+
+    def _outcome(self, ids: Sequence[int]) -> rest.Acted:
+        applied = [number for number in ids if not self.known[number].finished]
+        skipped = [number for number in ids if self.known[number].finished]
+        return rest.Acted(applied=applied, skipped=skipped, undo=self.token if applied else "")
+
+    def undo(self, token: str) -> rest.Undone:
+        if token != self.token:
+            raise NotFound("That cannot be undone any more.")
+        return rest.Undone(jobs=[3, 5], nodes=[1], undo="again")
 
     def output(self, number: int, offset: int = 0, *, last: int | None = None) -> bytes:
         self.job(number)
@@ -138,6 +154,13 @@ class FakeFarm:
 
     def follow_output(self, number: int) -> Iterator[bytes]:
         yield from (self.log[:3], self.log[3:])
+
+    def timed_output(
+        self, number: int, *, follow: bool = False
+    ) -> Iterator[tuple[int | None, str]]:
+        self.job(number)
+        self.listed = {"follow": follow}
+        yield from ((None, "one"), (1_700_000_000_000, "two"))
 
     def follow(self, ids: Sequence[int]) -> Iterator[rest.JobChange]:
         for step in self.changes:
@@ -155,11 +178,16 @@ class FakeFarm:
     def delete_group(self, group: int) -> None:
         self.arranged.append(("delete", group))
 
-    def add_to_group(self, group: int, nodes: Sequence[int]) -> None:
+    def add_to_group(self, group: int, nodes: Sequence[int]) -> rest.NodesActed:
         self.arranged.append(("add", group, list(nodes)))
+        return rest.NodesActed(undo=self.token)
 
-    def remove_from_group(self, group: int, nodes: Sequence[int]) -> None:
+    def remove_from_group(self, group: int, nodes: Sequence[int]) -> rest.NodesActed:
         self.arranged.append(("remove", group, list(nodes)))
+        return rest.NodesActed(undo=self.token)
+
+    def set_group_nodes(self, group: int, nodes: Sequence[int]) -> None:
+        self.arranged.append(("be", group, list(nodes)))
 
     def resources(self) -> list[rest.ResourceDetail]:
         return [
@@ -174,8 +202,9 @@ class FakeFarm:
     def remove_resource(self, name: str) -> None:
         self.arranged.append(("remove", name))
 
-    def set_priority(self, ids: Sequence[int], priority: int) -> None:
+    def set_priority(self, ids: Sequence[int], priority: int) -> rest.Acted:
         self.arranged.append(("priority", list(ids), priority))
+        return self._outcome(ids)
 
     def set_permitted_nodes(self, number: int, nodes: Sequence[str] | None) -> None:
         self.job(number)
@@ -230,15 +259,16 @@ class FakeFarm:
     def describe_node(self, node: int, text: str) -> None:
         self.arranged.append(("describe", node, text))
 
-    def act_on_nodes(self, action: str, nodes: Sequence[int]) -> None:
+    def act_on_nodes(self, action: str, nodes: Sequence[int]) -> rest.NodesActed:
         self.arranged.append((action, list(nodes)))
+        return rest.NodesActed(undo=self.token)
 
 
 @pytest.fixture
 def farm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeFarm:
     fake = FakeFarm()
 
-    def connect(url: str) -> FakeFarm:
+    def connect(url: str, **_: object) -> FakeFarm:
         fake.url = url
         return fake
 

@@ -19,6 +19,7 @@ def test_groups_and_nodes_are_named_by_name_or_id(farm: Any, run: Any) -> None:
     assert run("groups", "create", "slow", "TINY:A")[0] == 0
     assert run("groups", "add", "fast", "1")[0] == 0
     assert run("groups", "remove", "4", "tiny:a")[0] == 0
+    assert run("groups", "set", "fast", "1")[0] == 0
     assert run("groups", "--server", "http://b:1", "delete", "fast")[0] == 0
     assert farm.url == "http://b:1"
     assert farm.arranged == [
@@ -26,6 +27,7 @@ def test_groups_and_nodes_are_named_by_name_or_id(farm: Any, run: Any) -> None:
         ("add", 5, [1]),
         ("add", 4, [1]),
         ("remove", 4, [1]),
+        ("be", 4, [1]),
         ("delete", 4),
     ]
 

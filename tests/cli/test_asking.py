@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from roost import ranges
+from roost.cli import tables
 from roost.cli.asking import compact
 from roost.cli.tables import duration
 from roost.cli.watching import exit_code
@@ -33,6 +37,28 @@ def test_a_list_without_a_terminal_is_tabs_and_nothing_cut(farm: Any, run: Any, 
     assert code == 0
     assert header.split("\t")[:3] == ["ID", "NAME", "STATUS"]
     assert row.split("\t")[:3] == ["3", "a long [bold]name" * 9, "running"]
+
+
+@pytest.mark.parametrize(
+    ("width", "name"),
+    [("120", "a long [name] of a shot"), ("80", "a long [name] of a s…"), ("40", "a long [nam…")],
+)
+def test_a_list_on_a_terminal_has_a_line_for_each_and_cuts_names_alone(
+    farm: Any, run: Any, known: Any, monkeypatch: pytest.MonkeyPatch, width: str, name: str
+) -> None:
+    farm.known = {3: known(3, name="a long [name] of a shot")}
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for variable, value in {"COLUMNS": width, "LINES": "24", "TERM": "xterm"}.items():
+        monkeypatch.setenv(variable, value)
+    heads, _, row = re.sub(r"\x1b\[[0-9;]*m", "", run("jobs")[1]).splitlines()
+    assert heads.split()[:3] == ["ID", "NAME", "STATUS"]
+    assert row.split(name)[1].split() == [
+        "running",
+        "0%",
+        "0/1",
+        "0",
+        *tables.moment(1_000).split(),
+    ]
 
 
 def test_a_list_as_json_has_the_keys_of_the_api(farm: Any, run: Any, known: Any) -> None:
@@ -94,6 +120,19 @@ def test_output_as_json_is_text(farm: Any, run: Any, known: Any) -> None:
     assert run("output", "3", "--json", "-f")[0] == 2
 
 
+def test_output_has_the_time_before_each_line_if_wanted(farm: Any, run: Any, known: Any) -> None:
+    farm.known = {3: known(3)}
+    untimed, timed = run("output", "3", "--timestamps")[1].splitlines()
+    assert untimed == "- one"
+    moment, text = timed.split()
+    assert (datetime.fromisoformat(moment).timestamp(), text) == (1_700_000_000, "two")
+    assert farm.listed == {"follow": False}
+    assert run("output", "3", "-t", "-f")[0] == 0 and farm.listed == {"follow": True}
+    lines = json.loads(run("output", "3", "-t", "--json")[1])["lines"]
+    assert lines[1] == {"arrived_at": 1_700_000_000_000, "text": "two"}
+    assert run("output", "3", "-t", "--last", "9")[0] == 2
+
+
 def test_why_tells_every_reason_and_its_nodes(farm: Any, run: Any, known: Any) -> None:
     reasons = [rest.JobReason("Too few CPUs.", [1]), rest.JobReason("No node.", [])]
     farm.known = {3: known(3, "runnable", reasons=reasons), 4: known(4)}
@@ -114,7 +153,13 @@ def test_actions_take_ids_and_ranges(farm: Any, run: Any, known: Any, action: st
     farm.known = {number: known(number) for number in range(1, 10)}
     code, out, err = run(action, "3", "5-7", "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out) == {"action": action, "ids": [3, 5, 6, 7]}
+    assert json.loads(out) == {
+        "action": action,
+        "ids": [3, 5, 6, 7],
+        "applied": [3, 5, 6, 7],
+        "skipped": [],
+        "undo": "",
+    }
     assert farm.acted == [(action, [3, 5, 6, 7])]
 
 
@@ -123,6 +168,34 @@ def test_an_action_on_an_unknown_job_does_nothing(farm: Any, run: Any, known: An
     code, out, err = run("cancel", "3", "99")
     assert (code, out, err) == (4, "", "roost: There is no job 99.\n")
     assert farm.acted == []
+
+
+def test_an_action_says_what_it_left_out_and_how_it_is_undone(
+    farm: Any, run: Any, known: Any
+) -> None:
+    farm.known = {number: known(number) for number in (3, 4)}
+    farm.known[7] = known(7, "failed")
+    farm.token = "5ead"
+    assert run("pause", "3,4,7")[2] == (
+        "Paused 2 jobs; roost undo 5ead takes it back.\n"
+        "Job 7 was left out: its status does not allow it.\n"
+    )
+    assert run("priority", "5", "3")[2] == (
+        "Priority 5 for job 3; roost undo 5ead takes it back.\n"
+    )
+    for arguments in (["nodes", "drain", "1"], ["groups", "add", "fast", "1"]):
+        assert run(*arguments)[2].endswith("; roost undo 5ead takes it back.\n")
+    farm.known = {number: known(number, "succeeded") for number in (3, 4)}
+    assert run("pause", "3-4")[2] == "Jobs 3-4 were left out: their status does not allow it.\n"
+
+
+def test_what_was_done_is_undone_and_that_as_well(farm: Any, run: Any) -> None:
+    farm.token = "5ead"
+    code, out, err = run("undo", "5ead")
+    assert (code, out) == (0, "")
+    assert err == "Undone: 2 jobs and machine 1 as before. roost undo again does it again.\n"
+    assert json.loads(run("undo", "5ead", "--json")[1])["jobs"] == [3, 5]
+    assert run("undo", "old")[0] == 4
 
 
 def test_waiting_for_several_ends_with_the_worst(farm: Any, run: Any, standing: Any) -> None:
@@ -149,6 +222,44 @@ def test_fates(statuses: list[str], code: int) -> None:
 def test_a_farm_that_does_not_answer_is_one_sentence(farm: Any, run: Any) -> None:
     farm.down = True
     assert run("jobs") == (6, "", "roost: Nothing answers at http://127.0.0.1:5000.\n")
+
+
+def test_a_number_is_called_one(run: Any) -> None:
+    code, _, err = run("job", "3-5")
+    assert code == 2 and "'3-5' is not a valid whole number." in err
+
+
+def test_a_server_that_is_away_for_longer_is_told_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    wait = tables.patience("http://a:1")
+    for seconds in (0.1, 0.3):
+        wait(seconds)
+    assert capsys.readouterr().err == ""
+    for seconds in (1.0, 3.0, 5.0):
+        wait(seconds)
+    assert capsys.readouterr().err.count("http://a:1 does not answer; trying again") == 1
+    assert slept == [0.1, 0.3, 1.0, 3.0, 5.0]
+
+
+def test_the_help_lists_each_command_in_one_section(run: Any) -> None:
+    from roost.cli import SECTIONS, cli
+
+    listed = [name for names in SECTIONS.values() for name in names.split()]
+    assert sorted(listed) == sorted(cli.commands)
+    assert all(f"\n  {name} " in run("--help")[1] for name in listed)
+
+
+def test_statuses_are_completed() -> None:
+    from click.shell_completion import ShellComplete
+
+    from roost.cli import cli
+
+    found = ShellComplete(cli, {}, "roost", "_ROOST_COMPLETE")
+    completions = found.get_completions(["jobs", "--status"], "runn")
+    assert [one.value for one in completions] == ["runnable", "running"]
 
 
 def test_an_unknown_command_is_answered_with_the_nearest(run: Any) -> None:

@@ -56,6 +56,7 @@ from roost.gateway import (
     NodeFilter,
     NodesActed,
     NodeView,
+    OutputLines,
     OutputPart,
     Pace,
     Part,
@@ -65,6 +66,7 @@ from roost.gateway import (
     ThreadView,
     Undone,
 )
+from roost.store.lines import LineIndex
 
 NOW = Moment(1_760_000_000_000)  # 2025-10-09T08:53:20 UTC
 
@@ -365,6 +367,15 @@ class FakeGateway:
         log = self.logs[job]
         complete = self.views[job].job.status in ("succeeded", "failed", "cancelled")
         return OutputPart(offset, log[offset : offset + size_max], len(log), complete)
+
+    async def output_lines(
+        self, job: JobId, first: int, count: int, attempt: int | None = None, *, timed: bool = False
+    ) -> OutputLines:
+        """The byte at offset 3 arrived at 3 s, the first one at an unknown time."""
+        part = await self.output_part(job, 0, 1 << 20)
+        pieces = [(part.data, part.total)]
+        found = LineIndex().read(pieces, first, count, (lambda _, at: [*at]) if timed else None)
+        return msgspec.structs.replace(found, complete=part.complete)
 
     async def follow(self, jobs: Sequence[JobId]) -> AsyncIterator[tuple[JobId, ...]]:
         seen: dict[JobId, tuple[object, int] | None] = {}

@@ -49,20 +49,24 @@ class Store:
         driver.isolation_level = None  # type: ignore[attr-defined]
         driver.execute("PRAGMA foreign_keys = ON").close()  # type: ignore[attr-defined]
 
+    @staticmethod
+    def _refused(sentence: str) -> None:
+        raise AssertionError(sentence)
+
     def save(self, changes: m.Changes, *, torn: bool = False) -> None:
         """`torn`: everything is written, but the crash comes before the commit."""
         with self._connection.begin() as transaction:
             if journal.takes(changes):
                 journal.append(self._connection, journal.entry(changes))
             else:
-                journal.expand(self._connection)
+                journal.expand(self._connection, self._refused)
                 rows.save_changes(self._connection, changes)
             if torn:
                 transaction.rollback()
 
     def read(self, function: Callable[..., object], *arguments: object) -> object:
         with self._connection.begin():
-            journal.expand(self._connection)
+            journal.expand(self._connection, self._refused)
             return function(self._connection, *arguments)
 
     def close(self) -> None:

@@ -104,10 +104,10 @@ def test_entries_get_rows_whole_and_in_order(
         changes = make.submitted(*(make.job(number) for number in range(first, first + 5)))
         journal.append(connection, journal.entry(changes))
     assert len(everything(connection)["journal"]) == 9
-    assert journal.expand(connection, 6) == 10
+    assert journal.expand(connection, pytest.fail, 6) == 10
     assert queries.job_ids(connection) == [*range(1, 11)]
     assert len(everything(connection)["journal"]) == 3
-    assert journal.expand(connection) == 5 and journal.expand(connection) == 0
+    assert [journal.expand(connection, pytest.fail) for _ in range(2)] == [5, 0]
     assert queries.job_ids(connection) == [*range(1, 16)]
 
 
@@ -119,7 +119,7 @@ async def test_a_reader_is_refused_rather_than_told_that_a_new_job_is_unknown(
 
     await database.save(make.submitted(make.job(1)))
     with monkeypatch.context() as patch, pytest.raises(StoreFailure, match="disk is full"):
-        patch.setattr(journal, "expand", lambda connection, _: broken(connection))
+        patch.setattr(journal, "expand", lambda connection, *_: broken(connection))
         await database.read(queries.job_ids)
     assert await database.read(queries.job_ids) == [1]
 
@@ -163,7 +163,7 @@ def test_rows_are_the_same_as_without_the_journal(fresh: Callable[[str], Connect
         if put_down[-1]:
             journal.append(journaled, journal.entry(changes))
         else:
-            journal.expand(journaled)
+            journal.expand(journaled, pytest.fail)
             save_changes(journaled, changes)
     assert put_down == [True, True, False, True, True, True, False]
     assert everything(journaled) == everything(direct)
@@ -210,6 +210,30 @@ async def test_what_the_tables_refuse_is_put_aside_and_told_once_and_all_else_go
     told, told_beneath = [record.getMessage() for record in caplog.records]
     assert "the new jobs 2, 3;" in told and "the new jobs 4;" in told_beneath
     assert ("next_job_id", 4) in rows_in(file, "counters"), "these numbers are in use"
+
+
+async def test_what_was_put_aside_is_told_on_the_loop_and_only_once_that_is_committed(
+    file: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    told: list[tuple[str, object]] = []
+    database = Database(
+        f"sqlite:///{file}",
+        complain=lambda text: told.append((text, asyncio.get_running_loop())),
+    )
+    await database.migrate()
+    await database.save(make.submitted(make.job(1, progress=NOBODY_S_PROGRESS)))
+    with monkeypatch.context() as patch, pytest.raises(StoreFailure, match="disk is full"):
+        patch.setattr(store, "_end_writing", full)
+        await database.read(queries.job_ids)
+    assert told == []
+    await database.read(queries.job_ids)
+    await database.close()
+    [(text, loop)] = told
+    assert text.startswith("The record refuses the new jobs 1;")
+    assert loop is asyncio.get_running_loop()
 
 
 async def test_a_server_starts_with_what_the_tables_refuse_or_nobody_can_read(

@@ -84,6 +84,9 @@ BODY_BYTES_INLINE_MAX = 64 * 1024
 PAGE_JOBS = 50
 PAGE_JOBS_MAX = 1_000
 OUTPUT_PART_BYTES_MAX = 4 * 1024 * 1024
+LINES = 500
+LINES_MAX = 2_000
+"""Of an output log in one answer."""
 FOLLOWED_JOBS_MAX = 1_000
 HISTORY_JOBS = 50
 HISTORY_JOBS_MAX = 1_000
@@ -377,10 +380,11 @@ def _selection(chosen: rest.Selection) -> tuple[JobFilter | None, Sequence[JobId
 
 
 def _statuses(words: Sequence[str]) -> tuple[JobStatus, ...]:
-    try:
-        return tuple(JobStatus(word) for word in words)
-    except ValueError as error:
-        raise Invalid(f"status: {error}; it can be one of {', '.join(JobStatus)}.") from None
+    known = list(JobStatus)
+    for word in words:
+        if word not in known:
+            raise Invalid(f"status: there is no {word!r}; it can be one of {', '.join(known)}.")
+    return tuple(JobStatus(word) for word in words)
 
 
 def _acted(acted: Acted) -> rest.Acted:
@@ -472,6 +476,27 @@ async def get_output(gateway: Gateway, request: Request) -> Response:
             rest.HEADER_TOTAL: str(part.total),
             rest.HEADER_COMPLETE: "true" if part.complete else "false",
         },
+    )
+
+
+async def get_output_lines(gateway: Gateway, request: Request) -> rest.OutputLines:
+    """Lines of a job's output log by number, each with when it came.
+
+    A negative `first` is so many from the end. Lines are cut after a few thousand bytes.
+    """
+    first, count = _query(request, "first", int, 1), _query(request, "count", int, LINES)
+    if not 0 <= count <= LINES_MAX:
+        raise Invalid(f"count: must be between 0 and {LINES_MAX}.")
+    attempt = _query(request, "attempt", int, 0) or None
+    found = await gateway.output_lines(JobId(_id(request)), first, count, attempt, timed=True)
+    return rest.OutputLines(
+        first=found.first,
+        texts=found.texts,
+        arrived_at=[second * 1000 if second else None for second in found.times],
+        total=found.total,
+        is_open=found.is_open,
+        size=found.size,
+        complete=found.complete,
     )
 
 
@@ -1014,6 +1039,17 @@ OPERATIONS: tuple[Operation, ...] = (
             Query("offset", int, "Where to begin, in bytes."),
             Query("limit", int, f"Bytes at most; {OUTPUT_PART_BYTES_MAX} is the most."),
             Query("last", int, "Begin this many bytes before the end."),
+        ),
+    ),
+    Operation(
+        "GET",
+        f"{_JOBS}/{{id:int}}/output/lines",
+        get_output_lines,
+        rest.OutputLines,
+        queries=(
+            Query("first", int, "The number of the first line, 1 unless told."),
+            Query("count", int, f"Lines at most, {LINES} unless told; {LINES_MAX} is the most."),
+            Query("attempt", int, "Only what this attempt wrote."),
         ),
     ),
     Operation(

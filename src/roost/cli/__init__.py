@@ -51,7 +51,30 @@ INTERRUPTED = 130
 PIPE_CLOSED = 1
 
 
+SECTIONS = {
+    "Run a farm": "up server agent doctor settings export import completion",
+    "Give it work and look on": "submit jobs job output why wait attribute event-log",
+    "Act on jobs": "cancel pause resume reschedule eject delete priority permit undo",
+    "Machines and what is arranged": "nodes groups resources notes errors history",
+}
+"""In which order `roost --help` lists the commands; each is in one of them."""
+
+
+class _InSections(click.Group):
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (name, self.commands[name].get_short_help_str(width))
+                        for name in names.split()
+                    ]
+                )
+
+
 @click.group(
+    cls=_InSections,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 well, 1 failed, 2 wrong usage or a bad job, 3 not in this state, "
     "4 no such thing, 5 not allowed, 6 the farm does not answer or takes no work, 130 Ctrl-C.",

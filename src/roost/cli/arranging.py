@@ -14,7 +14,7 @@ import click
 
 from roost import ranges
 from roost.cli import options, tables
-from roost.cli.asking import LOOKED_UP_MAX, farm, job_id
+from roost.cli.asking import LOOKED_UP_MAX, farm, job_id, tell_acted, tell_done
 from roost.errors import NotFound
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def delete_group(group: str, **_: object) -> None:
 def add_to_group(group: str, nodes: tuple[str, ...], **_: object) -> None:
     """Put machines into a group."""
     with farm() as remote:
-        remote.add_to_group(find_group(remote, group), find_nodes(remote, nodes))
-    click.echo(f"Added {', '.join(nodes)} to group {group}.", err=True)
+        acted = remote.add_to_group(find_group(remote, group), find_nodes(remote, nodes))
+    tell_done(f"Added {', '.join(nodes)} to group {group}", acted.undo)
 
 
 @groups.command("remove")
@@ -89,8 +89,19 @@ def add_to_group(group: str, nodes: tuple[str, ...], **_: object) -> None:
 def remove_from_group(group: str, nodes: tuple[str, ...], **_: object) -> None:
     """Take machines out of a group. What they run goes on."""
     with farm() as remote:
-        remote.remove_from_group(find_group(remote, group), find_nodes(remote, nodes))
-    click.echo(f"Took {', '.join(nodes)} out of group {group}.", err=True)
+        acted = remote.remove_from_group(find_group(remote, group), find_nodes(remote, nodes))
+    tell_done(f"Took {', '.join(nodes)} out of group {group}", acted.undo)
+
+
+@groups.command("set")
+@group_name
+@node_names
+@options.server_url
+def set_group(group: str, nodes: tuple[str, ...], **_: object) -> None:
+    """Have these machines and no others in a group."""
+    with farm() as remote:
+        remote.set_group_nodes(find_group(remote, group), find_nodes(remote, nodes))
+    click.echo(f"Group {group} is {', '.join(nodes)}.", err=True)
 
 
 def find_group(remote: Remote, text: str) -> int:
@@ -146,7 +157,7 @@ def show_resources(as_json: bool) -> None:
 
 @resources.command("set")
 @click.argument("name")
-@click.option("--max", "maximum", type=click.IntRange(min=0), metavar="N", help="How many exist.")
+@click.option("--max", "maximum", type=options.Whole(min=0), metavar="N", help="How many exist.")
 @click.option("--no-limit", is_flag=True, help="As many as anybody needs.")
 @click.option(
     "--per-machine/--per-job",
@@ -182,7 +193,7 @@ def remove_resource(name: str, **_: object) -> None:
 
 
 @click.command()
-@click.argument("level", metavar="N", type=click.IntRange(min=0))
+@click.argument("level", metavar="N", type=options.Whole(min=0))
 @click.argument("texts", metavar="JOBS…", nargs=-1, required=True)
 @options.server_url
 def priority(level: int, texts: tuple[str, ...], **_: object) -> None:
@@ -193,9 +204,8 @@ def priority(level: int, texts: tuple[str, ...], **_: object) -> None:
             for number in ids:
                 # The farm skips what it does not know; a person wants to hear of a slip.
                 remote.job(number)
-        remote.set_priority(ids, level)
-    what = f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} jobs"
-    click.echo(f"Priority {level} for {what}.", err=True)
+        acted = remote.set_priority(ids, level)
+    tell_acted(f"Priority {level} for", acted)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""`roost jobs`, `job`, `output`, `why`, `wait`, `doctor` and the six actions.
+"""`roost jobs`, `job`, `output`, `why`, `wait`, `doctor`, the six actions and `undo`.
 
 Every command asks `roost.remote` and shows the answer. What `--json` prints is the record of
 `roost.wire.rest`, with its keys; lists stand under a key, so that a document can grow.
@@ -19,14 +19,14 @@ from roost.cli.submitting import submit
 
 if TYPE_CHECKING:
     from roost.remote import Remote
-    from roost.wire.rest import JobDetail, JobSummary
+    from roost.wire.rest import Acted, JobDetail, JobSummary
 
 VALUE_SHOWN_MAX = 100
 """Characters of an attribute's value."""
 LOOKED_UP_MAX = 100
 """With more ids than this, an action does not first look whether all of them exist."""
 
-job_id = click.argument("number", metavar="ID", type=click.IntRange(min=1))
+job_id = click.argument("number", metavar="ID", type=options.Whole(min=1))
 job_ids = click.argument("texts", metavar="IDS…", nargs=-1, required=True)
 
 
@@ -35,8 +35,15 @@ def farm() -> Iterator[Remote]:
     """The farm that `--server`, ROOST_SERVER or the settings file names."""
     from roost.remote import Remote
 
-    with Remote(options.load().values.server) as remote:
+    url = options.load().values.server
+    with Remote(url, sleep=tables.patience(url)) as remote:
         yield remote
+
+
+def _statuses(begun: str) -> list[str]:
+    from roost.core.records import JobStatus
+
+    return [status for status in JobStatus if status.startswith(begun)]
 
 
 @click.command()
@@ -45,11 +52,24 @@ def farm() -> Iterator[Remote]:
     "--all", "everything", is_flag=True, help="Children too, not only jobs without parent."
 )
 @click.option(
-    "--parent", type=click.IntRange(min=1), metavar="ID", help="Only children of this job."
+    "--parent", type=options.Whole(min=1), metavar="ID", help="Only children of this job."
 )
-@click.option("--status", "statuses", multiple=True, help="Only jobs in this status. Repeatable.")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    shell_complete=lambda context, parameter, begun: _statuses(begun),
+    help="Only jobs in this status. Repeatable.",
+)
 @click.option("--name", "name_contains", metavar="TEXT", help="Only jobs with this in their name.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option(
+    "--limit",
+    type=options.Whole(1, 1000),
+    metavar="N",
+    default=50,
+    show_default=True,
+    help="At most so many.",
+)
 @options.as_json
 def jobs(
     everything: bool,
@@ -187,22 +207,41 @@ def compact(numbers: Sequence[int]) -> str:
 @job_id
 @options.server_url
 @click.option("-f", "--follow", is_flag=True, help="Go on as the job writes, until it has ended.")
-@click.option("--last", type=click.IntRange(min=0), metavar="BYTES", help="Only the end of it.")
+@click.option("--last", type=options.Whole(min=0), metavar="BYTES", help="Only the end of it.")
+@click.option(
+    "-t", "--timestamps", is_flag=True, help="Put the time before each line at which it came."
+)
 @options.as_json
 def output(
     number: int,
     follow: bool,
     last: int | None,
+    timestamps: bool,
     as_json: bool,
     **_: object,
 ) -> None:
     """Print what a job wrote, all attempts in order, exactly as it wrote it.
 
-    With --json as text within a document, where bytes that are not UTF-8 are replaced.
+    With --json as text within a document, where bytes that are not UTF-8 are replaced. With
+    --timestamps line by line, as a terminal would be left with it and long lines cut; the time is
+    when the server had the beginning of the line, or - where that is not known.
     """
     if follow and (as_json or last is not None):
         raise click.UsageError("--follow goes with neither --json nor --last.")
+    if timestamps and last is not None:
+        raise click.UsageError("--timestamps goes without --last.")
     with farm() as remote:
+        if follow:
+            remote.health()  # whoever follows is patient with a server, which must be one
+        if timestamps:
+            lines = remote.timed_output(number, follow=follow)
+            if as_json:
+                timed = [{"arrived_at": at, "text": text} for at, text in lines]
+                tables.document({"id": number, "lines": timed})
+                return
+            for at, text in lines:
+                click.echo(f"{tables.timestamp(at)} {text}")
+            return
         if as_json:
             text = remote.output(number, last=last).decode("utf-8", "replace")
             tables.document({"id": number, "output": text})
@@ -246,6 +285,7 @@ def wait(texts: tuple[str, ...], as_json: bool, **_: object) -> int:
     """
     ids = ranges.parse_ids(texts)
     with farm() as remote:
+        remote.health()  # whoever follows is patient with a server, which must be one
         statuses = watching.wait(remote, ids)
     if as_json:
         tables.document({"statuses": {str(number): text for number, text in statuses.items()}})
@@ -286,23 +326,69 @@ def _action(name: str, done: str, text: str) -> click.Command:
         **_: object,
     ) -> None:
         ids = ranges.parse_ids(texts)
-        what = f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} jobs"
         if name == "delete" and not yes and sys.stdin.isatty():
+            what = counted(ids, "job")
             click.confirm(f"Delete {what} and all beneath, with output, for ever?", abort=True)
         with farm() as remote:
             if len(ids) <= LOOKED_UP_MAX:
                 for number in ids:
                     # The farm skips what it does not know; a person wants to hear of a slip.
                     remote.job(number)
-            remote.act(name, ids)
+            acted = remote.act(name, ids)
         if as_json:
-            tables.document({"action": name, "ids": ids})
+            outcome = {"applied": acted.applied, "skipped": acted.skipped, "undo": acted.undo}
+            tables.document({"action": name, "ids": ids, **outcome})
         else:
-            click.echo(f"{done} {what}.", err=True)
+            tell_acted(done, acted)
 
     if name == "delete":
         act = click.option("--yes", is_flag=True, help="Do not ask.")(act)
     return act
+
+
+def counted(ids: Sequence[int], noun: str) -> str:
+    """`job 7`, `3 jobs`."""
+    return f"{noun} {ids[0]}" if len(ids) == 1 else f"{len(ids)} {noun}s"
+
+
+def tell_acted(done: str, acted: Acted) -> None:
+    """What became of an action on jobs, after a word such as `Paused`."""
+    if acted.applied:
+        tell_done(f"{done} {counted(acted.applied, 'job')}", acted.undo)
+    if len(acted.skipped) == 1:
+        click.echo(f"Job {acted.skipped[0]} was left out: its status does not allow it.", err=True)
+    elif acted.skipped:
+        skipped = compact(sorted(acted.skipped))
+        click.echo(f"Jobs {skipped} were left out: their status does not allow it.", err=True)
+
+
+def tell_done(text: str, undo: str) -> None:
+    """What has been done, and how it is taken back if it can be."""
+    click.echo(f"{text}; roost undo {undo} takes it back." if undo else f"{text}.", err=True)
+
+
+@click.command()
+@click.argument("token")
+@options.server_url
+@options.as_json
+def undo(token: str, as_json: bool, **_: object) -> None:
+    """Take back what an action did: pause, resume, priority, drain, enable, groups.
+
+    The action said which TOKEN is its own. Exactly the jobs or machines that it changed are put
+    back to what they were. Each is good once, for the last actions since the server was started.
+    """
+    with farm() as remote:
+        undone = remote.undo(token)
+    if as_json:
+        tables.document(undone)
+        return
+    many = [
+        counted(found, noun)
+        for found, noun in ((undone.jobs, "job"), (undone.nodes, "machine"))
+        if found
+    ]
+    again = f" roost undo {undone.undo} does it again." if undone.undo else ""
+    click.echo(f"Undone: {' and '.join(many)} as before.{again}", err=True)
 
 
 ACTIONS = (
@@ -326,5 +412,6 @@ COMMANDS: tuple[click.Command, ...] = (
     why,
     wait,
     *ACTIONS,
+    undo,
     doctor,
 )

@@ -15,7 +15,7 @@ import click
 
 from roost.cli import options, tables, watching
 from roost.cli.arranging import find_group, find_nodes
-from roost.cli.asking import compact, farm
+from roost.cli.asking import compact, farm, tell_done
 from roost.errors import NotFound
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ def named(texts: Sequence[str], group: str | None) -> str:
 def drain(nodes: tuple[str, ...], group: str | None, **_: object) -> None:
     """Give machines nothing new. What they run goes on."""
     with farm() as remote:
-        remote.act_on_nodes("drain", find_chosen(remote, nodes, group))
-    click.echo(f"Drained {named(nodes, group)}.", err=True)
+        acted = remote.act_on_nodes("drain", find_chosen(remote, nodes, group))
+    tell_done(f"Drained {named(nodes, group)}", acted.undo)
 
 
 @nodes.command("enable")
@@ -157,8 +157,8 @@ def drain(nodes: tuple[str, ...], group: str | None, **_: object) -> None:
 def enable(nodes: tuple[str, ...], group: str | None, **_: object) -> None:
     """Let drained machines take jobs again."""
     with farm() as remote:
-        remote.act_on_nodes("enable", find_chosen(remote, nodes, group))
-    click.echo(f"Enabled {named(nodes, group)}.", err=True)
+        acted = remote.act_on_nodes("enable", find_chosen(remote, nodes, group))
+    tell_done(f"Enabled {named(nodes, group)}", acted.undo)
 
 
 @nodes.command("upgrade")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from roost.wire.rest import NoteThread
 
 about = options.together(
-    click.option("--job", type=click.IntRange(min=1), metavar="ID", help="About this job."),
+    click.option("--job", type=options.Whole(min=1), metavar="ID", help="About this job."),
     click.option("--node", metavar="NODE", help="About this machine."),
 )
 
@@ -48,7 +48,7 @@ def notes(
 
 
 @notes.command("thread")
-@click.argument("number", metavar="ID", type=click.IntRange(min=1))
+@click.argument("number", metavar="ID", type=options.Whole(min=1))
 @options.server_url
 @options.as_json
 def show_thread(number: int, as_json: bool, **_: object) -> None:
@@ -62,7 +62,7 @@ def show_thread(number: int, as_json: bool, **_: object) -> None:
 @notes.command("add")
 @click.argument("text")
 @about
-@click.option("--thread", type=click.IntRange(min=1), metavar="ID", help="In this thread.")
+@click.option("--thread", type=options.Whole(min=1), metavar="ID", help="In this thread.")
 @options.server_url
 def add_note(text: str, job: int | None, node: str | None, thread: int | None, **_: object) -> None:
     """Write a note: about a job or a machine, in a thread, or in a new thread.
@@ -144,7 +144,14 @@ def errors(node: str | None, as_json: bool, **_: object) -> None:
 
 @click.command()
 @click.argument("node")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option(
+    "--limit",
+    type=options.Whole(1, 1000),
+    metavar="N",
+    default=50,
+    show_default=True,
+    help="At most so many.",
+)
 @options.server_url
 @options.as_json
 def history(node: str, limit: int, as_json: bool, **_: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import click
 
@@ -19,10 +19,17 @@ from roost.settings import Settings
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
 
+
+class Whole(click.IntRange):
+    """A whole number, within bounds."""
+
+    name = "whole number"
+
+
 FOLDER = click.Path(path_type=Path, file_okay=False)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SECONDS = click.FloatRange(min=0)
-PORT = click.IntRange(0, 65535)
+PORT = Whole(0, 65535)
 
 
 class Files(NamedTuple):
@@ -79,7 +86,7 @@ log_level = click.option(
 )
 cpus = click.option(
     "--cpus",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="N",
     help="CPUs to offer to jobs.  [default: all of the machine]",
 )
@@ -87,6 +94,12 @@ cpus = click.option(
 allow_root = click.option(
     "--allow-root", is_flag=True, default=None, help="Let root's agent run jobs, as root."
 )
+
+
+def _switch(name: str, help: str) -> Callable[[Any], Any]:
+    """A setting that is on or off; without the option, other places decide."""
+    return click.option(f"--{name}/--no-{name}", default=None, help=help)
+
 
 listening = together(
     click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
@@ -118,7 +131,7 @@ serving = together(
     ),
     click.option(
         "--max-failures-per-client",
-        type=click.IntRange(min=0),
+        type=Whole(min=0),
         metavar="N",
         help="A node where more runs of one job tree failed gets no more of it; 0 never.  "
         "[default: 0]",
@@ -134,6 +147,16 @@ serving = together(
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         help="How often nodes report.  [default: 10]",
+    ),
+    _switch("enable-chirp", "May jobs use Chirp at all?  [default: yes]"),
+    _switch("enable-chirp-io", "May they for files?  [default: yes]"),
+    _switch("enable-chirp-updates", "May they for attributes?  [default: yes]"),
+    _switch("enable-chirp-delayed", "May they for attributes with delay?  [default: yes]"),
+    click.option("--farm-name", metavar="NAME", help="What the pages call it.  [default: Roost]"),
+    click.option(
+        "--farm-colour",
+        type=click.Choice(get_args(settings.TYPES["farm_colour"])),
+        help="Of a line on its pages.  [default: blue]",
     ),
 )
 

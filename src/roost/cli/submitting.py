@@ -47,14 +47,14 @@ class WithCommand(click.Command):
     help="One child for each number of 1-100, 1-100x2 or 1-10,20,30-50x5, with it in $FRAME and "
     "for {frame} in COMMAND.",
 )
-@click.option("--cpus", type=click.IntRange(min=1), metavar="N", help="CPUs the command needs.")
-@click.option("--priority", type=click.IntRange(min=0), metavar="N", help="Higher goes first.")
+@click.option("--cpus", type=options.Whole(min=1), metavar="N", help="CPUs the command needs.")
+@click.option("--priority", type=options.Whole(min=0), metavar="N", help="Higher goes first.")
 @click.option(
-    "--tries", type=click.IntRange(min=0), metavar="N", help="Automatic runs after a failure."
+    "--tries", type=options.Whole(min=0), metavar="N", help="Automatic runs after a failure."
 )
 @click.option(
     "--max-time",
-    type=click.IntRange(min=1),
+    type=options.Whole(min=1),
     metavar="SECONDS",
     help="Cancelled when it takes longer.",
 )
@@ -76,7 +76,7 @@ class WithCommand(click.Command):
     "--submit-dir", metavar="FOLDER", help="Folder on the server that its Chirp files lie in."
 )
 @click.option(
-    "--parent", type=click.IntRange(min=1), metavar="ID", help="Becomes a child of this job."
+    "--parent", type=options.Whole(min=1), metavar="ID", help="Becomes a child of this job."
 )
 @click.option("--wait", is_flag=True, help="Draw the progress until the job has ended.")
 @options.as_json

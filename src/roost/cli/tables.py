@@ -1,17 +1,28 @@
 """Records for people: tables, times, durations.
 
-On a terminal a table that fits its width; elsewhere the same columns with tabs between them and
-nothing cut, for `cut` and `awk`. Colours only say again what a word says already.
+On a terminal a table that fits its width, where long names are cut and long texts have several
+lines; elsewhere the same columns with tabs between them and nothing cut, for `cut` and `awk`.
+Colours only say again what a word says already.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import click
 import msgspec
+
+TOLD_WAIT_S = 1.0
+"""A server that restarts is often back before such a wait between two attempts."""
+
+SHORT_CHARS = 20
+"""A column of such texts, as a moment is, keeps its width."""
+SQUEEZED_CHARS = 12
+"""What a longer column is left with at least."""
+GAP_CHARS = 2
 
 COLOURS = {
     "running": "cyan",
@@ -40,17 +51,50 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: str
             click.echo("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
         return
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        shown.add_column(column, justify="right" if column in numbers.split() else "left")
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    least = GAP_CHARS * (len(columns) - 1)
+    for number, column in enumerate(columns):
+        width = max(cell_len(cell) for cell in (column, *(row[number] for row in rows)))
+        is_short = width <= SHORT_CHARS
+        least += width if is_short else SQUEEZED_CHARS
+        side = "right" if column in numbers.split() else "left"
+        shown.add_column(column, justify=side, no_wrap=is_short)  # type: ignore[arg-type]
     for row in rows:
         # As Text, so that brackets in a job's name are not taken for markup.
-        shown.add_row(*(Text(cell, style=COLOURS.get(cell.partition(" (")[0], "")) for cell in row))
-    Console(highlight=False).print(shown)
+        cells = [
+            Text(
+                cell,
+                style=COLOURS.get(cell.partition(" (")[0], ""),
+                no_wrap=column == "NAME" or None,
+                overflow="ellipsis",
+            )
+            for column, cell in zip(columns, row, strict=True)
+        ]
+        shown.add_row(*cells)
+    console = Console(highlight=False)
+    # What cannot be had in less is for the terminal to break, rather than cut into nothing.
+    console.width = max(console.width, least)
+    console.print(shown)
+
+
+def patience(url: str) -> Callable[[float], None]:
+    """How a command waits for a server that does not answer: a short while in silence, then it
+    says so once each time."""
+    last = 0.0
+
+    def wait(seconds: float) -> None:
+        nonlocal last
+        if last < TOLD_WAIT_S <= seconds:
+            click.echo(f"{url} does not answer; trying again for two minutes.", err=True)
+        last = seconds
+        time.sleep(seconds)
+
+    return wait
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
@@ -66,6 +110,13 @@ def moment(milliseconds: int | None) -> str:
     if milliseconds is None:
         return ""
     return datetime.fromtimestamp(milliseconds / 1000).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def timestamp(milliseconds: int | None) -> str:
+    """As one word, `2026-05-04T03:02:01+02:00`, in local time; `-` for None."""
+    if milliseconds is None:
+        return "-"
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(timespec="seconds")
 
 
 def duration(started: int | None, ended: int | None) -> str:

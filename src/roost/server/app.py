@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import os
 import signal
 import socket
@@ -97,12 +96,13 @@ async def run_server(options: ServerOptions, on_ready: Callable[[ServerReady], N
 async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]) -> int:
     zone = timezone.find(options.time_zone)
     listener = _listen(options.host, options.port)
-    database = Database(options.database_url or f"sqlite:///{options.data / DATABASE_FILE}")
+    database = Database(
+        options.database_url or f"sqlite:///{options.data / DATABASE_FILE}",
+        complain=lambda text: access.note_error(text),
+    )
     output = OutputStore(Path(options.data) / OUTPUT_FOLDER)
     local = LocalSocket(options.data.resolve() / SOCKET_FILE)
-    noted = _StoreErrors()
     try:
-        await database.migrate()
         rules = Rules(
             options.active_timeout_ms,
             options.requeue_after_gone_ms,
@@ -148,9 +148,6 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             options.config,
             Upgrades(options.upgrades, options.upgrade_priority),
         )
-        loop = asyncio.get_running_loop()
-        # From any thread, and only the loop keeps errors.
-        noted.pass_on(lambda text: loop.call_soon_threadsafe(access.note_error, text))
         postman = Postman(
             options.mail,
             options.webhooks,
@@ -163,6 +160,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             access.publish(changes)
             postman.take(changes.notices)
 
+        await database.migrate()
         await engine.load()
         database.lengthen_log()
         postman.take(await database.read(queries.notices))
@@ -200,30 +198,6 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         local.close()
         output.close()
         await database.close()
-        noted.close()
-
-
-class _StoreErrors(logging.Handler):
-    """What the store finds wrong by itself is told with the server's errors."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self._early: list[str] = []
-        self._note: Callable[[str], object] = self._early.append
-        self._logger = logging.getLogger("roost.store")
-        self._logger.addHandler(self)
-
-    def pass_on(self, note: Callable[[str], object]) -> None:
-        self._note = note
-        for text in self._early:
-            note(text)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._note(record.getMessage())
-
-    def close(self) -> None:
-        self._logger.removeHandler(self)
-        super().close()
 
 
 def _routes() -> list[BaseRoute]:

@@ -32,7 +32,8 @@ class Inverses:
         """A token for the inverse that a handler has replied; empty when it is none."""
         if not isinstance(reply, _KINDS):
             return ""
-        token = secrets.token_urlsafe(12)
+        # In hex, as `roost undo` would take one that begins with a dash for an option.
+        token = secrets.token_hex(8)
         self.put_back(token, reply)
         return token
 

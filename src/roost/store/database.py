@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import sqlite3
@@ -45,6 +46,8 @@ from roost.core.messages import Changes
 from roost.errors import Invalid, StoreFailure, Unavailable
 from roost.store import journal
 from roost.store.rows import save_changes, save_probe
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,12 +92,22 @@ _FAILURES = (SQLAlchemyError, sqlite3.Error)
 class Database:
     """The durable record behind a URL such as `sqlite:////var/lib/roost/roost.db`.
 
-    Opens nothing before the first use; call `migrate` first. Raises `Invalid` for a URL of a
-    database that Roost cannot use.
+    Opens nothing before the first use; call `migrate` first. What it finds wrong by itself goes
+    to the log and to `complain`, which is called on the loop that called `migrate`. Raises
+    `Invalid` for a URL of a database that Roost cannot use.
     """
 
-    def __init__(self, url: str, readers: int = READERS) -> None:
+    def __init__(
+        self,
+        url: str,
+        readers: int = READERS,
+        complain: Callable[[str], object] | None = None,
+    ) -> None:
         parsed = _checked(url)
+        self._complain = complain
+        self._complaints: list[str] = []
+        """Of the transaction that is under way."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._place = parsed.database
         self._writer_engine, self._reader_engine = _sqlite_engines(parsed, readers)
         event.listen(self._reader_engine, "before_cursor_execute", self._refuse_when_closing)
@@ -119,7 +132,9 @@ class Database:
 
         Raises `StoreFailure` when the database was written by a newer program.
         """
+        self._loop = asyncio.get_running_loop()
         await self._in_writer(_upgrade, self._place)
+        await self._in_writer(self._write_rows)
 
     def lengthen_log(self) -> None:
         """Give the log its full size, soon: a commit that lengthens it waits twice as long for the
@@ -238,8 +253,11 @@ class Database:
         """
         if not self._journaled:
             return
-        jobs = self._transact(lambda c: journal.expand(c, jobs_max), awaits_disk=False)
+        jobs = self._transact(lambda c: self._write_rows(c, jobs_max), awaits_disk=False)
         self._journaled = self._journaled - jobs if jobs and jobs_max is not None else 0
+
+    def _write_rows(self, connection: Connection, jobs_max: int | None = None) -> int:
+        return journal.expand(connection, self._complaints.append, jobs_max)
 
     def _finish(self) -> None:
         with contextlib.suppress(StoreFailure):  # what is in the journal stays there
@@ -251,7 +269,7 @@ class Database:
 
         def work(connection: Connection) -> R:
             if self._journaled:
-                journal.expand(connection)
+                self._write_rows(connection)
             return function(connection)
 
         result = self._transact(work)
@@ -278,13 +296,22 @@ class Database:
             _begin_writing(driver, awaits_disk)
             result = function(pen)
             _end_writing(driver, awaits_disk)
+            self._tell_complaints()
             return result
         except BaseException as error:
+            self._complaints.clear()
             # A new connection knows nothing of the failed transaction, whatever went wrong in it.
             self._drop_pen()
             if isinstance(error, _FAILURES):
                 raise self._failure("written", error) from error
             raise
+
+    def _tell_complaints(self) -> None:
+        for sentence in self._complaints:
+            log.error(sentence)
+            if self._loop is not None and self._complain is not None:
+                self._loop.call_soon_threadsafe(self._complain, sentence)
+        self._complaints.clear()
 
     def _drop_pen(self) -> None:
         pen, self._pen = self._pen, None
@@ -424,7 +451,6 @@ def head_revision() -> str:
 def _upgrade(connection: Connection, place: str | None) -> None:
     if _revision(connection) != head_revision():
         _migrate(connection, place)
-    journal.expand(connection)
 
 
 def _migrate(connection: Connection, place: str | None) -> None:

@@ -14,8 +14,7 @@ the rules of JSON: a field is only added, with a default.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any
 
@@ -28,8 +27,6 @@ from roost.core.messages import Changes
 from roost.core.records import JobSpec
 from roost.store import schema
 from roost.store.rows import Bulk, save_changes
-
-log = logging.getLogger(__name__)
 
 PIECE_JOBS = 1_000
 SHOWN_JOBS_MAX = 5
@@ -82,9 +79,14 @@ def _pieces(changes: Changes) -> Iterator[Changes]:
         rest = {}
 
 
-def expand(connection: Connection, jobs_max: int | None = None) -> int:
+def expand(
+    connection: Connection,
+    complain: Callable[[str], object],
+    jobs_max: int | None = None,
+) -> int:
     """Write the rows of all entries, or of the oldest ones until they have that many new jobs, and
-    forget them. How many new jobs got rows. Entries that the tables refuse are put aside."""
+    forget them. How many new jobs got rows. Entries that the tables refuse are put aside, and
+    `complain` gets a sentence about each: it is true once this transaction is committed."""
     whole = Changes()
     last = 0
     try:
@@ -97,13 +99,13 @@ def expand(connection: Connection, jobs_max: int | None = None) -> int:
         if last:
             _save_whole(connection, whole)
     except _refusals(connection):
-        return _expand_one_by_one(connection)
+        return _expand_one_by_one(connection, complain)
     if last:
         connection.execute(_FORGET.where(schema.journal.c.number <= last))
     return len(whole.submitted)
 
 
-def _expand_one_by_one(connection: Connection) -> int:
+def _expand_one_by_one(connection: Connection, complain: Callable[[str], object]) -> int:
     jobs = last = 0
     texts: list[str] = []
     for number, is_last, text in connection.execute(_PIECES).all():
@@ -117,20 +119,20 @@ def _expand_one_by_one(connection: Connection) -> int:
             _save_whole(connection, entry)
             jobs += len(entry.submitted)
         except _refusals(connection) as error:
-            _put_aside(connection, texts, entry, str(error))
+            complain(_put_aside(connection, texts, entry, str(error)))
         texts = []
         last = number
     connection.execute(_FORGET.where(schema.journal.c.number <= last))
     return jobs
 
 
-def _put_aside(connection: Connection, texts: list[str], entry: Changes, reason: str) -> None:
+def _put_aside(connection: Connection, texts: list[str], entry: Changes, reason: str) -> str:
     _PUT_ASIDE.run(connection, [(reason, text) for text in texts])
     # The numbers of these jobs were told to somebody, and are not given out again.
     save_changes(connection, Changes(**{name: getattr(entry, name) for name in _COUNTERS}))
     jobs = ", ".join(str(job.id) for job, _ in entry.submitted[:SHOWN_JOBS_MAX]) or "of a save"
     more = " …" if len(entry.submitted) > SHOWN_JOBS_MAX else ""
-    log.error("The record refuses the new jobs %s%s; they were put aside: %s.", jobs, more, reason)
+    return f"The record refuses the new jobs {jobs}{more}; they were put aside: {reason}."
 
 
 def _join(whole: Changes, text: str) -> None:

@@ -143,6 +143,25 @@ class JobPage(Struct, frozen=True):
     """Path and query of the next page; None on the last."""
 
 
+class OutputLines(Struct, frozen=True, kw_only=True):
+    """Some lines of a job's output log, as people read them, and when they came."""
+
+    first: int
+    """The number of the first one here; lines are counted from 1."""
+    texts: list[str]
+    """Of what overwrites itself by carriage returns the last; of a long line the beginning."""
+    arrived_at: list[int | None]
+    """When the server had the first of each, to the second; null where that is not known."""
+    total: int
+    """Lines there are so far, an unfinished last one included."""
+    is_open: bool
+    """The last line has no end yet: there may be more of it."""
+    size: int
+    """Bytes stored so far."""
+    complete: bool
+    """Nothing more can come."""
+
+
 class JobEvent(Struct, frozen=True):
     at: int
     status: str
