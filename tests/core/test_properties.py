@@ -164,6 +164,12 @@ class History:
                 for key, attempt in play.farm.attempts.items()
                 if attempt.nodes[0] == play.node_ids.get(name) and self.random.random() < 0.9
             ]
+            held += [
+                (*attempt.key, "running", self.random.choice((-1, 0, 1, 2)))
+                for attempt in list(play.attempts.values())[-12:]
+                if attempt.ended_at and attempt.nodes[0] == play.node_ids.get(name)
+                if self.random.random() < 0.3
+            ]
             installation = self.random.choice((name, name, f"{name} anew"))
             play.joins(name, cpus=2, installation=installation, held=held)
 
