@@ -79,6 +79,8 @@ def on_node_joined(farm: State, report: NodeJoined) -> NodeId:
         is_other_agent = node.facts.installation != facts.installation
         if is_other_agent:
             _refuse_while_alive(farm, node)
+        # One folder may be used by turns: what one system runs is gone when the other is up.
+        is_other_system = node.facts.operating_system != facts.operating_system
         # Until its first beat nobody knows whether somebody uses it.
         farm.update_node(
             node,
@@ -88,7 +90,7 @@ def on_node_joined(farm: State, report: NodeJoined) -> NodeId:
             leaving=False,
             idle_minutes=-1,
         )
-        if is_other_agent:
+        if is_other_agent or is_other_system:
             for attempt in farm.attempts_on(node.id):
                 farm.conclude(attempt, AttemptCause.LOST, text="its node was installed anew")
         node_id = node.id
@@ -367,11 +369,15 @@ def _go_silent(farm: State, node: Node, why: str) -> None:
 
 
 def on_restarted(farm: State, _: Restarted) -> None:
-    """Silence while the server was down is nobody's fault: every node gets a full timeout."""
+    """Silence while the server was down is nobody's fault: every node gets a full timeout, also
+    one that only finishes what it runs, and one that was silent before may still come back."""
+    timeout = farm.rules.active_timeout_ms
     for node in list(farm.nodes.values()):
-        if node.active and not node.leaving:
+        if node.active:
             farm.update_node(node, saved=False, last_beat_at=farm.now)
-            farm.watch(node.id, Moment(farm.now + farm.rules.active_timeout_ms))
+            farm.watch(node.id, Moment(farm.now + timeout))
         elif farm.attempts_on(node.id):
+            last = Moment(max(node.last_beat_at, farm.now - timeout))
+            farm.update_node(node, saved=False, last_beat_at=last)
             farm.watch(node.id, farm.now)
         _review_duty(farm, node.id)
