@@ -8,7 +8,7 @@ import xmlrpc.client
 import httpx2
 import pytest
 
-from roost.core.messages import AttemptPaused, AttemptStarted, HeldAttempt
+from roost.core.messages import AttemptEnded, AttemptPaused, AttemptStarted, HeldAttempt
 from roost.core.records import AttemptCause
 from roost.errors import Conflict
 from roost.wire.link import Beat, Farewell, Refusal
@@ -33,7 +33,7 @@ async def test_running_job_is_found_again_after_a_kill_of_the_agent(server, make
     await server.printed("up")
     await agent.kill()
     await agent.start_process()
-    assert (await server.joined(2)).attempts == (HeldAttempt(1, 1, "running"),)
+    assert (await server.joined(2)).attempts == (HeldAttempt(1, 1, "running", 1),)
     (agent.options.data / "go").write_text("went on\n")
     ended = await server.ended()
     assert (ended.cause, ended.exit_code) == (AttemptCause.EXITED, 3)
@@ -88,7 +88,7 @@ async def test_running_job_is_found_through_the_ledger_and_its_end_is_lost(
     await agent.kill()
     agent.kill_keeper()
     await agent.start_process()
-    assert (await server.joined(2)).attempts == (HeldAttempt(1, 1, "running"),)
+    assert (await server.joined(2)).attempts == (HeldAttempt(1, 1, "running", 1),)
     assert pid in [process.pid for process in agent.members()]
     go.write_text("on\n")
     ended = await server.ended()
@@ -145,7 +145,7 @@ async def test_paused_job_stays_paused_over_a_restart(server, make_agent):
     await server.said(AttemptPaused)
     await agent.kill()
     await agent.start_process()
-    assert (await server.joined(2)).attempts == (HeldAttempt(1, 1, "paused"),)
+    assert (await server.joined(2)).attempts == (HeldAttempt(1, 1, "paused", 1),)
     assert {process.state for process in agent.members()} == {"T"}
 
 
@@ -160,7 +160,8 @@ async def test_unwanted_job_is_killed_when_the_agent_returns(server, make_agent,
     await wait_gone(pid)
     await server.order("true", 2)
     await server.ended(2)
-    assert not [r for r in server.reports if r.job == 1 and not isinstance(r, AttemptStarted)]
+    [end] = [r for r in server.reports if r.job == 1 and not isinstance(r, AttemptStarted)]
+    assert end == AttemptEnded(1, 1, AttemptCause.FENCED)
 
 
 async def test_sigterm_stops_the_agent_within_two_seconds_and_no_job(server, make_agent):
@@ -254,7 +255,7 @@ async def test_unsaved_reports_are_sent_again(server, agent):
     server.reports.clear()
     server.saves = True
     server.drop()
-    assert (await server.joined(2)).attempts == (HeldAttempt(1, 1, "ended"),)
+    assert (await server.joined(2)).attempts == (HeldAttempt(1, 1, "ended", 0),)
     await server.ended()
     assert server.text() == "hello\n"
 

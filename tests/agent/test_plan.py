@@ -218,11 +218,26 @@ def test_cancel_before_anything_ran_runs_no_scripts(play):
     assert play.end_report().cause is AttemptCause.CANCELLED
 
 
-def test_kill_is_at_once_and_not_reported(running):
+def test_kill_is_at_once_and_nothing_but_the_end_is_reported(running):
     assert running.signal("kill") == [SignalRun((1, 1, "command"), "kill")]
-    assert running.plan.held() == ()
     assert running.plan.unsaved == []
-    assert running.ended(-9)[-1] == Forget((1, 1), ((1, 1, "command"),))
+    forget, report = running.ended(-9)[-2:]
+    assert forget == Forget((1, 1), ((1, 1, "command"),))
+    assert report.report == AttemptEnded(1, 1, AttemptCause.FENCED)
+    running.tell(ReportsSaved(report.number))
+    assert running.plan.idle
+
+
+def test_what_is_killed_is_held_until_it_is_gone(running):
+    running.signal("kill")
+    assert running.plan.held() == (HeldAttempt(1, 1, "running", 1),)
+    running.ended(-9)
+    assert running.plan.held() == ()
+
+
+def test_a_server_that_refuses_an_agent_is_not_told_what_was_killed_there(running):
+    running.tell(Unwanted())
+    running.ended(-9)
     assert running.plan.idle
 
 
@@ -230,7 +245,7 @@ def test_pause_and_resume_are_reported_when_they_have_happened(running):
     run = (1, 1, "command")
     assert running.signal("pause") == [SignalRun(run, "stop")]
     assert running.tell(RunSignalled(run, "stop")) == [SendReport(2, AttemptPaused(1, 1))]
-    assert running.plan.held() == (HeldAttempt(1, 1, "paused"),)
+    assert running.plan.held() == (HeldAttempt(1, 1, "paused", 1),)
     running.signal("pause")
     assert running.reports() == [AttemptPaused(1, 1)]
     assert running.signal("resume") == [SignalRun(run, "continue")]
@@ -366,7 +381,7 @@ def returned(play: Play, *runs: tuple[plan.RunKey, RunEnded | None]) -> Play:
 
 def test_a_new_agent_goes_on_with_what_runs(running):
     after = returned(running, ((1, 1, "command"), None))
-    assert after.plan.held() == (HeldAttempt(1, 1, "running"),)
+    assert after.plan.held() == (HeldAttempt(1, 1, "running", 1),)
     assert after.runs_through(0) == ["on_success", "cleanup"]
 
 
@@ -399,7 +414,7 @@ def test_a_new_agent_goes_on_cancelling(running):
 def test_a_new_agent_keeps_what_is_paused(running):
     running.signal("pause")
     after = returned(running, ((1, 1, "command"), None))
-    assert after.plan.held() == (HeldAttempt(1, 1, "paused"),)
+    assert after.plan.held() == (HeldAttempt(1, 1, "paused", 1),)
 
 
 def test_a_new_keeper_gets_the_starts_that_the_old_one_never_got(running):
@@ -408,10 +423,12 @@ def test_a_new_keeper_gets_the_starts_that_the_old_one_never_got(running):
     assert start.run == (2, 1, "command")
 
 
-def test_a_note_of_another_version_is_killed_and_not_reported(play):
+def test_a_note_of_another_version_is_killed_and_no_result_reported(play):
     actions = play.tell(KeeperJoined((KeptRun((1, 1, "command"), "rubbish", 1_000),)))
     assert actions[0] == SignalRun((1, 1, "command"), "kill")
-    assert play.plan.held() == ()
+    play.tell(Welcomed(frozenset({(1, 1)})))
+    play.ended(-9)
+    assert play.reports() == [AttemptEnded(1, 1, AttemptCause.FENCED)]
 
 
 def test_notes_are_small(play):
@@ -488,11 +505,11 @@ def test_a_cancel_follows_a_recall_but_nothing_follows_a_cancel(ahead: Play):
     assert ahead.end_report(2).cause is AttemptCause.CANCELLED
 
 
-def test_what_is_killed_before_it_starts_is_withdrawn_and_not_reported(ahead: Play):
+def test_what_is_killed_before_it_starts_is_withdrawn_and_its_end_reported(ahead: Play):
     run = (2, 1, "command")
     assert ahead.signal("kill", job=2) == [WithdrawRun(run), SignalRun(run, "kill")]
     assert Forget((2, 1), (run,)) in withdrawn(ahead)
-    assert ahead.reports() == []
+    assert ahead.reports() == [AttemptEnded(2, 1, AttemptCause.FENCED)]
 
 
 def test_a_recall_leaves_alone_what_has_started(ahead: Play):
@@ -501,7 +518,7 @@ def test_a_recall_leaves_alone_what_has_started(ahead: Play):
 
 
 def test_after_a_break_what_had_not_started_goes_on(ahead: Play):
-    assert ahead.plan.held() == (HeldAttempt(1, 1, "running"), HeldAttempt(2, 1, "running"))
+    assert ahead.plan.held() == (HeldAttempt(1, 1, "running", 1), HeldAttempt(2, 1, "running", 1))
     ahead.tell(Welcomed(frozenset({(1, 1), (2, 1)})))
     assert ahead.started(job=2)[0].report == AttemptStarted(2, 1)
 

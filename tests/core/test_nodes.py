@@ -156,6 +156,44 @@ def test_a_server_that_was_down_gives_every_node_a_full_timeout(play: Play) -> N
     assert play.status(job) == "abandoned"
 
 
+def test_a_leaving_node_gets_a_full_timeout_too_and_ends_what_it_runs(play: Play) -> None:
+    node = play.joins("n")
+    job = play.submit()
+    play.send(m.NodeLeft(node))
+    play.joins("other")
+    play.now += 60 * 60_000
+    play.restarts()
+    assert play.status(job) == "running"
+    play.later(minutes=5)
+    assert play.status(job) == "abandoned"
+    play.later(minutes=5)
+    assert play.attempts[(job, 1)].cause is AttemptCause.FENCED
+
+
+def test_a_node_that_was_silent_before_the_server_went_down_may_still_come_back(
+    play: Play,
+) -> None:
+    play.joins("n")
+    job = play.submit()
+    play.disconnects("n")
+    play.later(minutes=6)
+    play.now += 60 * 60_000
+    play.restarts()
+    play.later(minutes=4)
+    assert play.status(job) == "abandoned"
+    play.joins("n", held=[(job, 1, "running")])
+    assert play.status(job) == "running"
+
+
+def test_what_one_system_ran_is_lost_when_the_node_is_back_with_another_one(play: Play) -> None:
+    play.joins("n")
+    job = play.submit(command={"linux": "x"})
+    play.disconnects("n")
+    play.joins("n", platform="windows-x86_64")
+    assert play.attempts[(job, 1)].cause is AttemptCause.LOST
+    assert "has a command for linux only" in play.why(job)
+
+
 # --- two agents of one name ---------------------------------------------------------------------
 
 

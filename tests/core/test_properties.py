@@ -18,7 +18,7 @@ from play import Play
 from roost.core import messages as m
 from roost.core.explanation import explain
 from roost.core.lifecycle import FINAL
-from roost.core.records import AttemptCause, Job, JobId, JobSpec, JobStatus, Moment
+from roost.core.records import AttemptCause, Condition, Job, JobId, JobSpec, JobStatus, Moment
 from roost.core.tree import Tally, Tree, share_of
 from roost.errors import Refused
 
@@ -27,6 +27,13 @@ S = JobStatus
 # --- trees --------------------------------------------------------------------------------------
 
 COUNT = 9
+CONDITIONS: tuple[tuple[Condition, ...], ...] = (
+    (),
+    (),
+    (Condition("group", "==", "g"),),
+    (Condition("group", "!=", "g"),),
+    (Condition("hostname", "in", "a,b"),),
+)
 
 
 def made(number: int, random: Random) -> Job:
@@ -99,7 +106,8 @@ def test_tallies_equal_a_recount_after_every_change(
 
 
 class History:
-    """A seed's worth of messages to a farm, with three nodes that report what they please."""
+    """A seed's worth of messages to a farm, with three nodes that report what they please, and
+    people who change groups, conditions and resources beneath what waits and runs."""
 
     def __init__(self, seed: int, steps: int, *, restarting: bool = False) -> None:
         self.random = Random(seed)
@@ -116,8 +124,8 @@ class History:
         play, random = self.play, self.random
         play.now = Moment(play.now + random.choice((0, 1, 10, 500)))
         try:
-            kind = random.choice((self._submit, self._command, self._node, self._report))
-            kind()
+            kinds = (self._submit, self._command, self._node, self._report, self._edit)
+            random.choice(kinds)()
             self.log.append([play.effects, [(j, s.value) for j, s in self._statuses()]])
         except Refused as refusal:
             self.log.append(str(refusal))
@@ -136,7 +144,7 @@ class History:
         self.play.revive(*late)
         jobs = []
         for index in range(count):
-            hosts = random.choice((1, 1, 1, 2))
+            hosts = random.choice((1, 1, 1, 2, 3))
             spec = JobSpec(
                 f"job {index}",
                 command=random.choice(("x", "x", "")),
@@ -144,6 +152,8 @@ class History:
                 tags=random.choice(((), (), ("single",), ("single:1",))),
                 min_hosts=hosts,
                 max_hosts=hosts + random.choice((0, 1)),
+                conditions=random.choice(CONDITIONS),
+                resources=random.choice(({}, {}, {"a": 1}, {"b": 2}, {"a": 2, "b": 1})),
                 on_child_error=random.choice(("", "report")),
             )
             jobs.append(
@@ -168,6 +178,11 @@ class History:
         play, name = self.play, self.random.choice("abc")
         if name in play.node_ids and self.random.random() < 0.4:
             play.disconnects(name)
+        elif name in play.node_ids and self.random.random() < 0.2:
+            node = play.node_ids[name]
+            leaves: tuple[m.Message, ...] = (m.NodeLeft(node), m.RemoveNodes((node,)))
+            disabled = m.SetNodesDisabled((node,), self.random.random() < 0.5)
+            play.send(self.random.choice((*leaves, disabled)))
         elif self.random.random() < 0.1:
             play.later(ms=self.random.choice((5_000, 9_000)))
         else:
@@ -176,8 +191,33 @@ class History:
                 for key, attempt in play.farm.attempts.items()
                 if attempt.nodes[0] == play.node_ids.get(name) and self.random.random() < 0.9
             ]
+            held += [
+                (*attempt.key, "running", self.random.choice((-1, 0, 1, 2)))
+                for attempt in list(play.attempts.values())[-12:]
+                if attempt.ended_at and attempt.nodes[0] == play.node_ids.get(name)
+                if self.random.random() < 0.3
+            ]
             installation = self.random.choice((name, name, f"{name} anew"))
-            play.joins(name, cpus=2, installation=installation, held=held)
+            cpus = self.random.choice((2, 2, 4, 1))
+            play.joins(name, cpus=cpus, installation=installation, held=held)
+
+    def _edit(self) -> None:
+        play, random = self.play, self.random
+        name = random.choice("ab")
+        job = self._some()[0]
+        kind = random.randint(0, 3)
+        if kind == 0:
+            play.send(m.SetResource(name, random.choice((None, 0, 1, 2, 3)), random.random() < 0.3))
+        elif kind == 1 and random.random() < 0.3:
+            play.send(m.RemoveResource(name))
+        elif kind == 2 and (group := play.farm.groups.get("g")):
+            nodes = [node for node in play.node_ids.values() if random.random() < 0.5]
+            known = tuple(node for node in nodes if node in play.farm.nodes)
+            play.send(m.SetGroupNodes(group.id, known))
+        elif kind == 2:
+            play.send(m.CreateGroup("g"))
+        elif job in play.farm.jobs:
+            play.send(m.SetConditions(job, random.choice(CONDITIONS)))
 
     def _report(self) -> None:
         if not (running := list(self.play.attempts.values())[-12:]):

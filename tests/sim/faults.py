@@ -18,6 +18,7 @@ ACCIDENTS = (
     "link breaks",
     "link is cut",
     "link is cut one way",
+    "link is cut until all is given up",
     "machine crashes",
     "machine loses its disk",
     "agent restarts",
@@ -77,6 +78,11 @@ class Faults:
             case "link is cut one way":
                 to_server = random.random() < 0.5
                 machine.cut_link(away_ms, to_server=to_server, to_agent=not to_server)
+            case "link is cut until all is given up":
+                rules = world.server.rules
+                away_ms = rules.active_timeout_ms + rules.requeue_after_gone_ms
+                away_ms += random.randint(500, 4_000)
+                machine.cut_link(away_ms, to_server=True, to_agent=True)
             case "machine crashes":
                 machine.crash(away_ms, keep_disk=True)
             case "machine loses its disk":

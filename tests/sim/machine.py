@@ -43,7 +43,10 @@ class Process:
         self.stopped = False
         self.exit_code = random.choice((0, 0, 0, 1, 3))
         self._refuses = random.choice(((), (), ("interrupt",), ("interrupt", "terminate")))
-        life = random.choice((1, 200, 2_000, 8_000, 12_000))
+        self._killed = False
+        self._dies_ms = random.choice((0, 0, 0, random.randint(1, 6_000)))
+        """How long the kernel takes to end it."""
+        life = random.choice((1, 200, 2_000, 8_000, 12_000, LIFE_MS_MAX))
         if run[2] != "command":
             life = random.choice((1, 100, 1_000, 20_000))
         if random.random() < 0.97:  # else others may be stuck behind it
@@ -84,11 +87,13 @@ class Process:
                     self.stopped = True
                     self._left_ms -= min(self._left_ms, self.machine.world.now - self._goes_on_at)
             case "continue":
-                if self.stopped:
+                if self.stopped and not self._killed:
                     self.stopped = False
                     self._go_on()
             case "kill":
-                self.die(-9)
+                if not self._killed:
+                    self._killed = self.stopped = True
+                    self.machine.world.after(self._dies_ms, self.die, -9)
             case _:
                 if name not in self._refuses and not self.stopped:
                     self.machine.world.after(5, self.die, -2 if name == "interrupt" else -15)

@@ -65,6 +65,10 @@ class Oracle:
         """When a node was last told to start them, if it has not been asked for them since."""
         self._placed: dict[AttemptKey, Moment] = {}
         """When this life of the server gave them to a node."""
+        self._told: dict[NodeId, dict[AttemptKey, int]] = {}
+        """What nodes said they have when they joined, and its CPUs, until they say it has ended."""
+        self.strays = 0
+        """How often a node had something that was given up."""
         self._heard = Moment(0)
         """All that came before then has been handled."""
         self.late_ms = 0
@@ -137,7 +141,14 @@ class Oracle:
     def handled(self, farm: Farm, message: m.Message) -> None:
         if isinstance(message, m.NodeJoined):
             node = farm.node_names[message.facts.key]
-            self._given.update((key, farm.now) for key in farm.floor.uses[node].attempts)
+            if farm.nodes[node].facts.installation == message.facts.installation:  # not refused
+                self._given.update((key, farm.now) for key in farm.floor.uses[node].attempts)
+                held = [one for one in message.attempts if one.state != "ended"]
+                self._told[node] = {(one.job, one.number): one.cpus for one in held}
+                self.strays += bool(self._strays(farm, node))
+        if isinstance(message, m.NodeReported) and isinstance(message.report, m.AttemptEnded):
+            ended = message.report
+            self._told.get(message.node, {}).pop((ended.job, ended.number), None)
         if len(farm.jobs) <= CHECKED_WHOLE_JOBS_MAX:
             try:
                 check(farm)
@@ -170,12 +181,22 @@ class Oracle:
                 assert on_duty, f"#{job_id} starts on node {node}, which is off duty"
             key = job_id, effect.order.number
             self._given[key] = self._placed[key] = farm.now
+            for node in farm.floor.connected:
+                strays = [stray[0] for stray in self._strays(farm, node)]
+                assert job_id not in strays, f"#{job_id} starts while node {node} still has it"
         for node in farm.floor.connected:
             self._look_for_stuck(farm, node, until)
 
+    def _strays(self, farm: Farm, node: NodeId) -> dict[AttemptKey, int]:
+        """What the node has and the farm does not count on, with the CPUs it keeps."""
+        told = self._told.get(node, {})
+        return {key: cpus for key, cpus in told.items() if key not in farm.attempts}
+
     def _look_for_stuck(self, farm: Farm, node: NodeId, heard: Moment) -> None:
         """Nobody waits for long behind what the node is known to run."""
-        left = farm.nodes[node].facts.cpus
+        strays = self._strays(farm, node)
+        assert farm.floor.uses[node].strays.keys() == strays.keys(), f"strays on node {node}"
+        left = farm.nodes[node].facts.cpus - sum(strays.values())
         waiting = []
         for key, (_, need) in farm.floor.uses[node].attempts.items():
             if farm.attempts[key].started_at is None:
@@ -344,6 +365,7 @@ class Oracle:
         """A server has started from the store: what was promised is there."""
         self._heard = Moment(0)
         self._placed.clear()
+        self._told.clear()
         check(farm)
         self._compare_store(farm)
         for job_id in self.world.users.promised:

@@ -42,9 +42,15 @@ class World:
         self.faults = Faults(self.random)
         self.oracle = Oracle(self)
         self.chirp = Chirp(self)
+        # Few worlds last for long, so in some of them nodes are given up early and often, and less
+        # happens that would end what they have.
+        gives_up = self.random.random() < 0.3
+        if gives_up:
+            self.faults.rates = {"link is cut until all is given up": 5, "server crashes": 1}
+            self.faults.rates |= {"agent restarts": 1, "keeper dies": 1}
         rules = Rules(
-            active_timeout_ms=self.random.choice((12_000, 30_000)),
-            requeue_after_gone_ms=self.random.choice((0, 5_000, 20_000)),
+            active_timeout_ms=6_000 if gives_up else self.random.choice((12_000, 30_000)),
+            requeue_after_gone_ms=1_000 if gives_up else self.random.choice((0, 5_000, 20_000)),
             zone=timezone(timedelta(minutes=self.random.choice((-300, 0, 345)))),
         )
         self.server = Server(self, rules)
@@ -53,7 +59,7 @@ class World:
         for number in range(self.random.randint(2, 4)):
             self._add_machine(number)
         self.users = Users(self)
-        self.haste = self.random.choice((1, 1, 20, 100))
+        self.haste = self.random.choice((1, 1, 1, 20) if gives_up else (1, 1, 20, 100))
         """Lives are shorter by this: nodes are given jobs ahead when they are very short."""
 
     def _add_machine(self, number: int) -> None:

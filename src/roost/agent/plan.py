@@ -287,7 +287,7 @@ class Course(Struct, omit_defaults=True):
     exit_code: int | None = None
     text: str = ""
     unwanted: bool = False
-    """Killed without a report: nobody wants to know."""
+    """Killed: nobody wants to know more of it than when it is gone."""
     entries: int = 0
     """The number of the last line that it wrote into the story."""
 
@@ -336,6 +336,8 @@ class Plan(Struct):
     unsaved: list[Reported] = field(default_factory=list)
     """Reports that the server has not saved, in order. Resent as they are after a break."""
     leaving: bool = False
+    refused: bool = False
+    """The server has not let this agent join, and keeps no room for what is killed here."""
     ahead: set[AttemptKey] = field(default_factory=set)
     """Those that are with the keeper and have not started yet."""
     _ends_told: set[AttemptKey] = field(default_factory=set)
@@ -379,6 +381,7 @@ class Plan(Struct):
             case Welcomed(wanted):
                 self._on_welcomed(wanted)
             case Unwanted():
+                self.refused = True
                 self.waiting.clear()
                 for course in list(self.courses.values()):
                     self._discard(course)
@@ -405,9 +408,8 @@ class Plan(Struct):
     def held(self) -> tuple[HeldAttempt, ...]:
         """What to tell a server of, in `Hello`."""
         return tuple(
-            HeldAttempt(*key, _state(course))
+            HeldAttempt(*key, _state(course), 0 if course.over else course.order.cpus)
             for key, course in self.courses.items()
-            if not course.unwanted
         )
 
     def may_write(self, key: AttemptKey) -> bool:
@@ -555,7 +557,7 @@ class Plan(Struct):
         self._actions.append(SignalRun(course.run, "continue"))
 
     def _discard(self, course: Course) -> None:
-        """Nobody wants it: killed if it lives, and forgotten without a report."""
+        """Nobody wants it: killed if it lives, which is reported when it is done, and forgotten."""
         self._take_back_reports(course.key)
         if course.over:
             self._forget(course)
@@ -650,6 +652,8 @@ class Plan(Struct):
             self._actions.append(FreeCpus(course.key))
         if course.unwanted:
             self._forget(course)
+            if not self.refused:
+                self._report(AttemptEnded(*course.key, AttemptCause.FENCED))
         else:
             self._actions.append(DrainOutput(course.key))
         if (order := self.waiting.pop(course.order.job, None)) is not None:
@@ -736,6 +740,7 @@ class Plan(Struct):
         del self.unsaved[:saved]
 
     def _on_welcomed(self, wanted: frozenset[AttemptKey]) -> None:
+        self.refused = False
         # What has not started the server orders again, if it still wants it.
         for order in self.waiting.values():
             self._latest[order.job] = order.number - 1

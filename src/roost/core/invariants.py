@@ -88,12 +88,11 @@ def _statuses_fit_children(farm: State) -> None:
 def _attempts_fit_statuses(farm: State) -> None:
     for key, attempt in farm.attempts.items():
         assert attempt.ended_at is None and attempt.key == key
-        if attempt.stopping:
-            assert attempt.number in farm.stopping[attempt.job]
-    for job_id, numbers in farm.stopping.items():
-        assert numbers, f"job {job_id} has an empty set of attempts being stopped"
-        for number in numbers:
-            assert farm.attempts[(job_id, number)].stopping
+    stopping = [key for key, attempt in farm.attempts.items() if attempt.stopping]
+    strays = [key for use in farm.floor.uses.values() for key in use.strays]
+    kept = [(job_id, number) for job_id, numbers in farm.stopping.items() for number in numbers]
+    assert sorted(kept) == sorted(stopping + strays), "what is being stopped"
+    assert all(farm.stopping.values()), "an empty set of attempts being stopped"
     for job in farm.jobs.values():
         live = farm.live_attempt(job)
         others = [
@@ -114,11 +113,18 @@ def _uses_equal_a_recount(farm: State) -> None:
         for key, attempt in farm.attempts.items():
             if node_id in attempt.nodes:
                 naive.occupy(key, *use.attempts[key])
+        for key, need in use.strays.items():
+            naive.add_stray(key, need)
+            assert key not in farm.attempts and not need.resources
+            assert farm.nodes[node_id].active, f"strays on node {node_id}, which is silent"
         assert use.attempts.keys() == naive.attempts.keys(), f"node {node_id} attempts"
         assert use.cpus_busy == naive.cpus_busy and use.singles == naive.singles
         assert use.unlike == naive.unlike
-        assert not use.singles or len(use.attempts) == 1, f"node {node_id} is shared"
-        assert all(count == 1 for count in use.unlike.values()), f"node {node_id} tags"
+        needs = [need for _, need in use.attempts.values()]
+        alone = not any(need.single for need in needs) or len(needs) == 1
+        assert alone, f"node {node_id} is shared"
+        tags = [tag for need in needs for tag in need.unlike]
+        assert len(tags) == len(set(tags)), f"node {node_id} tags"
         jobs = [key[0] for key in use.attempts]
         assert len(jobs) == len(set(jobs)), f"node {node_id} has two attempts of one job"
 

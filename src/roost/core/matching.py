@@ -89,6 +89,11 @@ def need_of(
     )
 
 
+def need_of_stray(cpus: int) -> Need:
+    """What is known of an attempt whose job is not in memory."""
+    return Need((), cpus, False, frozenset(), None, 1, 1, (), frozenset())
+
+
 def need_alike(one: JobSpec, other: JobSpec) -> bool:
     """Whether jobs of one tree with these specs need the same: all that `need_of` looks at."""
     command, other_command = one.command, other.command
@@ -107,12 +112,24 @@ def need_alike(one: JobSpec, other: JobSpec) -> bool:
 
 
 class NodeUse:
-    """What occupies a node right now: running attempts, and holds for jobs that want much."""
+    """What occupies a node right now: running attempts, strays, and holds for jobs that want
+    much."""
 
-    __slots__ = ("attempts", "blocking", "cpus_busy", "holds", "not_plain", "singles", "unlike")
+    __slots__ = (
+        "attempts",
+        "blocking",
+        "cpus_busy",
+        "holds",
+        "not_plain",
+        "singles",
+        "strays",
+        "unlike",
+    )
 
     def __init__(self) -> None:
         self.attempts: dict[AttemptKey, tuple[Rank, Need]] = {}
+        self.strays: dict[AttemptKey, Need] = {}
+        """Attempts that the farm has given up and the node still has; counted below as well."""
         self.cpus_busy = 0
         self.singles = 0
         self.not_plain = 0
@@ -124,15 +141,29 @@ class NodeUse:
     def occupy(self, key: AttemptKey, rank: Rank, need: Need) -> None:
         assert key not in self.attempts
         self.attempts[key] = (rank, need)
+        self._take(need)
+
+    def vacate(self, key: AttemptKey) -> None:
+        _, need = self.attempts.pop(key)
+        self.blocking.discard(key)
+        self._give_back(need)
+
+    def add_stray(self, key: AttemptKey, need: Need) -> None:
+        assert key not in self.attempts and key not in self.strays
+        self.strays[key] = need
+        self._take(need)
+
+    def remove_stray(self, key: AttemptKey) -> None:
+        self._give_back(self.strays.pop(key))
+
+    def _take(self, need: Need) -> None:
         self.cpus_busy += need.cpus
         self.singles += need.single
         self.not_plain += not need.is_plain
         for tag in need.unlike:
             self.unlike[tag] = self.unlike.get(tag, 0) + 1
 
-    def vacate(self, key: AttemptKey) -> None:
-        _, need = self.attempts.pop(key)
-        self.blocking.discard(key)
+    def _give_back(self, need: Need) -> None:
         self.cpus_busy -= need.cpus
         self.singles -= need.single
         self.not_plain -= not need.is_plain
@@ -144,7 +175,11 @@ class NodeUse:
     @property
     def cpus_blocked(self) -> int:
         """How many CPUs are busy with attempts behind which nothing more should wait."""
-        return sum(self.attempts[key][1].cpus for key in self.blocking)
+        return sum(self.attempts[key][1].cpus for key in self.blocking) + self.cpus_of_strays
+
+    @property
+    def cpus_of_strays(self) -> int:
+        return sum(need.cpus for need in self.strays.values())
 
     def held_before(self, rank: Rank) -> list[tuple[Rank, Need]]:
         """What better-ranked jobs keep here; worse-ranked holds give way."""
@@ -243,7 +278,7 @@ def _shares_machine(c: Candidate) -> str | None:
         return "is given to a job that wants it for itself"
     if any(need.single for need in better_holds):
         return "is kept for a job that comes first and wants it for itself"
-    if c.need.single and (use.attempts or better_holds):
+    if c.need.single and (use.attempts or use.strays or better_holds):
         return "runs other jobs, and the job wants a machine for itself (tag single)"
     for tag in sorted(c.need.unlike):
         if tag in use.unlike or any(tag in need.unlike for need in better_holds):

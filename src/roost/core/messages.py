@@ -317,6 +317,9 @@ class HeldAttempt(Struct, frozen=True, array_like=True):
     job: JobId
     number: int
     state: Literal["running", "paused", "ended"]
+    cpus: int = -1
+    """What it has of the node's CPUs, or will have. -1 from an agent that does not say, and does
+    not report the end of what it is told to kill either."""
 
 
 class NodeJoined(Struct, frozen=True, tag=True):
@@ -440,7 +443,8 @@ Message = Command | Report | Tick | Restarted
 
 SignalAction = Literal["cancel", "eject", "pause", "resume", "kill", "recall"]
 """`cancel` and `eject` interrupt, then terminate, then kill; `cancel` runs the onCancel script.
-`kill` is for attempts the farm no longer knows: at once, no scripts, no report wanted.
+`kill` is for attempts the farm no longer knows: at once, no scripts; all that is reported of it is
+its end, as fenced.
 `recall` ejects an attempt that still waits for a free CPU of its node, and no other."""
 
 

@@ -8,7 +8,8 @@ second is refused while the first may still be alive, so that they cannot take t
 
 Silence has two steps. After the active timeout a node is inactive and its jobs are `abandoned`,
 as HQueue does; they go on if it comes back. After `requeue_after_gone_ms` more it is gone: its
-attempts are fenced off for ever and the jobs run again, once.
+attempts are fenced off for ever and the jobs run again, once. If it comes back with one of them,
+that is a stray, to be killed: it keeps its room until the node says that it is gone.
 
 Whether availability rules keep a node off duty depends on the rules, on how long nobody has used
 the machine, and on the clock. `_review_duty` is asked whenever one of these may have changed.
@@ -78,6 +79,8 @@ def on_node_joined(farm: State, report: NodeJoined) -> NodeId:
         is_other_agent = node.facts.installation != facts.installation
         if is_other_agent:
             _refuse_while_alive(farm, node)
+        # One folder may be used by turns: what one system runs is gone when the other is up.
+        is_other_system = node.facts.operating_system != facts.operating_system
         # Until its first beat nobody knows whether somebody uses it.
         farm.update_node(
             node,
@@ -87,11 +90,12 @@ def on_node_joined(farm: State, report: NodeJoined) -> NodeId:
             leaving=False,
             idle_minutes=-1,
         )
-        if is_other_agent:
+        if is_other_agent or is_other_system:
             for attempt in farm.attempts_on(node.id):
                 farm.conclude(attempt, AttemptCause.LOST, text="its node was installed anew")
         node_id = node.id
     farm.floor.connect(node_id, report.connection)
+    farm.remove_strays(node_id)
     _reconcile(farm, node_id, report.attempts)
     farm.expect_starts(node_id)
     farm.watch(node_id, Moment(farm.now + farm.rules.active_timeout_ms))
@@ -117,11 +121,12 @@ def _reconcile(farm: State, node_id: NodeId, held: tuple[HeldAttempt, ...]) -> N
     held_by_key: dict[AttemptKey, HeldAttempt] = {(one.job, one.number): one for one in held}
     for key, one in held_by_key.items():
         attempt = farm.attempts.get(key)
-        if attempt is None or attempt.nodes[0] != node_id:
-            if one.state != "ended":
-                farm.emit(SignalAttempt(node_id, one.job, one.number, "kill"))
-        else:
+        if attempt is not None and attempt.nodes[0] == node_id:
             _take_back(farm, attempt, one)
+        elif one.state != "ended":
+            if attempt is None and one.cpus >= 0:
+                farm.add_stray(node_id, key, one.cpus)
+            farm.emit(SignalAttempt(node_id, one.job, one.number, "kill"))
     for attempt in farm.attempts_on(node_id):
         if attempt.key in held_by_key:
             continue
@@ -269,8 +274,14 @@ def on_node_beat(farm: State, report: NodeBeat) -> None:
 
 def on_node_reported(farm: State, message: NodeReported) -> None:
     report = message.report
-    attempt = farm.attempts.get((report.job, report.number))
-    if attempt is None or message.node not in attempt.nodes:
+    key = (report.job, report.number)
+    attempt = farm.attempts.get(key)
+    if attempt is None:
+        use = farm.floor.uses.get(message.node)
+        if isinstance(report, AttemptEnded) and use is not None and key in use.strays:
+            farm.remove_stray(message.node, key)
+        return
+    if message.node not in attempt.nodes:
         return
     if isinstance(report, AttributesReported):
         blackboard.take_delayed(farm, attempt, report.attributes)
@@ -347,6 +358,7 @@ def _go_silent(farm: State, node: Node, why: str) -> None:
     farm.update_node(node, active=False)
     farm.floor.disconnect(node.id)  # its farewell may never come
     farm.emit(DropNode(node.id))
+    farm.remove_strays(node.id)
     for attempt in farm.attempts_on(node.id):
         if attempt.stopping:
             farm.end_attempt(attempt.key, AttemptCause.FENCED, text="its node is gone")
@@ -357,11 +369,15 @@ def _go_silent(farm: State, node: Node, why: str) -> None:
 
 
 def on_restarted(farm: State, _: Restarted) -> None:
-    """Silence while the server was down is nobody's fault: every node gets a full timeout."""
+    """Silence while the server was down is nobody's fault: every node gets a full timeout, also
+    one that only finishes what it runs, and one that was silent before may still come back."""
+    timeout = farm.rules.active_timeout_ms
     for node in list(farm.nodes.values()):
-        if node.active and not node.leaving:
+        if node.active:
             farm.update_node(node, saved=False, last_beat_at=farm.now)
-            farm.watch(node.id, Moment(farm.now + farm.rules.active_timeout_ms))
+            farm.watch(node.id, Moment(farm.now + timeout))
         elif farm.attempts_on(node.id):
+            last = Moment(max(node.last_beat_at, farm.now - timeout))
+            farm.update_node(node, saved=False, last_beat_at=last)
             farm.watch(node.id, farm.now)
         _review_duty(farm, node.id)

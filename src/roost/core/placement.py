@@ -208,6 +208,18 @@ class Floor:
             self.stock.give_back(need.resources, nodes)
             self.restock(name for name, _ in need.resources)
 
+    def add_stray(self, key: AttemptKey, need: Need, node: NodeId) -> None:
+        """The node still has an attempt that was given up, which keeps its room there."""
+        before = self.free(node)
+        self.uses[node].add_stray(key, need)
+        move(self.levels, node, before, before - need.cpus)
+
+    def remove_stray(self, key: AttemptKey, node: NodeId) -> None:
+        use, before = self.uses[node], self.free(node)
+        use.remove_stray(key)
+        move(self.levels, node, before, self.nodes[node].facts.cpus - use.cpus_busy)
+        self.wake(node)
+
     def need_of(self, key: AttemptKey, node: NodeId) -> Need:
         """What an attempt there was started with."""
         return self.uses[node].attempts[key][1]
@@ -311,12 +323,13 @@ class Floor:
     def stuck(self, node: NodeId, running: Collection[AttemptKey]) -> list[AttemptKey]:
         """Which attempts there would not be given to the node now, if it had nothing else ahead.
 
-        `running` are those that it has said to have started. On what they leave of its CPUs the
-        others start in their order, and none is overtaken. So where the first of them has room, the
-        node has just started it or is about to, and word of that is on its way: then the node keeps
-        as much as it may be given ahead for the CPUs that are left.
+        `running` are those that it has said to have started. On what they, and strays, leave of its
+        CPUs the others start in their order, and none is overtaken. So where the first of them has
+        room, the node has just started it or is about to, and word of that is on its way: then the
+        node keeps as much as it may be given ahead for the CPUs that are left.
         """
-        use, room = self.uses[node], self.nodes[node].facts.cpus
+        use = self.uses[node]
+        room = self.nodes[node].facts.cpus - use.cpus_of_strays
         line: list[tuple[AttemptKey, Need]] = []
         for key, (_, need) in use.attempts.items():
             if key in running:

@@ -22,7 +22,7 @@ from roost.core import attributes, notices
 from roost.core.attributes import ChirpRules
 from roost.core.board import Board
 from roost.core.lifecycle import FINAL, INITIAL, ON_NODE, TRANSITIONS
-from roost.core.matching import Need, Rank, need_alike, need_of, rank_of
+from roost.core.matching import Need, Rank, need_alike, need_of, need_of_stray, rank_of
 from roost.core.messages import (
     AttemptOrder,
     Changes,
@@ -107,7 +107,7 @@ class State:
         self.attempts: dict[AttemptKey, Attempt] = {}
         """Every attempt without an end, also those being stopped."""
         self.stopping: dict[JobId, set[int]] = {}
-        """Attempts that still occupy a node although their job went on without them."""
+        """Attempts, and strays, that occupy a node although their job went on without them."""
         self.groups: dict[str, Group] = {}
         """By name, as conditions refer to them."""
         self.floor = Floor(self.groups)
@@ -563,13 +563,38 @@ class State:
         if attempt.job in self.jobs:
             self._finished_roots[self.tree.root_of(attempt.job)] = None
         if attempt.stopping:
-            numbers = self.stopping[attempt.job]
-            numbers.discard(attempt.number)
-            if not numbers:
-                del self.stopping[attempt.job]
-                if (job := self.jobs.get(attempt.job)) is not None:
-                    self.requeue(job)
+            self._has_stopped(key)
         return attempt
+
+    def _has_stopped(self, key: AttemptKey) -> None:
+        job_id, number = key
+        self.stopping[job_id].discard(number)
+        if not self.stopping[job_id]:
+            del self.stopping[job_id]
+            if (job := self.jobs.get(job_id)) is not None:
+                self.requeue(job)
+
+    def add_stray(self, node: NodeId, key: AttemptKey, cpus: int) -> None:
+        """A node came back with an attempt that was given up. It keeps its room there until the
+        node says that it is gone, or is lost again, and its job does not start before that. What it
+        had of resources went to others when it was given up."""
+        job = self.jobs.get(key[0])
+        need = need_of_stray(cpus) if job is None else replace(self.need(job), resources=())
+        self.floor.add_stray(key, need, node)
+        self.stopping.setdefault(key[0], set()).add(key[1])
+        if job is not None:
+            self.requeue(job)
+
+    def remove_stray(self, node: NodeId, key: AttemptKey) -> None:
+        self.floor.remove_stray(key, node)
+        self._has_stopped(key)
+        if key[0] in self.jobs:
+            self._finished_roots[self.tree.root_of(key[0])] = None
+
+    def remove_strays(self, node: NodeId) -> None:
+        """Nobody knows any more what the node still has."""
+        for key in list(self.floor.uses[node].strays):
+            self.remove_stray(node, key)
 
     def conclude(
         self,
