@@ -161,16 +161,20 @@ def process_supervision() -> Finding:
 
 
 def open_files() -> Finding:
+    """How many descriptors a server started here could have: it takes what it may."""
     try:
         import resource
     except ImportError:
         return Finding("open files", "ok", "This system has no such limit.")
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return Finding("open files", "ok", "A process may open any number of files.")
-    text = f"A process may open {soft} files."
-    if soft < OPEN_FILES_LOW:
-        advice = f"Enough for a small farm; for more than 100 machines run ulimit -n {16384}."
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return Finding("open files", "ok", "A server here may open any number of files.")
+    text = f"A server here may open {hard:,} files."
+    if hard < OPEN_FILES_LOW:
+        advice = (
+            "Enough for a small farm; for more than 100 machines raise the hard limit, "
+            "such as LimitNOFILE=65536 in a unit of systemd."
+        )
         return Finding("open files", "warn", text, advice)
     return Finding("open files", "ok", text)
 
