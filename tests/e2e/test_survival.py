@@ -365,13 +365,9 @@ def test_a_full_disk_stops_the_server_taking_work_and_loses_nothing(
         farm.start_server(data=disk / "server")
         before = farm.submit("true", name="before")
         ballast = disk / "ballast"
-        with ballast.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"x" * 65536)
-                    file.flush()
-            except OSError:
-                pass
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"x" * 65536)
         refused = 0
         acknowledged = [before]
         for _ in range(200):

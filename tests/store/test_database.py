@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
@@ -193,6 +194,10 @@ def test_a_database_that_roost_cannot_use_is_refused_by_name(url: str, sentence:
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
 
 
+def is_open(file: Path) -> bool:
+    return str(file) in [one.path for one in psutil.Process().open_files()]
+
+
 async def test_closing_interrupts_readers_at_once(file: Path) -> None:
     database = Database(f"sqlite:///{file}")
     begun = threading.Event()
@@ -227,8 +232,11 @@ async def test_closing_does_not_wait_for_a_reader_that_computes(file: Path) -> N
     reading = asyncio.create_task(database.read(thinker))
     assert await asyncio.to_thread(begun.wait, 10)
     await database.close()
+    assert is_open(file)
     go_on.set()
     assert await reading == "thought"
+    await asyncio.to_thread(database._reader_threads.shutdown)
+    assert not is_open(file)
 
 
 async def test_saves_asked_for_before_close_are_made(file: Path, make: Any) -> None:

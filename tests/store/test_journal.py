@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -34,17 +35,16 @@ def rows_in(file: Path, table: str) -> list[Any]:
 @pytest.fixture
 def fresh(template: Path, tmp_path: Path) -> Iterator[Callable[[str], Connection]]:
     """Connections to new databases."""
-    engines = []
+    with contextlib.ExitStack() as ends:
 
-    def make(name: str) -> Connection:
-        engines.append(create_engine(f"sqlite:///{shutil.copy(template, tmp_path / name)}"))
-        connection = engines[-1].connect()
-        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
-        return connection
+        def make(name: str) -> Connection:
+            engine = create_engine(f"sqlite:///{shutil.copy(template, tmp_path / name)}")
+            ends.callback(engine.dispose)
+            connection = ends.enter_context(engine.connect())
+            connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+            return connection
 
-    yield make
-    for engine in engines:
-        engine.dispose()
+        yield make
 
 
 def everything(connection: Connection) -> dict[str, list[Any]]:

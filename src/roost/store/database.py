@@ -198,7 +198,10 @@ class Database:
                 connection.interrupt()
             await asyncio.to_thread(wait, tuple(self._reads), _INTERRUPT_MS / 1000)
         self._reader_threads.shutdown(wait=False)
-        self._reader_engine.dispose()
+        pool = self._reader_engine.pool
+        for read in tuple(self._reads):  # one that still computes gives its connection back later
+            read.add_done_callback(lambda _: pool.dispose())
+        pool.dispose()
         self._writer_engine.dispose()
 
     # --- in the writer thread, or instead of it -------------------------------------------------
