@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import shutil
 import socket
@@ -322,6 +323,20 @@ def test_a_second_agent_with_the_same_name_is_refused(farm: Any) -> None:
 
 def _roost() -> list[str]:
     return [sys.executable, "-m", "roost"]
+
+
+def test_a_server_takes_all_descriptors_it_may_have_and_jobs_as_many_as_before(farm: Any) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, most = before
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most // 2, most))
+    try:
+        farm.start_up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    job = farm.submit("ulimit -Sn")
+    assert farm.wait(job) == "succeeded"
+    assert farm.output(job) == f"{most // 2}\n"
+    assert resource.prlimit(farm.server.popen.pid, resource.RLIMIT_NOFILE)[0] == most
 
 
 def test_server_and_agent_end_cleanly_on_sigterm_with_open_clients(

@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
 
     def _end(self) -> None:
         """End it quietly, when all has been said."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, FLUSH)
         self._over = True

@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -58,12 +59,13 @@ async def up(found: Settings, *, announce: bool, exit_with_stdin: bool) -> int:
 
     ready: asyncio.Future[ServerReady] = asyncio.get_running_loop().create_future()
     server_options = found.server_options(exit_with_stdin=exit_with_stdin)
+    open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     server = asyncio.ensure_future(run_server(server_options, ready.set_result))
     either: set[asyncio.Future[Any]] = {server, ready}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not ready.done():
         return await server
-    agent = LocalAgent(found, ready.result(), announce)
+    agent = LocalAgent(found, ready.result(), announce, open_files)
     tending = asyncio.ensure_future(agent.tend())
     try:
         await asyncio.wait({server, tending}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,9 +102,13 @@ async def keeper_stays(folder: Path) -> bool:
 class LocalAgent:
     """The agent of `roost up`: started, announced, started again when it dies, and stopped."""
 
-    def __init__(self, found: Settings, server: ServerReady, announce: bool) -> None:
+    def __init__(
+        self, found: Settings, server: ServerReady, announce: bool, open_files: tuple[int, int]
+    ) -> None:
+        """`open_files` are the limits that jobs have, as the server has raised its own."""
         self.server = server
         self.announce = announce
+        self.open_files = open_files
         self.command = _agent_command(found, server.url)
         self.process: subprocess.Popen[bytes] | None = None
         self.stopping = False
@@ -119,6 +125,8 @@ class LocalAgent:
             self.process = subprocess.Popen(  # noqa: ASYNC220
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
             )
+            # It is still loading Python, and starts nothing that would inherit ours.
+            resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, self.open_files)
             assert self.process.stdin and self.process.stdout
             with self.process.stdin, self.process.stdout:
                 line = await asyncio.to_thread(self.process.stdout.readline)
