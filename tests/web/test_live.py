@@ -51,3 +51,13 @@ async def test_a_page_that_missed_more_than_is_remembered_is_told_everything(
     for of_another_server in (0, world.access.revision() + 1):
         told = await first_told(world, [unchanged], of_another_server)
         assert told.jobs == (unchanged,) and told.submitted and told.nodes
+
+
+async def test_a_page_is_told_of_a_line_that_a_run_adds_to_its_story(world: World) -> None:
+    node = await world.node("a")
+    [job] = await world.submit({"name": "a", "command": "true"})
+    await world.report(node, m.AttemptStarted(job, 1))
+    seen = world.access.revision()
+    await world.report(node, m.EntryReported(job, 1, 1, "ulog", "frame 7 is done"))
+    told = await first_told(world, [job], seen)
+    assert told.jobs == (job,) and not told.counts

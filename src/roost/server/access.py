@@ -519,21 +519,22 @@ class Access:
         counts = submitted or bool(changes.jobs or changes.deleted or changes.attributes)
         nodes = bool(changes.nodes or changes.groups or changes.groups_deleted)
         nodes = nodes or bool(changes.resources or changes.resources_deleted or changes.notes)
-        if not (counts or nodes):
+        found = dict.fromkeys(job.id for job, _ in changes.submitted)
+        found.update(dict.fromkeys(job.id for job, _ in changes.jobs))
+        found.update(dict.fromkeys(changes.deleted))
+        found.update(dict.fromkeys(attribute.job for attribute in changes.attributes))
+        found.update(dict.fromkeys(event.job for event in changes.events))
+        if not (found or nodes):
             return
-        found = [job.id for job, _ in changes.submitted]
-        if changes.jobs or changes.deleted or changes.attributes:
-            found += [job.id for job, _ in changes.jobs]
-            found += changes.deleted
-            found += [attribute.job for attribute in changes.attributes]
         jobs = tuple(found)
         self._revision += 1
         if len(jobs) > CHANGE_JOBS_MAX:
             self._recent.clear()  # not worth the memory: who missed it is told everything
         else:
             self._recent.append(FarmChange(jobs, submitted, counts, nodes))
-        for follower in self._watchers:
-            follower.note(submitted, counts, nodes)
+        if counts or nodes:
+            for follower in self._watchers:
+                follower.note(submitted, counts, nodes)
         if self._followers:
             for job_id in jobs:
                 self.job_changed(job_id)
