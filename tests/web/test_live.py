@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from roost.core import messages as m
-from roost.core.records import JobId
+from roost.core.records import AttemptCause, JobId
 from roost.server import access
 
 World = Any
@@ -61,3 +61,13 @@ async def test_a_page_is_told_of_a_line_that_a_run_adds_to_its_story(world: Worl
     await world.report(node, m.EntryReported(job, 1, 1, "ulog", "frame 7 is done"))
     told = await first_told(world, [job], seen)
     assert told.jobs == (job,) and not told.counts
+
+
+async def test_a_page_is_told_when_a_cancelled_run_has_ended(world: World) -> None:
+    node = await world.node("a")
+    [job] = await world.submit({"name": "a", "command": "true"})
+    await world.report(node, m.AttemptStarted(job, 1))
+    await world.ask(m.CancelJobs((job,)))
+    seen = world.access.revision()
+    await world.report(node, m.AttemptEnded(job, 1, AttemptCause.CANCELLED))
+    assert (await first_told(world, [job], seen)).jobs == (job,)

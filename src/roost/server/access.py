@@ -392,8 +392,10 @@ class Access:
         return views[0].job
 
     def _is_over(self, job: Job) -> bool:
-        """Nothing more will be printed."""
-        return job.status in FINAL and job.id not in self._engine.farm.stopping
+        """Nothing more will be printed, or none of it is taken."""
+        farm = self._engine.farm
+        stopping = farm.stopping.get(job.id, ())
+        return job.status in FINAL and not any((job.id, n) in farm.attempts for n in stopping)
 
     async def output(self, job: JobId, last_bytes: int | None = None) -> bytes:
         attempts = (await self._record(job)).attempt
@@ -523,6 +525,7 @@ class Access:
         found.update(dict.fromkeys(job.id for job, _ in changes.jobs))
         found.update(dict.fromkeys(changes.deleted))
         found.update(dict.fromkeys(attribute.job for attribute in changes.attributes))
+        found.update(dict.fromkeys(attempt.job for attempt in changes.attempts))
         found.update(dict.fromkeys(event.job for event in changes.events))
         if not (found or nodes):
             return
