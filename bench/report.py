@@ -146,13 +146,12 @@ def settings(
 
 def _build() -> str:
     """How the interpreter says it was compiled. With profile guided optimisation it is faster by a
-    tenth to a third; whoever names that option has it, but not the other way round: Debian takes
-    the profile from what its Python tells of itself."""
+    tenth to a third; not every one that has it says so: Debian's does not."""
     flags = str(sysconfig.get_config_var("PY_CFLAGS") or "").split()
     level = [flag for flag in flags if flag.startswith("-O")][-1:] or ["unknown flags"]
     arguments = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
-    has = "with" if "--enable-optimizations" in arguments else "without"
-    return f"compiled with {level[0]}, configured {has} --enable-optimizations"
+    profile = ", with a profile" if "--enable-optimizations" in arguments else ""
+    return f"compiled with {level[0]}{profile}"
 
 
 def _processor() -> str:

@@ -124,9 +124,9 @@ def test_a_peer_that_is_not_there_is_left_out_with_a_sentence(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("flags", "arguments", "text"),
     [
-        ("-g -O3 -Wall", "'--enable-shared'", "-O3, configured without --enable-optimizations"),
-        ("-O3 -g -O2", "'--enable-optimizations' '--with-lto'", "-O2, configured with --enable"),
-        (None, None, "unknown flags, configured without"),
+        ("-g -O3 -Wall", "'--enable-shared'", "-O3"),
+        ("-O3 -g -O2", "'--enable-optimizations' '--with-lto'", "-O2, with a profile"),
+        (None, None, "unknown flags"),
     ],
 )
 def test_a_report_says_how_its_python_was_built(
@@ -136,7 +136,7 @@ def test_a_report_says_how_its_python_was_built(
     report = runpy.run_path(str(BENCH.with_name("report.py")))
     monkeypatch.setattr("sysconfig.get_config_var", told.get)
     known = report["settings"](None, 1, {}, {"HTCondor": "25"})
-    assert f"(compiled with {text}" in known["Python"] and known["HTCondor"] == "25"
+    assert f"(compiled with {text})" in known["Python"] and known["HTCondor"] == "25"
 
 
 def test_a_chart_has_a_bar_for_every_ratio() -> None:
