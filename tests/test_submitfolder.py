@@ -121,7 +121,7 @@ def test_only_so_many_strides_are_read_at_once(tmp_path: Path) -> None:
 def test_jobs_leave_half_of_its_descriptors_to_the_program(
     tmp_path: Path, lanes: FileLanes, make: Callable[[], JobFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("roost.submitfolder._open_files", submitfolder._Open())
+    monkeypatch.setattr("roost.submitfolder._open_files", submitfolder._OpenFiles())
     monkeypatch.setattr("resource.getrlimit", lambda _: (8, 8))
     answers: SimpleQueue[Answer] = SimpleQueue()
 

@@ -137,7 +137,7 @@ def _size_of(folder: Beneath) -> int:
     return total
 
 
-class _Open:
+class _OpenFiles:
     """Descriptors that all jobs together have in this program: half of what it may have. It needs
     the others to be reached at all."""
 
@@ -158,7 +158,7 @@ class _Open:
             self._count -= count
 
 
-_open_files = _Open()
+_open_files = _OpenFiles()
 
 
 class JobFiles:

@@ -217,3 +217,20 @@ def test_what_waits_behind_a_stray_is_asked_back(play: Play) -> None:
     assert play.status(stuck) == "runnable"
     is_gone(play, blocker)
     assert play.status(stuck) == "running"
+
+
+def test_a_run_that_two_nodes_tell_of_is_the_latter_ones(play: Play) -> None:
+    """As when an agent is started under another name."""
+    play.joins("n", cpus=2)
+    job = play.submit()
+    loses(play, "n")
+    play.joins("n", cpus=2, held=[(job, 1, "running", 1)])
+    play.joins("other", cpus=2, held=[(job, 1, "running", 1)])
+    assert (cpus_free(play, "n"), cpus_free(play, "other")) == (2, 1)
+    assert play.status(job) == "runnable"
+    play.disconnects("n")
+    play.later(minutes=5)
+    play.disconnects("other")
+    play.later(minutes=5)
+    play.joins("third")
+    assert play.nodes_of(job) == ["n", "third"]

@@ -62,14 +62,7 @@ def _statuses(begun: str) -> list[str]:
     help="Only jobs in this status. Repeatable.",
 )
 @click.option("--name", "name_contains", metavar="TEXT", help="Only jobs with this in their name.")
-@click.option(
-    "--limit",
-    type=options.Whole(1, 1000),
-    metavar="N",
-    default=50,
-    show_default=True,
-    help="At most so many.",
-)
+@options.limit
 @options.as_json
 def jobs(
     everything: bool,

@@ -144,14 +144,7 @@ def errors(node: str | None, as_json: bool, **_: object) -> None:
 
 @click.command()
 @click.argument("node")
-@click.option(
-    "--limit",
-    type=options.Whole(1, 1000),
-    metavar="N",
-    default=50,
-    show_default=True,
-    help="At most so many.",
-)
+@options.limit
 @options.server_url
 @options.as_json
 def history(node: str, limit: int, as_json: bool, **_: object) -> None:

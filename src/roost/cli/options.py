@@ -84,6 +84,14 @@ log_level = click.option(
     type=click.Choice(LOG_LEVELS),
     help="How much to log on standard error.  [default: info]",
 )
+limit = click.option(
+    "--limit",
+    type=Whole(1, 1000),
+    metavar="N",
+    default=50,
+    show_default=True,
+    help="At most so many.",
+)
 cpus = click.option(
     "--cpus",
     type=Whole(min=1),

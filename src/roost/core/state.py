@@ -577,7 +577,11 @@ class State:
     def add_stray(self, node: NodeId, key: AttemptKey, cpus: int) -> None:
         """A node came back with an attempt that was given up. It keeps its room there until the
         node says that it is gone, or is lost again, and its job does not start before that. What it
-        had of resources went to others when it was given up."""
+        had of resources went to others when it was given up. Where another node told of it before,
+        as an agent does that is started under another name, it is here now."""
+        if key[1] in self.stopping.get(key[0], ()):
+            earlier = next(one for one, use in self.floor.uses.items() if key in use.strays)
+            self.remove_stray(earlier, key)
         job = self.jobs.get(key[0])
         need = need_of_stray(cpus) if job is None else replace(self.need(job), resources=())
         self.floor.add_stray(key, need, node)
