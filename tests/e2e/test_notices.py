@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import http.server
@@ -54,7 +55,8 @@ class Letterbox:
 
         async def hang_up() -> None:
             for transport in self.callers:
-                transport.abort()
+                with contextlib.suppress(AttributeError):  # Python 3.11.2's, once closed twice
+                    transport.abort()
             for _ in range(3):
                 await asyncio.sleep(0)
 
