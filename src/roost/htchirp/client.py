@@ -451,8 +451,9 @@ class HTChirp:
     ) -> tuple[int, int]:
         with io.FileIO(os.fspath(local_file), "rb") as file:
             about = os.fstat(file.fileno())
-            if set(letters) == set("wct") and modes.S_ISREG(about.st_mode):
-                if about.st_size > WHOLE_BYTES_MAX:
+            # A file that even its owner may not write is written by who has made it, or never.
+            if set(letters) == set("wct") and (mode is None or int(mode) & modes.S_IWUSR):
+                if modes.S_ISREG(about.st_mode) and about.st_size > WHOLE_BYTES_MAX:
                     return self._put_large(file, about.st_size, remote_file, letters, mode)
             return self._upload_file(read_from(file), remote_file, letters, mode)
 
