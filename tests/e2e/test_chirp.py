@@ -513,7 +513,11 @@ def test_a_full_disk_is_said_and_what_is_freed_is_used(farm: Farm, tmp_path: Pat
         assert wire.say("putfile large 420 8000000") == b"0\n"
         wire.send(b"x" * 8_000_000)
         assert wire.line() == b"-6\n"
-        assert wire.say("unlink large") == b"0\n"
+        assert wire.say("open large wta 420") == b"0\n"
+        wire.line()
+        wire.send(b"write 0 8000000\n" + b"x" * 8_000_000)  # of which the first pieces fit
+        assert wire.line() == b"-6\n"
+        assert wire.say("unlink large") == wire.say("close 0") == b"0\n"
         assert wire.say("putfile small 420 5") == b"0\n"
         wire.send(b"fits!")
         assert wire.line() == b"5\n"
