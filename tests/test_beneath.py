@@ -113,6 +113,20 @@ def test_absolute_names_are_those_of_the_machine(folder: Beneath, place: Path) -
         folder.names(bytes(place.parent / "inside-out"))
 
 
+def test_absolute_names_may_lead_over_the_links_by_which_the_folder_was_named(
+    place: Path,
+) -> None:
+    machine = place.parent
+    (machine / "link").symlink_to(place)
+    with Beneath.at(machine / "link") as linked, linked.below(b"to-sub") as folder:
+        for path in ("link/to-sub/deep", "inside/sub/deep"):
+            assert folder.stat(bytes(machine / path)).st_size == 4
+        assert folder.absolute(b"deep") == bytes(machine / "link/to-sub/deep")
+        for path in ("inside/file", "link/file", "link/to-sub/../file", "outside/secret"):
+            with pytest.raises(PermissionError):
+                folder.stat(bytes(machine / path))
+
+
 def test_absolute_names_may_begin_at_the_folder(folder: Beneath) -> None:
     folder.virtual_root = True
     assert folder.stat(b"/sub/deep").st_size == 4

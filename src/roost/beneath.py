@@ -131,9 +131,11 @@ class Beneath:
     """The files beneath one folder. Close it, or use it as a context manager."""
 
     def __init__(self, folder: int, path: bytes, opener: Opener | None = None) -> None:
-        """Takes the descriptor over. `path` is where the folder is, for absolute names."""
+        """Takes the descriptor over. `path` is what the folder is called, which may lead over
+        links: absolute names begin with that, or with where it really is."""
         self._folder = folder
         self._path = path.rstrip(b"/")
+        self._place = os.fsencode(os.readlink(_name_of(folder))).rstrip(b"/")
         self._opener = opener or _choose_opener()
         self.virtual_root = False
         """Absolute names begin here, as the `chirp` tools expect, not at the machine's root."""
@@ -141,7 +143,7 @@ class Beneath:
     @classmethod
     def at(cls, path: str | Path, opener: Opener | None = None) -> Beneath:
         """Raises `OSError` when there is no such folder."""
-        return cls(os.open(path, _FOLDER), os.path.realpath(os.fsencode(path)), opener)
+        return cls(os.open(path, _FOLDER), os.path.abspath(os.fsencode(path)), opener)
 
     def below(self, path: bytes) -> Beneath:
         """A folder beneath this one, with the same confinement but narrower. Raises `OSError`."""
@@ -160,10 +162,6 @@ class Beneath:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def path(self) -> bytes:
-        return self._path
 
     # --- files and descriptors ----------------------------------------------------------------
 
@@ -327,8 +325,9 @@ class Beneath:
     def _relative(self, path: bytes) -> bytes:
         if not path.startswith(b"/"):
             return path
-        if path == self._path or path.startswith(self._path + b"/"):
-            return path[len(self._path) :].lstrip(b"/") or b"."
+        for start in (self._path, self._place):
+            if path == start or path.startswith(start + b"/"):
+                return path[len(start) :].lstrip(b"/") or b"."
         if self.virtual_root:
             return path.lstrip(b"/") or b"."
         raise _outside(path)
