@@ -19,9 +19,11 @@ from roost.submitfolder import (
     FileLanes,
     FileRules,
     JobFiles,
+    LanesOfRoots,
     Run,
     Space,
     is_known,
+    root_of,
 )
 from roost.wire.chirp import COMMANDS, Code, Gate
 
@@ -90,6 +92,55 @@ def test_a_lane_that_is_closed_while_it_is_lent_closes_when_it_is_given_back(
     give_back()
     lanes.run("a", make, "fsync", (), (0,), b"", answers.put)
     assert answers.get(timeout=PATIENCE_S) == Answer(Code.BAD_FD), "a new lane, a new count"
+
+
+def test_a_folder_that_cannot_be_opened_is_asked_for_again(
+    lanes: FileLanes, tmp_path: Path
+) -> None:
+    answers: SimpleQueue[Answer] = SimpleQueue()
+    folder = tmp_path / "mounted"
+
+    def make() -> JobFiles:
+        return JobFiles(Beneath.at(folder), FileRules(), Space(0))
+
+    lanes.run("a", make, "mkdir", (b"d",), (0o755,), b"", answers.put)
+    assert answers.get(timeout=PATIENCE_S) == Answer(Code.DOESNT_EXIST)
+    folder.mkdir()
+    lanes.run("a", make, "mkdir", (b"d",), (0o755,), b"", answers.put)
+    assert answers.get(timeout=PATIENCE_S) == Answer(0)
+
+
+def test_what_hangs_beneath_one_root_does_not_keep_the_program_from_its_end(
+    make: Callable[[], JobFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitfolder, "CLOSE_S_MAX", 0.01)
+    lanes, mount = LanesOfRoots(), threading.Event()
+    made: SimpleQueue[Answer] = SimpleQueue()
+
+    def hang() -> JobFiles:
+        mount.wait()
+        return make()
+
+    lanes.of(Path("away")).run("a", hang, "stat", (b".",), (), b"", lambda _: None)
+    lanes.of(None).run("b", make, "mkdir", (b"d",), (0o755,), b"", made.put)
+    lanes.close()
+    assert made.get_nowait() == Answer(0), "what is our own is done before"
+    mount.set()
+
+
+@pytest.mark.parametrize(
+    ("folder", "root"),
+    [
+        ("/mnt/shots/7", "/mnt/shots"),
+        ("/mnt/shots", "/mnt/shots"),
+        ("/mnt/shots-old", "/mnt"),
+        ("/home", None),
+        ("", None),
+    ],
+)
+def test_a_folder_belongs_to_the_innermost_root_above_it(folder: str, root: str | None) -> None:
+    roots = (Path("/mnt"), Path("/mnt/shots"), Path("/srv"))
+    assert root_of(folder, roots) == (root and Path(root))
 
 
 def test_what_is_not_a_command_on_files_or_has_too_few_arguments_is_not_known() -> None:

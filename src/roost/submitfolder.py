@@ -20,8 +20,10 @@ import os
 import resource
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -38,6 +40,9 @@ STRIDES_MAX = 4096
 DESCRIPTORS_MAX = 256
 """Of one connection."""
 THREADS = 4
+"""For the folders of one file system."""
+CLOSE_S_MAX = 2.0
+"""So long the end of a program waits for a file system of its users that may hang."""
 _FOLDER_BYTES_UNKNOWN = -1
 
 
@@ -527,7 +532,6 @@ class _Lane:
     def __init__(self, make: Callable[[], JobFiles]) -> None:
         self.make = make
         self.files: JobFiles | None = None
-        self.failure: Answer | None = None
         self.waiting: deque[Callable[[_Lane], bool | None]] = deque()
         """What is to be done; True: others go on with the lane."""
         self.busy = False
@@ -536,16 +540,10 @@ class _Lane:
         self, command: str, words: Sequence[bytes], numbers: Sequence[int], data: bytes
     ) -> Answer:
         if self.files is None:
-            if self.failure is None:
-                try:
-                    self.files = self.make()
-                except OSError as error:
-                    if error.errno == errno.EMFILE:  # which passes
-                        return Answer(Code.TOO_MANY_OPEN)
-                    self.failure = Answer(code_of_errno(error.errno))
-            if self.failure is not None:
-                return self.failure
-        assert self.files is not None
+            try:
+                self.files = self.make()
+            except OSError as error:  # which may pass, as a mount comes and goes
+                return Answer(code_of_errno(error.errno))
         return self.files.run(command, words, numbers, data)
 
 
@@ -614,15 +612,16 @@ class FileLanes:
         with self._lock:
             self._do(work)
 
-    def close(self) -> None:
-        """When all is done; lanes that are lent are left as they are."""
+    def close(self, patience_s: float | None = None) -> None:
+        """When all is done, or so much later; lanes that are lent are left as they are."""
         for lane in list(self._lanes):
             self.close_lane(lane)
         if self._started:
             for _ in self._threads:
                 self._works.put(None)
+            until = None if patience_s is None else time.monotonic() + patience_s
             for thread in self._threads:
-                thread.join()
+                thread.join(None if until is None else max(0.0, until - time.monotonic()))
         self._threads.clear()
 
     def _add(
@@ -666,3 +665,40 @@ class FileLanes:
     def _work(self) -> None:
         while (work := self._works.get()) is not None:
             work()
+
+
+class LanesOfRoots:
+    """Lanes for the folders beneath each root: a file system that hangs, such as that of a file
+    server that is away, keeps its own threads and holds up nobody who uses another."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Path | None, FileLanes] = {}
+
+    def of(self, root: Path | None) -> FileLanes:
+        """None is the program's own folder, without which it cannot do anything."""
+        if root not in self._lanes:
+            self._lanes[root] = FileLanes()
+        return self._lanes[root]
+
+    def close_lane(self, lane: Hashable) -> None:
+        """Whichever root it is of."""
+        for lanes in self._lanes.values():
+            lanes.close_lane(lane)
+
+    def close(self) -> None:
+        """When all is done in our own folder; what others do not get done is left."""
+        for root, lanes in self._lanes.items():
+            lanes.close(None if root is None else CLOSE_S_MAX)
+
+
+def root_of(folder: str, roots: Sequence[Path]) -> Path | None:
+    """The innermost that it lies beneath by its name; where links lead is seen later."""
+    above = [root for root in roots if Path(folder).is_relative_to(root)]
+    return max(above, key=lambda root: len(root.parts), default=None)
+
+
+def beneath_root(folder: str, root: Path) -> Beneath:
+    """Open a folder that lies beneath a root by its name. Raises `OSError`, also when it leads out
+    of it over links."""
+    with Beneath.at(root) as allowed:
+        return allowed.below(bytes(Path(folder).relative_to(root)))
