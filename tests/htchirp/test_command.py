@@ -230,6 +230,28 @@ def test_help_names_everything_and_mistakes_say_how_it_is_done(chirp: Run) -> No
     assert b"-stride needs 2 more" in chirp("read", "-stride", "1", code=1).stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("read a ten", "'ten' is not a whole number."),
+        ("read -offset x a 5", "'x' is not a whole number."),
+        ("truncate a 1.5", "'1.5' is not a whole number."),
+        ("chown a ada -1", "'ada' is not a whole number."),
+        ("chmod a rw", "'rw' is not an octal number, such as 644."),
+        ("mkdir d 888", "'888' is not an octal number, such as 644."),
+        ("write a hello.txt -5", "A number of bytes must not be below 0, as -5 is."),
+        ("readlink soft -1", "A number of bytes must not be below 0, as -1 is."),
+    ],
+)
+def test_a_number_that_is_none_is_named_and_nothing_is_done(
+    chirp: Run, starter: Any, words: str, said: str
+) -> None:
+    (starter.root / "a").write_bytes(HELLO)
+    (starter.root / "soft").symlink_to("a")
+    assert chirp(*words.split(), code=1).stdout == f"\tError: 22 ({said})\n".encode()
+    assert (starter.root / "a").read_bytes() == HELLO
+
+
 def test_what_is_too_long_for_a_line_is_an_error_and_no_crash(chirp: Run) -> None:
     assert chirp("ulog", "x" * 6000, code=1).stdout == b"\tError: 27 (File too large)\n"
 

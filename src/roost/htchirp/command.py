@@ -48,11 +48,11 @@ class Call(NamedTuple):
 
     def number(self, option: str, place: int = 0) -> int | None:
         values = self.options.get(option)
-        return int(values[place]) if values else None
+        return _decimal(values[place]) if values else None
 
     def octal(self, option: str) -> int | None:
         values = self.options.get(option)
-        return int(values[0], 8) if values else None
+        return _octal(values[0]) if values else None
 
 
 class Command(NamedTuple):
@@ -362,7 +362,7 @@ def _put(client: HTChirp, call: Call) -> int:
 def _read(client: HTChirp, call: Call) -> bytes:
     remote, length = call.arguments
     strides = (call.number("-stride"), call.number("-stride", 1))
-    return client.read(remote, int(length), call.number("-offset"), *strides)
+    return client.read(remote, _decimal(length), call.number("-offset"), *strides)
 
 
 def _write(client: HTChirp, call: Call) -> int:
@@ -373,7 +373,7 @@ def _write(client: HTChirp, call: Call) -> int:
         meter = _Meter(local, None if limit else _size(file), call.meters)
         source = _metered(read_from(file), meter)
         if limit:
-            source = _limited(source, int(limit[0]))
+            source = _limited(source, _length(limit[0]))
         try:
             size, written = client._upload(
                 source, remote, "w", None, sync=True, offset=call.number("-offset"), strides=strides
@@ -437,7 +437,7 @@ def _set(client: HTChirp, call: Call) -> None:
 def _readlink(client: HTChirp, call: Call) -> bytes:
     path, *length = call.arguments
     target = client.readlink(path)
-    return target[: int(length[0])] if length else target
+    return target[: _length(length[0])] if length else target
 
 
 def _method(*kinds: Callable[[str], object], **options: str) -> Callable[[HTChirp, Call], object]:
@@ -451,8 +451,25 @@ def _method(*kinds: Callable[[str], object], **options: str) -> Callable[[HTChir
     return run
 
 
+def _decimal(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"'{word}' is not a whole number.") from None
+
+
+def _length(word: str) -> int:
+    length = _decimal(word)
+    if length < 0:
+        raise ValueError(f"A number of bytes must not be below 0, as {word} is.")
+    return length
+
+
 def _octal(word: str) -> int:
-    return int(word, 8)
+    try:
+        return int(word, 8)
+    except ValueError:
+        raise ValueError(f"'{word}' is not an octal number, such as 644.") from None
 
 
 COMMANDS: dict[str, Command] = {
@@ -545,19 +562,19 @@ COMMANDS: dict[str, Command] = {
         "chmod RemotePath UnixPerm", "Change permissions.", _method(str, _octal), 2, 2, {}
     ),
     "chown": Command(
-        "chown RemotePath UID GID", "Change the owner.", _method(str, int, int), 3, 3, {}
+        "chown RemotePath UID GID", "Change the owner.", _method(str, _decimal, _decimal), 3, 3, {}
     ),
     "lchown": Command(
         "lchown RemotePath UID GID",
         "Change the owner of a link itself.",
-        _method(str, int, int), 3, 3, {},
+        _method(str, _decimal, _decimal), 3, 3, {},
     ),
     "truncate": Command(
-        "truncate RemoteFileName Length", "Cut a file.", _method(str, int), 2, 2, {}
+        "truncate RemoteFileName Length", "Cut a file.", _method(str, _decimal), 2, 2, {}
     ),
     "utime": Command(
         "utime RemotePath AccessTime ModifyTime",
         "Set the times of a file, in seconds since 1970.",
-        _method(str, int, int), 3, 3, {},
+        _method(str, _decimal, _decimal), 3, 3, {},
     ),
 }  # fmt: skip
