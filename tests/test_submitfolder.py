@@ -25,7 +25,7 @@ from roost.submitfolder import (
     is_known,
     root_of,
 )
-from roost.wire.chirp import COMMANDS, Code, Gate
+from roost.wire.chirp import COMMANDS, Code, Gate, parse_listing, parse_long_listing
 
 PATIENCE_S = 60
 
@@ -152,6 +152,18 @@ def test_what_is_not_a_command_on_files_or_has_too_few_arguments_is_not_known() 
         assert not is_known(name, (*arguments[0], b"more"), arguments[1])
     assert is_known("sread", (), (0, 1, 2, 3, 4, 5)) and not is_known("pread", (), (0, 1, 2, 3))
     assert not is_known("lend", (), (0, 0, 0, 0)) and not is_known("lane", (), ())
+
+
+def test_a_name_that_chirp_cannot_say_is_left_out_of_listings(
+    tmp_path: Path, make: Callable[[], JobFiles]
+) -> None:
+    for name in ("keep", "scrap", "keep\nscrap", "keep\n"):
+        (tmp_path / name).touch()
+    with contextlib.closing(make()) as files:
+        _, names, _ = files.run("getdir", (b".",), ())
+        _, lines, _ = files.run("getlongdir", (b".",), ())
+    assert sorted(parse_listing(names)) == [b"keep", b"scrap"]
+    assert sorted(name for name, _ in parse_long_listing(lines)) == [b"keep", b"scrap"]
 
 
 def test_only_so_many_strides_are_read_at_once(tmp_path: Path) -> None:

@@ -325,11 +325,15 @@ class JobFiles:
             os.close(descriptor)
 
     def _do_getdir(self, path: bytes) -> Answer:
-        names = [name + b"\n" for name in self._folder.names(path)]
+        names = [name + b"\n" for name in self._folder.names(path) if _can_be_said(name)]
         return self._long_answer(b"".join(names) + b"\n")
 
     def _do_getlongdir(self, path: bytes) -> Answer:
-        lines = [name + b"\n" + stat_numbers(status) for name, status in self._folder.entries(path)]
+        lines = [
+            name + b"\n" + stat_numbers(status)
+            for name, status in self._folder.entries(path)
+            if _can_be_said(name)
+        ]
         return self._long_answer(b"".join(lines) + b"\n")
 
     def _long_answer(self, data: bytes) -> Answer:
@@ -476,6 +480,12 @@ def _piece(length: int) -> int:
     if length < 0:
         raise OSError(errno.EINVAL, "a length below 0")
     return min(length, PIECE_BYTES)
+
+
+def _can_be_said(name: bytes) -> bool:
+    """In a listing, a name with a line feed would be two others, which there may be as well; and
+    no request can mean it."""
+    return b"\n" not in name
 
 
 def _position(descriptor: int) -> int:
