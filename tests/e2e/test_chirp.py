@@ -82,6 +82,17 @@ def test_condor_chirp_works_in_a_job(chirp_farm: Farm) -> None:  # noqa: F811
     assert (folder_of(chirp_farm, job) / "two").read_text() == "content\n"
 
 
+def test_condor_chirp_needs_nothing_of_what_a_job_says_of_python(chirp_farm: Farm) -> None:  # noqa: F811
+    job = chirp_farm.submit(
+        "cd $_CONDOR_SCRATCH_DIR; mkdir roost; echo 'raise SystemExit(7)' | tee socket.py stat.py "
+        "> roost/__init__.py; export PYTHONHOME=/opt/other PYTHONPATH=$PWD; condor_chirp whoami",
+        shell="/bin/bash",
+        attributes=OPEN,
+    )
+    assert chirp_farm.wait(job) == "succeeded", chirp_farm.final_output(job)
+    assert chirp_farm.final_output(job) == "CONDOR\n"
+
+
 def test_the_tools_of_debian_work_in_a_job(chirp_farm: Farm) -> None:  # noqa: F811
     if shutil.which("chirp") is None:
         assert "ROOST_REQUIRE_PEERS" not in os.environ, "coop-computing-tools is not installed"

@@ -22,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 
+import roost
 from roost.agent.calls import Calls
 from roost.agent.channel import Channels
 from roost.agent.connection import RESET, Connection
@@ -224,11 +225,19 @@ def _write(file: str, data: bytes, flags: int) -> None:
 
 
 def _make_tool(folder: Path) -> None:
-    """Runs the client with the Python that runs us."""
+    """Runs the client, which needs nothing but Python, with the one that runs us, and from the
+    package that we are from: a job may have a Python of its own, as Houdini has, and say with
+    PYTHONHOME and PYTHONPATH where, or have files with names of modules in its folder."""
+    place = Path(roost.__file__).parent.parent
+    program = (
+        f"import sys; sys.path.insert(0, {str(place)!r}); import roost; del sys.path[0]; "
+        "from roost.htchirp.command import main; main()"
+    )
+    command = shlex.join([sys.executable, "-I", "-S", "-c", program])
     folder.mkdir(exist_ok=True)
     tool = folder / "condor_chirp"
     new = tool.with_suffix(".new")
-    new.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m roost.htchirp "$@"\n')
+    new.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     new.chmod(0o755)
     new.rename(tool)
 
