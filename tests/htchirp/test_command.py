@@ -158,6 +158,24 @@ def test_delayed_updates_need_no_more_than_an_ordinary_job_has(
     chirp("put", "hello.txt", "a", code=1)
 
 
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        ("getdir .", "This job may not use files; it needs the attribute WantIOProxy = true."),
+        ("ulog a", "This job may not do that; it needs the attribute WantRemoteUpdates = true."),
+    ],
+)
+def test_a_job_is_told_what_it_needs_for_a_command(
+    start: Callable[..., Any], chirp: Run, words: str, needed: str
+) -> None:
+    start(io=False, updates=False)
+    assert chirp(*words.split(), code=1).stdout == f"\tError: 22 ({needed})\n".encode()
+    start()
+    invalid = b"\tError: 22 (The form of the request is invalid.)\n"
+    assert chirp("readlink", ".", code=1).stdout == invalid
+    assert chirp("set_job_attr", "1Bad", "1", code=1).stdout == invalid
+
+
 def test_directories_and_links(chirp: Run, starter: Any) -> None:
     chirp("mkdir", "d", "750")
     assert (starter.root / "d").stat().st_mode & 0o777 == 0o750

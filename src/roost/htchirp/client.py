@@ -33,7 +33,7 @@ from roost.core.classad import Value
 from roost.errors import Invalid, ProtocolError
 from roost.htchirp.connection import Connection, ConnectionBroken, Write
 from roost.wire import chirp
-from roost.wire.chirp import NUMBER_MAX, Code, Unsendable, format_request
+from roost.wire.chirp import NUMBER_MAX, Code, Gate, Unsendable, format_request
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -324,6 +324,8 @@ class HTChirp:
             # What is written may be a secret, and errors end up in logs.
             said = request[: _WORDS_SHOWN.get(str(request[0]), len(request))]
             error.add_note(f"The request was: {' '.join(map(_shown, said))}")
+            if code == Code.INVALID_REQUEST and chirp.COMMANDS[str(request[0])].gate is Gate.IO:
+                error.add_note("A job without WantIOProxy = true is answered so about all files.")
         return error
 
     # --- descriptors --------------------------------------------------------------------------

@@ -233,7 +233,9 @@ def _show_error(call: Call, error: BaseException) -> None:
     number, text = errno.EINVAL, str(error)
     if isinstance(error, HTChirp.ChirpError):
         number = chirp.errno_of_code(min(-1, error.code)) if error.code <= 0 else errno.EACCES
-        if number != errno.EIO and not isinstance(error, HTChirp.InvalidRequest):
+        if isinstance(error, HTChirp.InvalidRequest):
+            text = _closed(call.name) or text
+        elif number != errno.EIO:
             text = os.strerror(number)
     elif isinstance(error, TimeoutError):
         number = errno.ETIMEDOUT
@@ -249,6 +251,27 @@ def _show_error(call: Call, error: BaseException) -> None:
         sys.stderr.write(f"{line}\n")
     else:
         _show(line)
+
+
+def _closed(command: str) -> str:
+    """Why nothing of the kind is open to this job; empty if it is. Servers answer that as they do a
+    mistake."""
+    if command.endswith("_delayed"):
+        return ""
+    is_for_files = command not in ("get_job_attr", "set_job_attr", "ulog", "phase")
+    try:
+        with HTChirp() as client:
+            if is_for_files:
+                client.whoami()
+            else:
+                client.get_job_attr("ClusterId")
+    except HTChirp.InvalidRequest:
+        if is_for_files:
+            return "This job may not use files; it needs the attribute WantIOProxy = true."
+        return "This job may not do that; it needs the attribute WantRemoteUpdates = true."
+    except (HTChirp.ChirpError, OSError, ValueError):
+        pass
+    return ""
 
 
 def _legacy_failure(call: Call, error: BaseException) -> int:
