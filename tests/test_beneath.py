@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from roost.beneath import (
 )
 
 SECRET = b"what nobody may read"
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -198,6 +200,32 @@ def test_folders_may_be_nested_more_deeply_than_calls(folder: Beneath, place: Pa
     assert not (place / "sub").exists()
     nested(place, depth)
     remove_tree(place)
+    assert not place.exists()
+    assert (place.parent / "outside" / "secret").read_bytes() == SECRET
+
+
+@contextlib.contextmanager
+def ordinary_account(folder: Path) -> Iterator[None]:
+    """Whose this folder is, and who is in it: rights are nothing to root."""
+    with contextlib.chdir(folder):
+        try:
+            if os.geteuid() == 0:
+                for name in (folder, *folder.rglob("*")):
+                    os.chown(name, NOBODY, NOBODY, follow_symlinks=False)
+                os.seteuid(NOBODY)
+            yield
+        finally:
+            if os.getuid() == 0:
+                os.seteuid(0)
+
+
+def test_folders_whose_owner_has_no_rights_to_them_any_more_are_removed(place: Path) -> None:
+    (place / "shut").mkdir()
+    (place / "shut" / "file").touch()
+    for name, mode in (("sub", 0o555), ("shut", 0), (".", 0o500)):
+        (place / name).chmod(mode)
+    with ordinary_account(place.parent):
+        remove_tree(place.name)
     assert not place.exists()
     assert (place.parent / "outside" / "secret").read_bytes() == SECRET
 

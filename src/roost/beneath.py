@@ -369,14 +369,19 @@ class Beneath:
 # --- what is in a folder ----------------------------------------------------------------------
 
 
-def walk(top: int, *, skips_errors: bool = False) -> Iterator[tuple[int, bytes, bool]]:
+def walk(
+    top: int, *, skips_errors: bool = False, unlocks: bool = False
+) -> Iterator[tuple[int, bytes, bool]]:
     """All that is in a folder, at any depth, what is in a folder before the folder itself: the
     folder that it is in, its name, and whether it is a folder. Follows no links.
 
     Has one folder open at a time and calls itself never, unlike `shutil.rmtree` and `os.fwalk`: a
     job may nest its folders more deeply than there are descriptors and calls. Raises `OSError`, or
-    passes over folders that cannot be listed.
+    passes over folders that cannot be listed. `unlocks`: takes all rights to a folder before it
+    looks into it, as whoever has filled it may have given them up.
     """
+    if unlocks:
+        _unlock(top)
     here = os.open(b".", _LISTED, dir_fd=top)
     way: list[tuple[bytes, tuple[int, int], list[bytes]]] = []
     try:
@@ -387,6 +392,8 @@ def walk(top: int, *, skips_errors: bool = False) -> Iterator[tuple[int, bytes, 
             plain = []
             if folders:
                 name = folders.pop()
+                if unlocks:
+                    _unlock_below(name, here)
                 try:
                     below = os.open(name, _LISTED, dir_fd=here)
                 except OSError:
@@ -413,11 +420,11 @@ def walk(top: int, *, skips_errors: bool = False) -> Iterator[tuple[int, bytes, 
 
 
 def remove_tree(path: str | Path) -> None:
-    """A folder with all that is in it, or as much of it as can be removed."""
+    """A folder with all that is in it, or as much of it as its owner can remove."""
     with suppress(OSError):
         top = os.open(path, _FOLDER | os.O_NOFOLLOW)
         try:
-            for here, name, is_folder in walk(top, skips_errors=True):
+            for here, name, is_folder in walk(top, skips_errors=True, unlocks=True):
                 with suppress(OSError):
                     _remove(name, here, is_folder)
         finally:
@@ -434,6 +441,21 @@ def _sorted(folder: int) -> tuple[list[bytes], list[bytes]]:
             is_folder = entry.is_dir(follow_symlinks=False)
             (folders if is_folder else plain).append(os.fsencode(entry.name))
     return plain, folders
+
+
+def _unlock(folder: int) -> None:
+    with suppress(OSError):  # of another account
+        if os.fstat(folder).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(_name_of(folder), stat.S_IRWXU)
+
+
+def _unlock_below(name: bytes, folder: int) -> None:
+    with suppress(OSError):  # gone meanwhile
+        below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+        try:
+            _unlock(below)
+        finally:
+            os.close(below)
 
 
 def _identity(folder: int) -> tuple[int, int]:

@@ -39,6 +39,8 @@ HOST = "127.0.0.1"
 COOKIE_LETTERS = 31
 CONNECTIONS_MAX = 512
 """Of one attempt; and of those that have not said whose they are."""
+DOOMED = ".doomed"
+"""Ends the names of folders that are to be removed."""
 SETTLED_NS = 1_000_000_000
 """A folder that changed so long ago would tell of another change by another time."""
 
@@ -170,9 +172,11 @@ class Proxy:
 
     def _remove(self, folder: str) -> None:
         """At once for whoever comes next, in good time for the disk."""
-        doomed = f"{folder}.{secrets.token_hex(4)}.doomed"
+        doomed = folder
         with contextlib.suppress(FileNotFoundError):
-            os.rename(folder, doomed)  # noqa: PTH104
+            if not folder.endswith(DOOMED):  # and could not be removed until now
+                doomed = f"{folder}.{secrets.token_hex(4)}{DOOMED}"
+                os.rename(folder, doomed)  # noqa: PTH104
             self._calls.remove_folder(Path(doomed))
 
     def take_delayed(self, key: AttemptKey) -> tuple[tuple[str, str], ...]:
