@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import resource
 import threading
 from collections.abc import Callable, Iterator
@@ -203,6 +204,38 @@ def test_jobs_leave_half_of_its_descriptors_to_the_program(
         assert [files.run(*opening).result for _ in range(4)] == [0, 1, 2, Code.TOO_MANY_OPEN]
         monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
         assert files.run(*opening).result == 3
+
+
+def test_a_full_folder_is_measured_again_only_when_something_has_become_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def size_of(folder: Beneath) -> int:
+        measured.append(sum(path.stat().st_size for path in tmp_path.iterdir()))
+        return measured[-1]
+
+    monkeypatch.setattr(submitfolder, "_size_of", size_of)
+    with contextlib.closing(JobFiles(Beneath.at(tmp_path), FileRules(), Space(100))) as files:
+        for name in (b"a", b"b"):
+            files.run("open", (name, b"wc"), (0o644,))
+        write = functools.partial(files.run, "write", ())
+        assert write((0, 60), b"x" * 60) == Answer(60)
+        for _ in range(9):
+            assert write((1, 60), b"x" * 60) == Answer(Code.NO_SPACE)
+        assert measured == [0]
+        for command, words, numbers in (
+            ("unlink", (b"a",), ()),
+            ("ftruncate", (), (1, 0)),
+            ("truncate", (b"b",), (0,)),
+            ("open", (b"b", b"wt"), (0o644,)),
+        ):
+            assert files.run(command, words, numbers).result >= 0
+            assert files.run("pwrite", (), (1, 60, 0), b"x" * 60) == Answer(60)
+        monkeypatch.setattr(submitfolder, "MEASURED_S_MAX", -1.0)
+        (tmp_path / "b").unlink()  # by the administrator
+        assert files.run("open", (b"c", b"wc"), (0o644,)).result == 3
+        assert files.run("write", (), (3, 90), b"x" * 90) == Answer(90)
 
 
 def test_a_file_with_two_names_takes_its_space_once(tmp_path: Path) -> None:

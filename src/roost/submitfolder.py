@@ -43,7 +43,8 @@ THREADS = 4
 """For the folders of one file system."""
 CLOSE_S_MAX = 2.0
 """So long the end of a program waits for a file system of its users that may hang."""
-_FOLDER_BYTES_UNKNOWN = -1
+MEASURED_S_MAX = 10.0
+"""So long a folder that is full is believed to be, if no job has made anything smaller."""
 
 
 class FileRules(Struct, frozen=True):
@@ -98,12 +99,17 @@ def open_flags(letters: bytes) -> int:
 
 
 class Space:
-    """How much a folder holds, counted while it is written to and measured when that seems full."""
+    """How much a folder holds: counted while it is written to, and measured when that seems full
+    and something in it has become smaller since, or a while has passed. To measure takes a look at
+    every file."""
 
     def __init__(self, bytes_max: int) -> None:
         """0 is no limit."""
         self._bytes_max = bytes_max
-        self._used = _FOLDER_BYTES_UNKNOWN
+        self._used = 0
+        self._is_known = False
+        """What is counted as used is, unless somebody else has removed something."""
+        self._measured_at = 0.0
         self._lock = threading.Lock()
 
     @property
@@ -115,11 +121,19 @@ class Space:
         if not self._bytes_max or growth <= 0:
             return
         with self._lock:
-            if self._used < 0 or self._used + growth > self._bytes_max:
+            if not self._measured_at or (self._used + growth > self._bytes_max and self._is_old()):
+                self._is_known = True
                 self._used = _size_of(folder)
+                self._measured_at = time.monotonic()
             if self._used + growth > self._bytes_max:
                 raise OSError(errno.ENOSPC, "the folder may not hold more")
             self._used += growth
+
+    def _is_old(self) -> bool:
+        return not self._is_known or time.monotonic() - self._measured_at > MEASURED_S_MAX
+
+    def may_have_shrunk(self) -> None:
+        self._is_known = False
 
 
 def _size_of(folder: Beneath) -> int:
@@ -199,6 +213,8 @@ class JobFiles:
             do = getattr(self, f"_do_{command}")
             payload = {"data": data} if command in _WITH_DATA else {}
             answer = do(*words, *numbers, **payload)
+            if command in _SHRINKING:
+                self._space.may_have_shrunk()
             return Answer(0) if answer is None else answer
         except OSError as error:
             return Answer(code_of_errno(error.errno))
@@ -232,6 +248,8 @@ class JobFiles:
         if self._rules.read_only and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
             return Answer(Code.NOT_AUTHORIZED)
         number = self._keep(self._folder.open(path, flags, mode & ~self._rules.umask))
+        if flags & os.O_TRUNC:
+            self._space.may_have_shrunk()
         return Answer(number, stat_numbers(os.fstat(self._open[number])))
 
     def _do_close(self, number: int) -> None:
@@ -473,6 +491,7 @@ _WRITING = frozenset((
     "write", "pwrite", "swrite", "ftruncate", "fchmod", "fchown", "truncate", "chmod", "chown",
     "lchown", "utime", "unlink", "rmdir", "rmall", "mkdir", "rename", "link", "symlink",
 ))  # fmt: skip
+_SHRINKING = frozenset(("ftruncate", "truncate", "unlink", "rmall", "rename"))
 _WITH_DATA = frozenset(("write", "pwrite", "swrite"))
 
 
