@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import resource
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,6 +110,30 @@ def test_a_folder_that_cannot_be_opened_is_asked_for_again(
     folder.mkdir()
     lanes.run("a", make, "mkdir", (b"d",), (0o755,), b"", answers.put)
     assert answers.get(timeout=PATIENCE_S) == Answer(0)
+
+
+def test_a_folder_that_was_put_in_the_place_of_another_is_found_and_what_was_open_stays_so(
+    lanes: FileLanes, tmp_path: Path
+) -> None:
+    answers: SimpleQueue[Answer] = SimpleQueue()
+    folder = tmp_path / "results"
+
+    def make() -> JobFiles:
+        return JobFiles(Beneath.at(folder), FileRules(), Space(0))
+
+    def said(command: str, words: tuple[bytes, ...], *numbers: int, data: bytes = b"") -> int:
+        lanes.run("a", make, command, words, numbers, data, answers.put)
+        return answers.get(timeout=PATIENCE_S).result
+
+    folder.mkdir()
+    assert said("open", (b"old", b"wc"), 0o644) == 0
+    shutil.rmtree(folder)
+    assert said("open", (b"new", b"wc"), 0o644) == Code.DOESNT_EXIST
+    folder.mkdir()
+    assert said("stat", (b"old",)) == Code.DOESNT_EXIST
+    assert said("open", (b"new", b"wc"), 0o644) == 1
+    assert said("write", (), 0, 3, data=b"old") == 3
+    assert (folder / "new").read_bytes() == b""
 
 
 def test_what_hangs_beneath_one_root_does_not_keep_the_program_from_its_end(

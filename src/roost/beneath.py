@@ -157,6 +157,14 @@ class Beneath:
             os.close(self._folder)
             self._folder = -1
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was removed, or its file system does not know it any more."""
+        try:
+            return os.fstat(self._folder).st_nlink == 0
+        except OSError:
+            return True
+
     def __enter__(self) -> Beneath:
         return self
 

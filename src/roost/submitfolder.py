@@ -195,6 +195,17 @@ class JobFiles:
         self._space = space
         self._open: dict[int, int] = {}
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the folder itself is gone, or its file server has forgotten it."""
+        return self._folder.is_lost
+
+    def move_to(self, other: JobFiles) -> None:
+        """The folder of another view, which is no longer to be used; what is open stays open."""
+        self._folder.close()
+        self._folder = other._folder
+        _open_files.give_back(1)
+
     def close(self) -> None:
         """Once."""
         for descriptor in self._open.values():
@@ -573,6 +584,9 @@ class _Lane:
                 self.files = self.make()
             except OSError as error:  # which may pass, as a mount comes and goes
                 return Answer(code_of_errno(error.errno))
+        if words and self.files.is_lost:  # and there may be another one of its name
+            with contextlib.suppress(OSError):
+                self.files.move_to(self.make())
         return self.files.run(command, words, numbers, data)
 
 
