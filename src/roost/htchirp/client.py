@@ -1028,6 +1028,8 @@ def _read_contact() -> tuple[str, str, str]:
         fields = file.read().split()
     if len(fields) != 3:
         raise ValueError(f"{named} must say host, port and cookie; it says {len(fields)} words.")
+    if not fields[1].isdecimal():
+        raise ValueError(f"{named} must say host, port and cookie; its second word is no port.")
     return fields[0], fields[1], fields[2]
 
 
