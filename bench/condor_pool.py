@@ -27,7 +27,8 @@ INSIDE = Path("/srv")
 """Where daemons and jobs see the folder of their pool."""
 USER = "tester"
 SLOTS = 8
-PATIENCE_S = 60
+PATIENCE_S = 300
+"""For what must happen, on a slow and busy machine too; never a measure of speed."""
 END_S_MAX = 10
 FOLDERS = dict.fromkeys(("execute", "lock", "log", "run", "spool"), "condor") | {"submit": USER}
 """Of a pool, and whose they are."""

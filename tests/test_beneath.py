@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from roost.beneath import (
 )
 
 SECRET = b"what nobody may read"
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -113,6 +115,20 @@ def test_absolute_names_are_those_of_the_machine(folder: Beneath, place: Path) -
         folder.names(bytes(place.parent / "inside-out"))
 
 
+def test_absolute_names_may_lead_over_the_links_by_which_the_folder_was_named(
+    place: Path,
+) -> None:
+    machine = place.parent
+    (machine / "link").symlink_to(place)
+    with Beneath.at(machine / "link") as linked, linked.below(b"to-sub") as folder:
+        for path in ("link/to-sub/deep", "inside/sub/deep"):
+            assert folder.stat(bytes(machine / path)).st_size == 4
+        assert folder.absolute(b"deep") == bytes(machine / "link/to-sub/deep")
+        for path in ("inside/file", "link/file", "link/to-sub/../file", "outside/secret"):
+            with pytest.raises(PermissionError):
+                folder.stat(bytes(machine / path))
+
+
 def test_absolute_names_may_begin_at_the_folder(folder: Beneath) -> None:
     folder.virtual_root = True
     assert folder.stat(b"/sub/deep").st_size == 4
@@ -184,6 +200,32 @@ def test_folders_may_be_nested_more_deeply_than_calls(folder: Beneath, place: Pa
     assert not (place / "sub").exists()
     nested(place, depth)
     remove_tree(place)
+    assert not place.exists()
+    assert (place.parent / "outside" / "secret").read_bytes() == SECRET
+
+
+@contextlib.contextmanager
+def ordinary_account(folder: Path) -> Iterator[None]:
+    """Whose this folder is, and who is in it: rights are nothing to root."""
+    with contextlib.chdir(folder):
+        try:
+            if os.geteuid() == 0:
+                for name in (folder, *folder.rglob("*")):
+                    os.chown(name, NOBODY, NOBODY, follow_symlinks=False)
+                os.seteuid(NOBODY)
+            yield
+        finally:
+            if os.getuid() == 0:
+                os.seteuid(0)
+
+
+def test_folders_whose_owner_has_no_rights_to_them_any_more_are_removed(place: Path) -> None:
+    (place / "shut").mkdir()
+    (place / "shut" / "file").touch()
+    for name, mode in (("sub", 0o555), ("shut", 0), (".", 0o500)):
+        (place / name).chmod(mode)
+    with ordinary_account(place.parent):
+        remove_tree(place.name)
     assert not place.exists()
     assert (place.parent / "outside" / "secret").read_bytes() == SECRET
 

@@ -131,9 +131,11 @@ class Beneath:
     """The files beneath one folder. Close it, or use it as a context manager."""
 
     def __init__(self, folder: int, path: bytes, opener: Opener | None = None) -> None:
-        """Takes the descriptor over. `path` is where the folder is, for absolute names."""
+        """Takes the descriptor over. `path` is what the folder is called, which may lead over
+        links: absolute names begin with that, or with where it really is."""
         self._folder = folder
         self._path = path.rstrip(b"/")
+        self._place = os.fsencode(os.readlink(_name_of(folder))).rstrip(b"/")
         self._opener = opener or _choose_opener()
         self.virtual_root = False
         """Absolute names begin here, as the `chirp` tools expect, not at the machine's root."""
@@ -141,7 +143,7 @@ class Beneath:
     @classmethod
     def at(cls, path: str | Path, opener: Opener | None = None) -> Beneath:
         """Raises `OSError` when there is no such folder."""
-        return cls(os.open(path, _FOLDER), os.path.realpath(os.fsencode(path)), opener)
+        return cls(os.open(path, _FOLDER), os.path.abspath(os.fsencode(path)), opener)
 
     def below(self, path: bytes) -> Beneath:
         """A folder beneath this one, with the same confinement but narrower. Raises `OSError`."""
@@ -155,15 +157,19 @@ class Beneath:
             os.close(self._folder)
             self._folder = -1
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was removed, or its file system does not know it any more."""
+        try:
+            return os.fstat(self._folder).st_nlink == 0
+        except OSError:
+            return True
+
     def __enter__(self) -> Beneath:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def path(self) -> bytes:
-        return self._path
 
     # --- files and descriptors ----------------------------------------------------------------
 
@@ -327,8 +333,9 @@ class Beneath:
     def _relative(self, path: bytes) -> bytes:
         if not path.startswith(b"/"):
             return path
-        if path == self._path or path.startswith(self._path + b"/"):
-            return path[len(self._path) :].lstrip(b"/") or b"."
+        for start in (self._path, self._place):
+            if path == start or path.startswith(start + b"/"):
+                return path[len(start) :].lstrip(b"/") or b"."
         if self.virtual_root:
             return path.lstrip(b"/") or b"."
         raise _outside(path)
@@ -370,14 +377,19 @@ class Beneath:
 # --- what is in a folder ----------------------------------------------------------------------
 
 
-def walk(top: int, *, skips_errors: bool = False) -> Iterator[tuple[int, bytes, bool]]:
+def walk(
+    top: int, *, skips_errors: bool = False, unlocks: bool = False
+) -> Iterator[tuple[int, bytes, bool]]:
     """All that is in a folder, at any depth, what is in a folder before the folder itself: the
     folder that it is in, its name, and whether it is a folder. Follows no links.
 
     Has one folder open at a time and calls itself never, unlike `shutil.rmtree` and `os.fwalk`: a
     job may nest its folders more deeply than there are descriptors and calls. Raises `OSError`, or
-    passes over folders that cannot be listed.
+    passes over folders that cannot be listed. `unlocks`: takes all rights to a folder before it
+    looks into it, as whoever has filled it may have given them up.
     """
+    if unlocks:
+        _unlock(top)
     here = os.open(b".", _LISTED, dir_fd=top)
     way: list[tuple[bytes, tuple[int, int], list[bytes]]] = []
     try:
@@ -388,6 +400,8 @@ def walk(top: int, *, skips_errors: bool = False) -> Iterator[tuple[int, bytes, 
             plain = []
             if folders:
                 name = folders.pop()
+                if unlocks:
+                    _unlock_below(name, here)
                 try:
                     below = os.open(name, _LISTED, dir_fd=here)
                 except OSError:
@@ -414,11 +428,11 @@ def walk(top: int, *, skips_errors: bool = False) -> Iterator[tuple[int, bytes, 
 
 
 def remove_tree(path: str | Path) -> None:
-    """A folder with all that is in it, or as much of it as can be removed."""
+    """A folder with all that is in it, or as much of it as its owner can remove."""
     with suppress(OSError):
         top = os.open(path, _FOLDER | os.O_NOFOLLOW)
         try:
-            for here, name, is_folder in walk(top, skips_errors=True):
+            for here, name, is_folder in walk(top, skips_errors=True, unlocks=True):
                 with suppress(OSError):
                     _remove(name, here, is_folder)
         finally:
@@ -435,6 +449,21 @@ def _sorted(folder: int) -> tuple[list[bytes], list[bytes]]:
             is_folder = entry.is_dir(follow_symlinks=False)
             (folders if is_folder else plain).append(os.fsencode(entry.name))
     return plain, folders
+
+
+def _unlock(folder: int) -> None:
+    with suppress(OSError):  # of another account
+        if os.fstat(folder).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(_name_of(folder), stat.S_IRWXU)
+
+
+def _unlock_below(name: bytes, folder: int) -> None:
+    with suppress(OSError):  # gone meanwhile
+        below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+        try:
+            _unlock(below)
+        finally:
+            os.close(below)
 
 
 def _identity(folder: int) -> tuple[int, int]:

@@ -20,8 +20,10 @@ import os
 import resource
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -38,7 +40,11 @@ STRIDES_MAX = 4096
 DESCRIPTORS_MAX = 256
 """Of one connection."""
 THREADS = 4
-_FOLDER_BYTES_UNKNOWN = -1
+"""For the folders of one file system."""
+CLOSE_S_MAX = 2.0
+"""So long the end of a program waits for a file system of its users that may hang."""
+MEASURED_S_MAX = 10.0
+"""So long a folder that is full is believed to be, if no job has made anything smaller."""
 
 
 class FileRules(Struct, frozen=True):
@@ -93,12 +99,17 @@ def open_flags(letters: bytes) -> int:
 
 
 class Space:
-    """How much a folder holds, counted while it is written to and measured when that seems full."""
+    """How much a folder holds: counted while it is written to, and measured when that seems full
+    and something in it has become smaller since, or a while has passed. To measure takes a look at
+    every file."""
 
     def __init__(self, bytes_max: int) -> None:
         """0 is no limit."""
         self._bytes_max = bytes_max
-        self._used = _FOLDER_BYTES_UNKNOWN
+        self._used = 0
+        self._is_known = False
+        """What is counted as used is, unless somebody else has removed something."""
+        self._measured_at = 0.0
         self._lock = threading.Lock()
 
     @property
@@ -110,11 +121,19 @@ class Space:
         if not self._bytes_max or growth <= 0:
             return
         with self._lock:
-            if self._used < 0 or self._used + growth > self._bytes_max:
+            if not self._measured_at or (self._used + growth > self._bytes_max and self._is_old()):
+                self._is_known = True
                 self._used = _size_of(folder)
+                self._measured_at = time.monotonic()
             if self._used + growth > self._bytes_max:
                 raise OSError(errno.ENOSPC, "the folder may not hold more")
             self._used += growth
+
+    def _is_old(self) -> bool:
+        return not self._is_known or time.monotonic() - self._measured_at > MEASURED_S_MAX
+
+    def may_have_shrunk(self) -> None:
+        self._is_known = False
 
 
 def _size_of(folder: Beneath) -> int:
@@ -176,6 +195,17 @@ class JobFiles:
         self._space = space
         self._open: dict[int, int] = {}
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the folder itself is gone, or its file server has forgotten it."""
+        return self._folder.is_lost
+
+    def move_to(self, other: JobFiles) -> None:
+        """The folder of another view, which is no longer to be used; what is open stays open."""
+        self._folder.close()
+        self._folder = other._folder
+        _open_files.give_back(1)
+
     def close(self) -> None:
         """Once."""
         for descriptor in self._open.values():
@@ -194,6 +224,8 @@ class JobFiles:
             do = getattr(self, f"_do_{command}")
             payload = {"data": data} if command in _WITH_DATA else {}
             answer = do(*words, *numbers, **payload)
+            if command in _SHRINKING:
+                self._space.may_have_shrunk()
             return Answer(0) if answer is None else answer
         except OSError as error:
             return Answer(code_of_errno(error.errno))
@@ -227,6 +259,8 @@ class JobFiles:
         if self._rules.read_only and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
             return Answer(Code.NOT_AUTHORIZED)
         number = self._keep(self._folder.open(path, flags, mode & ~self._rules.umask))
+        if flags & os.O_TRUNC:
+            self._space.may_have_shrunk()
         return Answer(number, stat_numbers(os.fstat(self._open[number])))
 
     def _do_close(self, number: int) -> None:
@@ -320,11 +354,15 @@ class JobFiles:
             os.close(descriptor)
 
     def _do_getdir(self, path: bytes) -> Answer:
-        names = [name + b"\n" for name in self._folder.names(path)]
+        names = [name + b"\n" for name in self._folder.names(path) if _can_be_said(name)]
         return self._long_answer(b"".join(names) + b"\n")
 
     def _do_getlongdir(self, path: bytes) -> Answer:
-        lines = [name + b"\n" + stat_numbers(status) for name, status in self._folder.entries(path)]
+        lines = [
+            name + b"\n" + stat_numbers(status)
+            for name, status in self._folder.entries(path)
+            if _can_be_said(name)
+        ]
         return self._long_answer(b"".join(lines) + b"\n")
 
     def _long_answer(self, data: bytes) -> Answer:
@@ -464,6 +502,7 @@ _WRITING = frozenset((
     "write", "pwrite", "swrite", "ftruncate", "fchmod", "fchown", "truncate", "chmod", "chown",
     "lchown", "utime", "unlink", "rmdir", "rmall", "mkdir", "rename", "link", "symlink",
 ))  # fmt: skip
+_SHRINKING = frozenset(("ftruncate", "truncate", "unlink", "rmall", "rename"))
 _WITH_DATA = frozenset(("write", "pwrite", "swrite"))
 
 
@@ -471,6 +510,12 @@ def _piece(length: int) -> int:
     if length < 0:
         raise OSError(errno.EINVAL, "a length below 0")
     return min(length, PIECE_BYTES)
+
+
+def _can_be_said(name: bytes) -> bool:
+    """In a listing, a name with a line feed would be two others, which there may be as well; and
+    no request can mean it."""
+    return b"\n" not in name
 
 
 def _position(descriptor: int) -> int:
@@ -527,7 +572,6 @@ class _Lane:
     def __init__(self, make: Callable[[], JobFiles]) -> None:
         self.make = make
         self.files: JobFiles | None = None
-        self.failure: Answer | None = None
         self.waiting: deque[Callable[[_Lane], bool | None]] = deque()
         """What is to be done; True: others go on with the lane."""
         self.busy = False
@@ -536,16 +580,13 @@ class _Lane:
         self, command: str, words: Sequence[bytes], numbers: Sequence[int], data: bytes
     ) -> Answer:
         if self.files is None:
-            if self.failure is None:
-                try:
-                    self.files = self.make()
-                except OSError as error:
-                    if error.errno == errno.EMFILE:  # which passes
-                        return Answer(Code.TOO_MANY_OPEN)
-                    self.failure = Answer(code_of_errno(error.errno))
-            if self.failure is not None:
-                return self.failure
-        assert self.files is not None
+            try:
+                self.files = self.make()
+            except OSError as error:  # which may pass, as a mount comes and goes
+                return Answer(code_of_errno(error.errno))
+        if words and self.files.is_lost:  # and there may be another one of its name
+            with contextlib.suppress(OSError):
+                self.files.move_to(self.make())
         return self.files.run(command, words, numbers, data)
 
 
@@ -614,15 +655,16 @@ class FileLanes:
         with self._lock:
             self._do(work)
 
-    def close(self) -> None:
-        """When all is done; lanes that are lent are left as they are."""
+    def close(self, patience_s: float | None = None) -> None:
+        """When all is done, or so much later; lanes that are lent are left as they are."""
         for lane in list(self._lanes):
             self.close_lane(lane)
         if self._started:
             for _ in self._threads:
                 self._works.put(None)
+            until = None if patience_s is None else time.monotonic() + patience_s
             for thread in self._threads:
-                thread.join()
+                thread.join(None if until is None else max(0.0, until - time.monotonic()))
         self._threads.clear()
 
     def _add(
@@ -666,3 +708,40 @@ class FileLanes:
     def _work(self) -> None:
         while (work := self._works.get()) is not None:
             work()
+
+
+class LanesOfRoots:
+    """Lanes for the folders beneath each root: a file system that hangs, such as that of a file
+    server that is away, keeps its own threads and holds up nobody who uses another."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Path | None, FileLanes] = {}
+
+    def of(self, root: Path | None) -> FileLanes:
+        """None is the program's own folder, without which it cannot do anything."""
+        if root not in self._lanes:
+            self._lanes[root] = FileLanes()
+        return self._lanes[root]
+
+    def close_lane(self, lane: Hashable) -> None:
+        """Whichever root it is of."""
+        for lanes in self._lanes.values():
+            lanes.close_lane(lane)
+
+    def close(self) -> None:
+        """When all is done in our own folder; what others do not get done is left."""
+        for root, lanes in self._lanes.items():
+            lanes.close(None if root is None else CLOSE_S_MAX)
+
+
+def root_of(folder: str, roots: Sequence[Path]) -> Path | None:
+    """The innermost that it lies beneath by its name; where links lead is seen later."""
+    above = [root for root in roots if Path(folder).is_relative_to(root)]
+    return max(above, key=lambda root: len(root.parts), default=None)
+
+
+def beneath_root(folder: str, root: Path) -> Beneath:
+    """Open a folder that lies beneath a root by its name. Raises `OSError`, also when it leads out
+    of it over links."""
+    with Beneath.at(root) as allowed:
+        return allowed.below(bytes(Path(folder).relative_to(root)))

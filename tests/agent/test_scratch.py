@@ -40,3 +40,20 @@ async def test_what_is_left_in_a_folder_that_was_found_clean_is_noticed(
     assert not folder.exists()
     proxy.close()
     calls.close()
+
+
+async def test_what_could_not_be_removed_is_tried_again_under_the_name_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doomed: list[Path] = []
+    channels = Channels("http://nowhere", lambda: None)
+    calls = make_calls(channels)
+    monkeypatch.setattr(calls, "remove_folder", doomed.append)  # as of files of another account
+    proxy = Proxy(tmp_path, Slots(tmp_path), calls, channels)
+    (tmp_path / "scratch" / "0").mkdir()
+    proxy.sweep()
+    proxy.sweep()
+    [left] = (tmp_path / "scratch").iterdir()
+    assert doomed == [left, left]
+    assert left.suffix == module.DOOMED
+    calls.close()

@@ -82,6 +82,50 @@ def test_condor_chirp_works_in_a_job(chirp_farm: Farm) -> None:  # noqa: F811
     assert (folder_of(chirp_farm, job) / "two").read_text() == "content\n"
 
 
+def test_condor_chirp_needs_nothing_of_what_a_job_says_of_python(chirp_farm: Farm) -> None:  # noqa: F811
+    job = chirp_farm.submit(
+        "cd $_CONDOR_SCRATCH_DIR; mkdir roost; echo 'raise SystemExit(7)' | tee socket.py stat.py "
+        "> roost/__init__.py; export PYTHONHOME=/opt/other PYTHONPATH=$PWD; condor_chirp whoami",
+        shell="/bin/bash",
+        attributes=OPEN,
+    )
+    assert chirp_farm.wait(job) == "succeeded", chirp_farm.final_output(job)
+    assert chirp_farm.final_output(job) == "CONDOR\n"
+
+
+def test_the_condor_chirp_of_htcondor_works_in_a_job(chirp_farm: Farm) -> None:  # noqa: F811
+    tree = Path(__file__).parents[2] / ".htcondor"
+    tool = tree / "usr/libexec/condor/condor_chirp"
+    if not tool.exists():
+        assert "ROOST_REQUIRE_HTCONDOR" not in os.environ, "`make htcondor` makes one"
+        pytest.skip("there is no HTCondor; `make htcondor` makes one")
+    # In a system that is another one than this, so with the loader and the libraries of that.
+    (loader,) = tree.glob("usr/lib/*/ld-linux-*")
+    libraries = f"{loader.parent}:{loader.parent / 'condor'}"
+    job = chirp_farm.submit(
+        f'set -e; t() {{ {loader} --library-path {libraries} {tool} "$@"; }}; '
+        "cd $_CONDOR_SCRATCH_DIR; seq 300000 > numbers; : > empty; "
+        "t put numbers n; t put empty e; t fetch n back; cmp numbers back; t fetch e nothing; "
+        "test ! -s nothing; echo a line | t put -mode cwa - log; echo more | t put -mode wa - log; "
+        "t write -offset 2 log empty; t truncate n 10; t access n rw; t link -s n soft; "
+        "t set_job_attr Done '\"it is\"'; t get_job_attr Done; t set_job_attr_delayed ChirpA 1; "
+        "t get_job_attr_delayed ChirpA; ! t set_job_attr_delayed Other 1; t ulog 'all is well'; "
+        "! t fetch ../../roost.db out 2> /dev/null; ! t fetch none out 2> /dev/null; t remove e; "
+        "t read log 3 || echo $?; t getdir . || true",
+        shell="/bin/bash",
+        attributes=OPEN,
+    )
+    assert chirp_farm.wait(job) == "succeeded", chirp_farm.final_output(job)
+    done, delayed, refusal, part, code, *names = chirp_farm.final_output(job).split("\n")
+    assert (done, delayed, part, code) == ('"it is"', "1", "a l", "3")
+    assert refusal == "\tError: 13 (Permission denied)"
+    assert sorted(filter(None, names)) == ["log", "n", "soft"]
+    folder = folder_of(chirp_farm, job)
+    assert (folder / "log").read_text() == "a line\nmore\n"
+    assert (folder / "n").stat().st_size == 10
+    assert "all is well" in str(story(chirp_farm, job))
+
+
 def test_the_tools_of_debian_work_in_a_job(chirp_farm: Farm) -> None:  # noqa: F811
     if shutil.which("chirp") is None:
         assert "ROOST_REQUIRE_PEERS" not in os.environ, "coop-computing-tools is not installed"
@@ -513,7 +557,11 @@ def test_a_full_disk_is_said_and_what_is_freed_is_used(farm: Farm, tmp_path: Pat
         assert wire.say("putfile large 420 8000000") == b"0\n"
         wire.send(b"x" * 8_000_000)
         assert wire.line() == b"-6\n"
-        assert wire.say("unlink large") == b"0\n"
+        assert wire.say("open large wta 420") == b"0\n"
+        wire.line()
+        wire.send(b"write 0 8000000\n" + b"x" * 8_000_000)  # of which the first pieces fit
+        assert wire.line() == b"-6\n"
+        assert wire.say("unlink large") == wire.say("close 0") == b"0\n"
         assert wire.say("putfile small 420 5") == b"0\n"
         wire.send(b"fits!")
         assert wire.line() == b"5\n"

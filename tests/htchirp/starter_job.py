@@ -30,7 +30,7 @@ def refused(
     raise AssertionError(f"{arguments} was not refused with {error}")
 
 
-with HTChirp() as chirp:
+with HTChirp(timeout=120) as chirp:  # a queue that is busy may take its time for an attribute
     assert chirp.is_connected()
     hello, back = scratch / "hello.txt", scratch / "back"
     hello.write_bytes(HELLO)
@@ -129,7 +129,9 @@ with HTChirp() as chirp:
     chirp.mkdir("e")
     chirp.rmdir("e")
 
-    # Attributes and events.
+    # Attributes and events. A line is written by the shadow, which nobody waits for but who asks it
+    # for something more.
+    chirp.ulog("a line, it's said & done?")
     assert chirp.get_job_value("Given") == "text"
     assert chirp.get_job_attr("given") == '"text"'
     assert chirp.get_job_attr("NoSuchAttr") == "UNDEFINED"
@@ -147,7 +149,6 @@ with HTChirp() as chirp:
     refused(HTChirp.NotAuthorized, chirp.set_job_attr_delayed, "Later", 1)
     # It is taken for get_job_attr of another name, where attributes are on.
     assert chirp.get_job_attr_delayed("ChirpLater") == "UNDEFINED"
-    chirp.ulog("a line, it's said & done?")
     refused(HTChirp.InvalidRequest, chirp.ulog, "one\ntwo")
     refused(HTChirp.InvalidRequest, chirp.phase, "output")
     assert chirp.whoami() == "CONDOR"

@@ -319,6 +319,18 @@ def test_large_files_pass_a_starter_in_pieces(chirp: HTChirp, starter: Any, tmp_
     assert said == {b"open", b"lseek", b"write", b"close", b"stat", b"read"}
 
 
+def test_a_large_file_that_nobody_may_write_is_written_where_it_was_made(
+    chirp: HTChirp, starter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HTChirp, "_counts_far", lambda *_: True)  # as Roost, which takes `putfile`
+    local = tmp_path / "local"
+    with local.open("wb") as file:
+        file.truncate(WHOLE_BYTES_MAX + 1)
+    assert chirp.put(local, "remote", mode=0o444) == WHOLE_BYTES_MAX + 1
+    assert (starter.root / "remote").stat().st_mode & 0o777 == 0o444
+    assert {line.split()[0] for line in starter.lines} == {b"open", b"write", b"close"}
+
+
 def test_a_file_beyond_the_starters_limit_is_fetched_in_pieces(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -158,6 +158,24 @@ def test_delayed_updates_need_no_more_than_an_ordinary_job_has(
     chirp("put", "hello.txt", "a", code=1)
 
 
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        ("getdir .", "This job may not use files; it needs the attribute WantIOProxy = true."),
+        ("ulog a", "This job may not do that; it needs the attribute WantRemoteUpdates = true."),
+    ],
+)
+def test_a_job_is_told_what_it_needs_for_a_command(
+    start: Callable[..., Any], chirp: Run, words: str, needed: str
+) -> None:
+    start(io=False, updates=False)
+    assert chirp(*words.split(), code=1).stdout == f"\tError: 22 ({needed})\n".encode()
+    start()
+    invalid = b"\tError: 22 (The form of the request is invalid.)\n"
+    assert chirp("readlink", ".", code=1).stdout == invalid
+    assert chirp("set_job_attr", "1Bad", "1", code=1).stdout == invalid
+
+
 def test_directories_and_links(chirp: Run, starter: Any) -> None:
     chirp("mkdir", "d", "750")
     assert (starter.root / "d").stat().st_mode & 0o777 == 0o750
@@ -228,6 +246,28 @@ def test_help_names_everything_and_mistakes_say_how_it_is_done(chirp: Run) -> No
         b"Usage: condor_chirp fetch RemoteFileName LocalFileName\n"
     )
     assert b"-stride needs 2 more" in chirp("read", "-stride", "1", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("read a ten", "'ten' is not a whole number."),
+        ("read -offset x a 5", "'x' is not a whole number."),
+        ("truncate a 1.5", "'1.5' is not a whole number."),
+        ("chown a ada -1", "'ada' is not a whole number."),
+        ("chmod a rw", "'rw' is not an octal number, such as 644."),
+        ("mkdir d 888", "'888' is not an octal number, such as 644."),
+        ("write a hello.txt -5", "A number of bytes must not be below 0, as -5 is."),
+        ("readlink soft -1", "A number of bytes must not be below 0, as -1 is."),
+    ],
+)
+def test_a_number_that_is_none_is_named_and_nothing_is_done(
+    chirp: Run, starter: Any, words: str, said: str
+) -> None:
+    (starter.root / "a").write_bytes(HELLO)
+    (starter.root / "soft").symlink_to("a")
+    assert chirp(*words.split(), code=1).stdout == f"\tError: 22 ({said})\n".encode()
+    assert (starter.root / "a").read_bytes() == HELLO
 
 
 def test_what_is_too_long_for_a_line_is_an_error_and_no_crash(chirp: Run) -> None:

@@ -357,10 +357,16 @@ def test_an_empty_variable_switches_chirp_off(
             HTChirp()
 
 
-def test_a_broken_contact_file_does_not_show_its_cookie(start: Any) -> None:
-    starter = start()
-    starter.contact.write_text(f"127.0.0.1 {starter.port} {COOKIE} more")
-    with pytest.raises(ValueError, match="4 words") as caught:
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        (f"127.0.0.1 9 {COOKIE} more", "4 words"),
+        (f"127.0.0.1 {COOKIE} 9", "second word is no port"),
+    ],
+)
+def test_a_broken_contact_file_does_not_show_its_cookie(start: Any, line: str, wrong: str) -> None:
+    start().contact.write_text(line)
+    with pytest.raises(ValueError, match=wrong) as caught:
         HTChirp()
     assert COOKIE not in str(caught.value)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from roost.beneath import Beneath
 from roost.core.messages import NewJob, NodeJoined, SetAttributes, SubmitJobs
 from roost.core.records import JobId, JobSpec, NodeFacts, NodeId
 from roost.core.state import Rules
@@ -16,7 +18,7 @@ from roost.server.channel import Channel
 from roost.server.chirp import Desk, SubmitFolders
 from roost.server.engine import Engine
 from roost.store.database import Database
-from roost.submitfolder import Answer
+from roost.submitfolder import THREADS, Answer, beneath_root
 from roost.wire import channel as wire
 from roost.wire import link
 from roost.wire.chirp import Code
@@ -43,12 +45,19 @@ class Office:
         self._frames = wire.FrameReader()
         self._loop = asyncio.get_running_loop()
 
-    async def run(self, attributes: dict[str, str]) -> None:
-        spec = JobSpec("job", "true", attributes=attributes)
+    async def run(self, attributes: dict[str, str], submit_dir: str = "") -> None:
+        spec = JobSpec("job", "true", attributes=attributes, submit_dir=submit_dir)
         [self.job] = await self.engine.ask(SubmitJobs((NewJob(spec, "job"),)))  # type: ignore[misc]
 
     def call(self, command: str, *words: bytes) -> ChirpCall:
         return ChirpCall(1, self.job, 1, CALLER, command, words)
+
+    def ask(self, caller: int, command: str, *words: bytes) -> asyncio.Future[ChirpAnswer]:
+        """Of another connection of the job's."""
+        answer: asyncio.Future[ChirpAnswer] = self._loop.create_future()
+        call = ChirpCall(1, self.job, 1, caller, command, words)
+        self.desk.take(self.node, SESSION, call, answer.set_result)
+        return answer
 
     async def on_link(
         self, command: str, *words: bytes, channel: Channel | None = None
@@ -92,8 +101,11 @@ class Office:
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     database = Database(f"sqlite:///{tmp_path / 'roost.db'}")
     await database.migrate()
-    desk = Desk(lambda: engine, SubmitFolders(tmp_path / "folders", ()))
-    engine = Engine(database, Rules(), lambda _: desk.review(), lambda _: None, lambda: None)
+    projects = tmp_path / "projects"
+    projects.mkdir()
+    desk = Desk(lambda: engine, SubmitFolders(tmp_path / "folders", (projects,)))
+    rules = Rules(submit_roots=(str(projects),))
+    engine = Engine(database, rules, lambda _: desk.review(), lambda _: None, lambda: None)
     await engine.load()
     running = asyncio.ensure_future(engine.run())
     node = await engine.ask(NodeJoined(NodeFacts("render1", cpus=2)))
@@ -189,3 +201,25 @@ async def test_no_lane_is_lent_to_who_may_not_use_files(office: Office) -> None:
     assert (await office.on_link("get_job_attr", b"Scene")).data == b"1"
     with pytest.raises(ConnectionError):
         await office.on_lane("get_job_attr", b"Scene")
+
+
+async def test_a_submit_folder_that_hangs_holds_up_only_the_jobs_of_its_root(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount = threading.Event()
+
+    def hang(folder: str, root: Path) -> Beneath:
+        mount.wait()
+        return beneath_root(folder, root)
+
+    monkeypatch.setattr("roost.server.chirp.beneath_root", hang)
+    await office.run(GATES, submit_dir=str(tmp_path / "projects"))
+    waiting = [office.ask(caller, "stat", b".") for caller in range(THREADS + 1)]
+    await office.run(GATES)
+    try:
+        answer = await asyncio.wait_for(office.ask(CALLER, "stat", b"."), PATIENCE_S)
+        assert answer.result == 0
+        assert not any(other.done() for other in waiting)
+    finally:
+        mount.set()
+    assert {answer.result for answer in await asyncio.gather(*waiting)} == {0}

@@ -34,12 +34,20 @@ from msgspec import Struct
 
 from roost.agent.channel import Channel, Channels
 from roost.agent.lane import Answered, Lane
-from roost.beneath import Beneath, remove_tree
+from roost.beneath import remove_tree
 from roost.busypoll import BusyPoll
 from roost.core import attributes
 from roost.core.messages import ChirpOrder, EntryKind
 from roost.core.records import AttemptKey
-from roost.submitfolder import Answer, FileLanes, FileRules, JobFiles, Space
+from roost.submitfolder import (
+    Answer,
+    FileRules,
+    JobFiles,
+    LanesOfRoots,
+    Space,
+    beneath_root,
+    root_of,
+)
 from roost.wire.chirp import COMMANDS, GETS, Code, Gate
 from roost.wire.link import LANE, NO_CHANNEL, ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent
 
@@ -123,7 +131,7 @@ class Calls:
         """For lanes that are not used."""
         self._shared_roots = shared_roots
         self._wake = wake
-        self._files = FileLanes()
+        self._files = LanesOfRoots()
         self._callers = itertools.count(1)
         self._numbers = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
@@ -182,14 +190,14 @@ class Calls:
         """This connection has ended: nobody waits for its answers, its descriptors can close."""
         caller.gone = True
         if caller.root is not None:
-            self._files.close_lane(caller)
+            self._files.of(caller.root).close_lane(caller)
         if caller.lane is not None:
             self._end_lane(caller, caller.lane)
         elif caller.kept is None:
             self._say_gone(caller)
 
     def remove_folder(self, folder: Path) -> None:
-        self._files.do(lambda: remove_tree(folder))
+        self._files.of(None).do(lambda: remove_tree(folder))
 
     def _begin_here(
         self,
@@ -208,7 +216,9 @@ class Calls:
                 loop.call_soon_threadsafe(answered, answer)
 
         order = caller.order
-        self._files.run(caller, lambda: _open(root, order), command, words, numbers, data, answer)
+        self._files.of(root).run(
+            caller, lambda: _open(root, order), command, words, numbers, data, answer
+        )
 
     def _begin_entry(
         self, key: AttemptKey, kind: EntryKind, line: bytes, answered: Answered
@@ -337,10 +347,7 @@ class Calls:
             self._look = loop.call_later(LANE_IDLE_S, self._end_idle_lanes)
 
     def _shared_root(self, order: ChirpOrder) -> Path | None:
-        if not order.submit_dir or not self._shared_roots:
-            return None
-        folder = Path(order.submit_dir)
-        return next((root for root in self._shared_roots if folder.is_relative_to(root)), None)
+        return root_of(order.submit_dir, self._shared_roots) if order.submit_dir else None
 
     # --- for the daemon -----------------------------------------------------------------------
 
@@ -423,7 +430,6 @@ def _goes_with_link(waiting: _Waiting) -> bool:
 
 
 def _open(root: Path, order: ChirpOrder) -> JobFiles:
-    with Beneath.at(root) as allowed:
-        folder = allowed.below(bytes(Path(order.submit_dir).relative_to(root)))
+    folder = beneath_root(order.submit_dir, root)
     folder.virtual_root = order.virtual_root
     return JobFiles(folder, FileRules(order.read_only, order.umask), Space(0))

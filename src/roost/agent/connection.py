@@ -613,7 +613,8 @@ class Connection(asyncio.Protocol):
     # --- from the job -------------------------------------------------------------------------
 
     async def _take_payload(self, request: Request) -> None:
-        """Pieces are written one after the other, as each may be an append."""
+        """Pieces are written one after the other, as each may be an append. When one fails, that
+        is the answer, however much is in the file by then: nobody knows of that piece how much."""
         done = failed = 0
         while done < request.payload:
             part_bytes = _part_bytes(request)
@@ -625,8 +626,6 @@ class Connection(asyncio.Protocol):
                 if not failed:
                     numbers = _numbers_of_part(request, done, len(part))
                     failed = min(0, (await self._ask(request.command, (), numbers, part)).result)
-                    if failed and done:
-                        failed = done  # what has been written, as write(2) says it
                 done += len(part)
         self._say(format_code(failed or done))
 

@@ -12,10 +12,10 @@ import os
 from msgspec import Struct, field
 
 from roost.core import attributes
-from roost.core.classad import canonical, is_name
+from roost.core.classad import canonical
 from roost.core.messages import ChirpOrder
 from roost.core.records import AttemptKey
-from roost.errors import Invalid
+from roost.errors import Forbidden, Invalid
 from roost.wire.chirp import Code
 
 FILE = ".chirp.config"
@@ -48,11 +48,13 @@ class Contact(Struct, eq=False):
         if len(text_bytes) > attributes.DELAYED_BYTES_MAX:
             return Code.TOO_BIG
         try:
-            name, text = name_bytes.decode(), canonical(text_bytes.decode(), "new")
+            name = name_bytes.decode()
+            attributes.check_name(name)
+            text = attributes.checked_text(name, canonical(text_bytes.decode(), "new"))
         except (UnicodeDecodeError, Invalid):
             return Code.INVALID_REQUEST
-        if not is_name(name):
-            return Code.INVALID_REQUEST
+        except Forbidden:
+            return Code.NOT_AUTHORIZED
         folded = attributes.fold(name)
         known = self.delayed
         if not attributes.matches_prefix(name, self.order.prefix) or (

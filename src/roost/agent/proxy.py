@@ -22,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 
+import roost
 from roost.agent.calls import Calls
 from roost.agent.channel import Channels
 from roost.agent.connection import RESET, Connection
@@ -38,6 +39,8 @@ HOST = "127.0.0.1"
 COOKIE_LETTERS = 31
 CONNECTIONS_MAX = 512
 """Of one attempt; and of those that have not said whose they are."""
+DOOMED = ".doomed"
+"""Ends the names of folders that are to be removed."""
 SETTLED_NS = 1_000_000_000
 """A folder that changed so long ago would tell of another change by another time."""
 
@@ -169,9 +172,11 @@ class Proxy:
 
     def _remove(self, folder: str) -> None:
         """At once for whoever comes next, in good time for the disk."""
-        doomed = f"{folder}.{secrets.token_hex(4)}.doomed"
+        doomed = folder
         with contextlib.suppress(FileNotFoundError):
-            os.rename(folder, doomed)  # noqa: PTH104
+            if not folder.endswith(DOOMED):  # and could not be removed until now
+                doomed = f"{folder}.{secrets.token_hex(4)}{DOOMED}"
+                os.rename(folder, doomed)  # noqa: PTH104
             self._calls.remove_folder(Path(doomed))
 
     def take_delayed(self, key: AttemptKey) -> tuple[tuple[str, str], ...]:
@@ -224,11 +229,19 @@ def _write(file: str, data: bytes, flags: int) -> None:
 
 
 def _make_tool(folder: Path) -> None:
-    """Runs the client with the Python that runs us."""
+    """Runs the client, which needs nothing but Python, with the one that runs us, and from the
+    package that we are from: a job may have a Python of its own, as Houdini has, and say with
+    PYTHONHOME and PYTHONPATH where, or have files with names of modules in its folder."""
+    place = Path(roost.__file__).parent.parent
+    program = (
+        f"import sys; sys.path.insert(0, {str(place)!r}); import roost; del sys.path[0]; "
+        "from roost.htchirp.command import main; main()"
+    )
+    command = shlex.join([sys.executable, "-I", "-S", "-c", program])
     folder.mkdir(exist_ok=True)
     tool = folder / "condor_chirp"
     new = tool.with_suffix(".new")
-    new.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m roost.htchirp "$@"\n')
+    new.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     new.chmod(0o755)
     new.rename(tool)
 

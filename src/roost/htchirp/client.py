@@ -33,7 +33,7 @@ from roost.core.classad import Value
 from roost.errors import Invalid, ProtocolError
 from roost.htchirp.connection import Connection, ConnectionBroken, Write
 from roost.wire import chirp
-from roost.wire.chirp import NUMBER_MAX, Code, Unsendable, format_request
+from roost.wire.chirp import NUMBER_MAX, Code, Gate, Unsendable, format_request
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -324,6 +324,8 @@ class HTChirp:
             # What is written may be a secret, and errors end up in logs.
             said = request[: _WORDS_SHOWN.get(str(request[0]), len(request))]
             error.add_note(f"The request was: {' '.join(map(_shown, said))}")
+            if code == Code.INVALID_REQUEST and chirp.COMMANDS[str(request[0])].gate is Gate.IO:
+                error.add_note("A job without WantIOProxy = true is answered so about all files.")
         return error
 
     # --- descriptors --------------------------------------------------------------------------
@@ -451,8 +453,9 @@ class HTChirp:
     ) -> tuple[int, int]:
         with io.FileIO(os.fspath(local_file), "rb") as file:
             about = os.fstat(file.fileno())
-            if set(letters) == set("wct") and modes.S_ISREG(about.st_mode):
-                if about.st_size > WHOLE_BYTES_MAX:
+            # A file that even its owner may not write is written by who has made it, or never.
+            if set(letters) == set("wct") and (mode is None or int(mode) & modes.S_IWUSR):
+                if modes.S_ISREG(about.st_mode) and about.st_size > WHOLE_BYTES_MAX:
                     return self._put_large(file, about.st_size, remote_file, letters, mode)
             return self._upload_file(read_from(file), remote_file, letters, mode)
 
@@ -1025,6 +1028,8 @@ def _read_contact() -> tuple[str, str, str]:
         fields = file.read().split()
     if len(fields) != 3:
         raise ValueError(f"{named} must say host, port and cookie; it says {len(fields)} words.")
+    if not fields[1].isdecimal():
+        raise ValueError(f"{named} must say host, port and cookie; its second word is no port.")
     return fields[0], fields[1], fields[2]
 
 

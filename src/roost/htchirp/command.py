@@ -48,11 +48,11 @@ class Call(NamedTuple):
 
     def number(self, option: str, place: int = 0) -> int | None:
         values = self.options.get(option)
-        return int(values[place]) if values else None
+        return _decimal(values[place]) if values else None
 
     def octal(self, option: str) -> int | None:
         values = self.options.get(option)
-        return int(values[0], 8) if values else None
+        return _octal(values[0]) if values else None
 
 
 class Command(NamedTuple):
@@ -233,7 +233,9 @@ def _show_error(call: Call, error: BaseException) -> None:
     number, text = errno.EINVAL, str(error)
     if isinstance(error, HTChirp.ChirpError):
         number = chirp.errno_of_code(min(-1, error.code)) if error.code <= 0 else errno.EACCES
-        if number != errno.EIO and not isinstance(error, HTChirp.InvalidRequest):
+        if isinstance(error, HTChirp.InvalidRequest):
+            text = _closed(call.name) or text
+        elif number != errno.EIO:
             text = os.strerror(number)
     elif isinstance(error, TimeoutError):
         number = errno.ETIMEDOUT
@@ -249,6 +251,27 @@ def _show_error(call: Call, error: BaseException) -> None:
         sys.stderr.write(f"{line}\n")
     else:
         _show(line)
+
+
+def _closed(command: str) -> str:
+    """Why nothing of the kind is open to this job; empty if it is. Servers answer that as they do a
+    mistake."""
+    if command.endswith("_delayed"):
+        return ""
+    is_for_files = command not in ("get_job_attr", "set_job_attr", "ulog", "phase")
+    try:
+        with HTChirp() as client:
+            if is_for_files:
+                client.whoami()
+            else:
+                client.get_job_attr("ClusterId")
+    except HTChirp.InvalidRequest:
+        if is_for_files:
+            return "This job may not use files; it needs the attribute WantIOProxy = true."
+        return "This job may not do that; it needs the attribute WantRemoteUpdates = true."
+    except (HTChirp.ChirpError, OSError, ValueError):
+        pass
+    return ""
 
 
 def _legacy_failure(call: Call, error: BaseException) -> int:
@@ -362,7 +385,7 @@ def _put(client: HTChirp, call: Call) -> int:
 def _read(client: HTChirp, call: Call) -> bytes:
     remote, length = call.arguments
     strides = (call.number("-stride"), call.number("-stride", 1))
-    return client.read(remote, int(length), call.number("-offset"), *strides)
+    return client.read(remote, _decimal(length), call.number("-offset"), *strides)
 
 
 def _write(client: HTChirp, call: Call) -> int:
@@ -373,7 +396,7 @@ def _write(client: HTChirp, call: Call) -> int:
         meter = _Meter(local, None if limit else _size(file), call.meters)
         source = _metered(read_from(file), meter)
         if limit:
-            source = _limited(source, int(limit[0]))
+            source = _limited(source, _length(limit[0]))
         try:
             size, written = client._upload(
                 source, remote, "w", None, sync=True, offset=call.number("-offset"), strides=strides
@@ -437,7 +460,7 @@ def _set(client: HTChirp, call: Call) -> None:
 def _readlink(client: HTChirp, call: Call) -> bytes:
     path, *length = call.arguments
     target = client.readlink(path)
-    return target[: int(length[0])] if length else target
+    return target[: _length(length[0])] if length else target
 
 
 def _method(*kinds: Callable[[str], object], **options: str) -> Callable[[HTChirp, Call], object]:
@@ -451,8 +474,25 @@ def _method(*kinds: Callable[[str], object], **options: str) -> Callable[[HTChir
     return run
 
 
+def _decimal(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"'{word}' is not a whole number.") from None
+
+
+def _length(word: str) -> int:
+    length = _decimal(word)
+    if length < 0:
+        raise ValueError(f"A number of bytes must not be below 0, as {word} is.")
+    return length
+
+
 def _octal(word: str) -> int:
-    return int(word, 8)
+    try:
+        return int(word, 8)
+    except ValueError:
+        raise ValueError(f"'{word}' is not an octal number, such as 644.") from None
 
 
 COMMANDS: dict[str, Command] = {
@@ -545,19 +585,19 @@ COMMANDS: dict[str, Command] = {
         "chmod RemotePath UnixPerm", "Change permissions.", _method(str, _octal), 2, 2, {}
     ),
     "chown": Command(
-        "chown RemotePath UID GID", "Change the owner.", _method(str, int, int), 3, 3, {}
+        "chown RemotePath UID GID", "Change the owner.", _method(str, _decimal, _decimal), 3, 3, {}
     ),
     "lchown": Command(
         "lchown RemotePath UID GID",
         "Change the owner of a link itself.",
-        _method(str, int, int), 3, 3, {},
+        _method(str, _decimal, _decimal), 3, 3, {},
     ),
     "truncate": Command(
-        "truncate RemoteFileName Length", "Cut a file.", _method(str, int), 2, 2, {}
+        "truncate RemoteFileName Length", "Cut a file.", _method(str, _decimal), 2, 2, {}
     ),
     "utime": Command(
         "utime RemotePath AccessTime ModifyTime",
         "Set the times of a file, in seconds since 1970.",
-        _method(str, int, int), 3, 3, {},
+        _method(str, _decimal, _decimal), 3, 3, {},
     ),
 }  # fmt: skip

@@ -36,12 +36,14 @@ from roost.server.channel import Channel
 from roost.server.engine import Engine
 from roost.submitfolder import (
     Answer,
-    FileLanes,
     FileRules,
     JobFiles,
+    LanesOfRoots,
     Run,
     Space,
+    beneath_root,
     is_known,
+    root_of,
 )
 from roost.wire import link
 from roost.wire.chirp import COMMANDS, GETS, Code, Form, Gate, code_of_errno
@@ -66,6 +68,7 @@ class SubmitFolders:
         self._roots = roots
         self._bytes_max = bytes_max
         self._spaces: dict[JobId, Space] = {}
+        self._warned: set[str] = set()
 
     def open(self, order: ChirpOrder) -> JobFiles:
         """Raises `OSError`."""
@@ -80,13 +83,16 @@ class SubmitFolders:
         folder.virtual_root = order.virtual_root
         return JobFiles(folder, FileRules(order.read_only, order.umask), space)
 
+    def root_of(self, order: ChirpOrder) -> Path | None:
+        """Of those that jobs may name; None for a folder of our own."""
+        return root_of(order.submit_dir, self._roots) if order.submit_dir else None
+
     def _beneath_a_root(self, path: str) -> Beneath:
-        for root in self._roots:
-            if Path(path).is_relative_to(root):
-                with Beneath.at(root) as allowed:
-                    relative = Path(path).relative_to(root)
-                    return allowed.below(bytes(relative))
-        log.warning("a job's submit folder " + OUTSIDE, folder=path)
+        if root := root_of(path, self._roots):
+            return beneath_root(path, root)
+        if path not in self._warned:
+            self._warned.add(path)
+            log.warning("a job's submit folder " + OUTSIDE, folder=path)
         raise PermissionError(13, OUTSIDE, path)
 
     def remove(self, job: JobId) -> None:
@@ -127,7 +133,7 @@ class Desk:
     def __init__(self, engine: Callable[[], Engine], folders: SubmitFolders) -> None:
         self._engine = engine
         self._folders = folders
-        self._lanes = FileLanes()
+        self._lanes = LanesOfRoots()
         self._lent: set[_Grant] = set()
         self._awake = BusyPoll()
 
@@ -185,7 +191,7 @@ class Desk:
         reply: Callable[[Answer], None],
     ) -> None:
         loop = asyncio.get_running_loop()
-        self._lanes.run(
+        self._lanes.of(self._folders.root_of(order)).run(
             (session, call.caller),
             lambda: self._folders.open(order),
             call.command,
@@ -233,7 +239,9 @@ class Desk:
             grant.channel.add(work)
 
         order = grant.order
-        self._lanes.lend((session, grant.call.caller), lambda: self._folders.open(order), borrow)
+        self._lanes.of(self._folders.root_of(order)).lend(
+            (session, grant.call.caller), lambda: self._folders.open(order), borrow
+        )
 
     def _on_lane(self, grant: _Grant, run: Run, call: ChirpCall) -> Answer:
         """In the channel's thread: one call, of the grant's caller whatever it says."""
@@ -269,7 +277,7 @@ class Desk:
     def forget(self, job: JobId) -> None:
         """A job was deleted: its folder goes with it."""
         if self._folders.has(job):
-            self._lanes.do(lambda: self._folders.remove(job))
+            self._lanes.of(None).do(lambda: self._folders.remove(job))
 
     def _order(self, node: NodeId, call: ChirpCall) -> ChirpOrder | None:
         farm = self._engine().farm
