@@ -8,10 +8,10 @@ answer of an earlier one. Bulk data passes in pieces, a few under way at a time,
 while enough is waiting, so memory stays flat whatever the sizes are; whole files that are large
 pass from socket to socket, if there is a data channel to be had.
 
-What always holds (Chirp spec §9): no request is made of half a line; a payload is taken in full
-before it is answered; a connection with a request outstanding is reset, never ended quietly, since
-clients take an end for silence and wait for ever. Therefore its socket is one that is reset by
-being closed, by whomever, and only its quiet end is made so on purpose.
+What always holds: no request is made of half a line; a payload is taken in full before it is
+answered; a connection with a request outstanding is reset, never ended quietly, since clients take
+an end for silence and wait for ever. So its socket is one that is reset when it is closed, by
+whomever; to end it quietly takes a step of its own (`_end`).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ RESET, FLUSH = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 """SO_LINGER: what closing a connection does to what has been said and has not arrived."""
 WHOAMI = b"CONDOR"
 WHOAREYOU = b"UNKNOWN"
-"""What users of HTCondor expect to be told (decision 9)."""
+"""What users of HTCondor expect to be told (Chirp decision 9)."""
 _LONG = frozenset(("read", "pread", "sread", "getfile", "getdir", "getlongdir"))
 """Their answer may have more bytes than come with it."""
 _AHEAD = frozenset(name for name, form in COMMANDS.items() if form.gate is Gate.IO) - {

@@ -36,7 +36,7 @@ class Contact(Struct, eq=False):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a job finds (Chirp spec §1.2)."""
+        """What a job finds."""
         return {
             "_CONDOR_CHIRP_CONFIG": f"{self.scratch}{os.sep}{FILE}",
             "_CONDOR_SCRATCH_DIR": self.scratch,
@@ -44,7 +44,7 @@ class Contact(Struct, eq=False):
         }
 
     def set_delayed(self, name_bytes: bytes, text_bytes: bytes) -> int:
-        """Taken, or refused by a code that every client notices (decisions 6 to 8)."""
+        """Taken, or refused by a code that every client notices (Chirp decisions 6 to 8)."""
         if len(text_bytes) > attributes.DELAYED_BYTES_MAX:
             return Code.TOO_BIG
         try:

@@ -1,9 +1,9 @@
 """The node as HQueue knew it: port 5001 with `wakeup` and `terminate`, and its three files.
 
 `hqnode.pid`, `hqnode.port` and `hqnode.log` lie in the data folder because scripts around farms
-read them, and some write the port beforehand (spec §7.5). The log's phrases about jobs are parsed
-by others and do not change. Whether the folder is in use is told by a lock, so a stale pid file
-does no harm, and one that a container start removes is not missed.
+read them, and some write the port beforehand. The log's phrases about jobs are parsed by
+others and do not change. Whether the folder is in use is told by a lock, so a stale pid file does
+no harm, and one that a container start removes is not missed.
 
 Translates; what the two calls do is decided in `daemon`.
 """

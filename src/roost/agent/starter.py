@@ -51,7 +51,7 @@ class Starter:
         self.common = {
             **os.environ,
             **(job_environment or {}),
-            # Scripts cut off the first seven characters to find the host (spec §7.1).
+            # Scripts cut off the first seven characters to find the host.
             "HQSERVER": server.rstrip("/"),
             "HQCLIENT": str(package),
             "HQCLIENTARCH": platform,

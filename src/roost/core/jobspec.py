@@ -1,9 +1,9 @@
 """A submitted job specification, in any form callers send, becomes one checked `SubmitJobs`.
 
-Knows every key of HQueue's job specification (spec §3.1, "The Job Specification" of its manual),
-the undocumented forms seen in real submitters (§3.2) and the leniency decided on for them
-(decisions 5, 11, 12, 39). Must not know which jobs, nodes or groups exist: ids that point out of
-the submission are checked by the core, and so are cycles.
+Knows every key of HQueue's job specification ("The Job Specification" of its manual), the
+undocumented forms seen in real submitters, and the leniency decided on for them (decisions 5, 11,
+12, 39). Must not know which jobs, nodes or groups exist: ids that point out of the submission are
+checked by the core, and so are cycles.
 
 Always holds: everything or nothing. The first fault found raises `Invalid` with one sentence that
 names the job and the key; no half-read submission leaves this module. Jobs come out breadth first
@@ -122,7 +122,7 @@ def unparse(job: Job, conditions: Iterable[Condition]) -> dict[str, Any]:
 
 
 def conditions_as_dicts(conditions: Iterable[Condition]) -> list[dict[str, str]]:
-    """The four-key form of spec §3.4, as callers send and expect it."""
+    """The four-key form, as callers send and expect it."""
     return [{"type": c.type, "name": c.name, "op": c.op, "value": c.value} for c in conditions]
 
 
@@ -249,7 +249,7 @@ def _at_least_zero(value: object) -> int:
 
 
 def _at_least_one(value: object) -> int:
-    """Zero means "unknown" where callers write it back (spec §3.2) and so becomes one."""
+    """Zero means "unknown" where callers write it back and so becomes one."""
     return max(_at_least_zero(value), 1)
 
 
@@ -564,7 +564,7 @@ def _read(
 
 
 def _join_stubs(drafts: list[_Draft]) -> None:
-    """Turn `childStubIds` into parents, in whichever order the specs were listed (spec §3.2)."""
+    """Turn `childStubIds` into parents, in whichever order the specs were listed."""
     places: dict[str, int] = {}
     for index, draft in enumerate(drafts):
         if draft.stub and places.setdefault(draft.stub, index) != index:

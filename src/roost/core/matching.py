@@ -2,7 +2,7 @@
 
 Placement takes the first node without an obstacle; `explain` collects all obstacles. Both walk
 the same chain, so they cannot disagree, and `waitingFor`, `roost why` and the API show the very
-sentences written here. The order is that of spec §6.
+sentences written here.
 
 Jobs with equal `Need` are interchangeable for placement and share one queue.
 """

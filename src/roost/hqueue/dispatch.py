@@ -34,9 +34,9 @@ from roost.wire.xmlrpc import Call, Fault
 
 FRONT_PAGE = "/"
 PATHS = ("/RPC2", FRONT_PAGE, "/xmlrpc")
-"""The first is what `xmlrpc.client` posts to unless told otherwise (spec §2.1)."""
+"""The first is what `xmlrpc.client` posts to unless told otherwise."""
 BODY_BYTES_MAX = 64 * 1024 * 1024
-"""Default limit of a request; HQueue took 4 MiB, Houdini sends more (spec §2.4)."""
+"""Default limit of a request; HQueue took 4 MiB, Houdini sends more."""
 BODY_BYTES_INLINE_MAX = 64 * 1024
 """Larger requests are read in a thread."""
 CALLS_PER_MULTICALL_MAX = 10_000
@@ -497,7 +497,7 @@ async def respond(gateway: Gateway, body: bytes) -> bytes:
 
 
 class Endpoint:
-    """Takes calls by POST on the three paths that callers use (spec §2.1), as an ASGI application;
+    """Takes calls by POST on the three paths that callers use, as an ASGI application;
     leaves the rest to another one, which therefore costs calls nothing.
 
     A body of another type is answered with 415, one above `body_bytes_max` with 413 before it

@@ -76,7 +76,7 @@ class UtcTime(Struct, frozen=True):
     moment: Moment
 
     def __str__(self) -> str:
-        """`YYYYMMDDTHH:MM:SS`: UTC, no fraction and no zone (spec §2.3)."""
+        """`YYYYMMDDTHH:MM:SS`: UTC, no fraction and no zone."""
         return _second(self.moment // 1000)
 
 
