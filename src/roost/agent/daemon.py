@@ -19,13 +19,13 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, assert_never
 
 from msgspec import Struct
 
-from roost import package
+from roost import package, stopping
 from roost.agent import hqnode, plan, probe
 from roost.agent.calls import Calls
 from roost.agent.channel import Channels, OutputChannel
@@ -597,8 +597,16 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
                 folder.flush_log()
                 on_ready(AgentReady(f"http://{host}:{port}", os.getpid()))
 
+            on_signals = {
+                signal.SIGTERM: agent.stop,
+                signal.SIGINT: agent.stop,
+                signal.SIGHUP: agent.restart,
+            }
             try:
-                with _stopped_by_signals(agent), _stopped_by_stdin(agent, options):
+                with contextlib.ExitStack() as stack:
+                    stack.enter_context(stopping.on_signals(on_signals))
+                    if options.exit_with_stdin:
+                        stack.enter_context(stopping.on_end_of_stdin(agent.stop))
                     await agent.run(ready)
             finally:
                 await server.close()
@@ -606,60 +614,6 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
     finally:
         folder.close()
     return RESTART if agent.restarting else 0
-
-
-def serve(options: AgentOptions, on_ready: Callable[[AgentReady], None]) -> int:
-    """`run_agent` on a loop of its own, the faster one where it is installed."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(run_agent(options, on_ready))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(agent: Agent) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    calls = {signal.SIGTERM: agent.stop, signal.SIGINT: agent.stop, signal.SIGHUP: agent.restart}
-    installed = []
-    for number, call in calls.items():
-        # Outside the main thread there is no such thing, and whoever runs us there stops us.
-        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-            loop.add_signal_handler(number, call)
-            installed.append(number)
-    try:
-        yield
-    finally:
-        for number in installed:
-            loop.remove_signal_handler(number)
-
-
-@contextlib.contextmanager
-def _stopped_by_stdin(agent: Agent, options: AgentOptions) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-
-    def readable() -> None:
-        if not os.read(0, 4096):
-            loop.remove_reader(0)
-            agent.stop()
-
-    watching = False
-    if options.exit_with_stdin:
-        # A file or /dev/null cannot be waited on; it never ends in the sense meant here.
-        with contextlib.suppress(OSError):
-            loop.add_reader(0, readable)
-            watching = True
-    try:
-        yield
-    finally:
-        if watching:
-            loop.remove_reader(0)
 
 
 # --- names: a run is `<job>.<number>/<purpose>` to the keeper --------------------------------

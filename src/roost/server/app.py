@@ -30,7 +30,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from roost import package, timezone
+from roost import package, stopping, timezone
 from roost.api import routes as api
 from roost.core.attributes import ChirpRules
 from roost.core.messages import Changes
@@ -105,34 +105,17 @@ def _raise_open_files_limit() -> None:
 
 
 async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]) -> int:
-    zone = timezone.find(options.time_zone)
+    rules = _rules(options)
     listener = _listen(options.host, options.port)
     database = Database(
         options.database_url or f"sqlite:///{options.data / DATABASE_FILE}",
         complain=lambda text: access.note_error(text),
     )
-    output = OutputStore(Path(options.data) / OUTPUT_FOLDER)
+    output = OutputStore(options.data / OUTPUT_FOLDER)
     local = LocalSocket(options.data.resolve() / SOCKET_FILE)
     try:
-        rules = Rules(
-            options.active_timeout_ms,
-            options.requeue_after_gone_ms,
-            options.max_failures_per_client,
-            zone,
-            ChirpRules(*msgspec.structs.astuple(options.chirp)),
-            notices=NoticeRules(
-                bool(options.mail.host),
-                tuple(HookRules(h.url, h.events, h.every_job) for h in options.webhooks),
-            ),
-            expire_after_ms=options.expire_after_ms,
-            submit_folder=str(options.data.resolve() / JOBS_FOLDER),
-            submit_roots=tuple(map(str, options.submit_roots)),
-        )
-        folders = SubmitFolders(
-            options.data.resolve() / JOBS_FOLDER,
-            options.submit_roots,
-            options.chirp_folder_bytes_max,
-        )
+        bytes_max = options.chirp_folder_bytes_max
+        folders = SubmitFolders(Path(rules.submit_folder), options.submit_roots, bytes_max)
         desk = Desk(lambda: engine, folders)
         removal = Removal(output)
 
@@ -188,7 +171,11 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         await local.serve(agents.open_channel)
         expiry = Expiry(engine, database, options.expire_after_ms)
         tidying = asyncio.gather(removal.run(), expiry.run(), access.statistics.run())
-        with _stop_on_signals(server, options.exit_with_stdin):
+        with contextlib.ExitStack() as stack:
+            stops = dict.fromkeys((signal.SIGTERM, signal.SIGINT), server.stop)
+            stack.enter_context(stopping.on_signals(stops))
+            if options.exit_with_stdin:
+                stack.enter_context(stopping.on_end_of_stdin(server.stop))
             await server.listening(serving)
             on_ready(ServerReady(_url_of(options.host, listener), os.getpid()))
             await server.stopping.wait()
@@ -231,6 +218,24 @@ def _configuration(app: ASGIApp, http: type[Connection], links: type[WebSocket])
     )
 
 
+def _rules(options: ServerOptions) -> Rules:
+    """Raises `Invalid`."""
+    return Rules(
+        options.active_timeout_ms,
+        options.requeue_after_gone_ms,
+        options.max_failures_per_client,
+        timezone.find(options.time_zone),
+        ChirpRules(*msgspec.structs.astuple(options.chirp)),
+        notices=NoticeRules(
+            bool(options.mail.host),
+            tuple(HookRules(h.url, h.events, h.every_job) for h in options.webhooks),
+        ),
+        expire_after_ms=options.expire_after_ms,
+        submit_folder=str(options.data.resolve() / JOBS_FOLDER),
+        submit_roots=tuple(map(str, options.submit_roots)),
+    )
+
+
 class _Server(uvicorn.Server):
     """A uvicorn that is stopped by us: signals are ours, since the engine stops first."""
 
@@ -258,28 +263,6 @@ class _Server(uvicorn.Server):
     def stop(self) -> None:
         self.should_exit = True
         self.stopping.set()
-
-
-@contextlib.contextmanager
-def _stop_on_signals(server: _Server, with_stdin: bool) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
-    if with_stdin:
-
-        def read() -> None:
-            if not os.read(sys.stdin.fileno(), 4096):
-                loop.remove_reader(sys.stdin.fileno())
-                server.stop()
-
-        loop.add_reader(sys.stdin.fileno(), read)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-        if with_stdin:
-            loop.remove_reader(sys.stdin.fileno())
 
 
 def _listen(host: str, port: int) -> socket.socket:
