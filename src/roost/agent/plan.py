@@ -236,6 +236,8 @@ class DrainOutput(Struct, frozen=True):
 
 
 class SendReport(Struct, frozen=True):
+    """Kept until the server says that it is saved."""
+
     number: int
     report: AttemptReport
 
@@ -319,13 +321,6 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Course).decode
 
 
-class Reported(Struct):
-    """A report on its way: kept until the server says that it is saved."""
-
-    number: int
-    report: AttemptReport
-
-
 class Plan(Struct):
     """All attempts of an agent. `handle` is the only way in."""
 
@@ -333,7 +328,7 @@ class Plan(Struct):
     courses: dict[AttemptKey, Course] = field(default_factory=dict)
     waiting: dict[JobId, AttemptOrder] = field(default_factory=dict)
     """Orders that cannot be handed on yet: an older attempt of the job still lives here."""
-    unsaved: list[Reported] = field(default_factory=list)
+    unsaved: list[SendReport] = field(default_factory=list)
     """Reports that the server has not saved, in order. Resent as they are after a break."""
     leaving: bool = False
     refused: bool = False
@@ -756,7 +751,7 @@ class Plan(Struct):
             or (reported.report.job, reported.report.number) not in self.courses
         ]
         self._ends_told.clear()
-        self._actions.extend(SendReport(r.number, r.report) for r in self.unsaved)
+        self._actions.extend(self.unsaved)
         for key, course in self.courses.items():
             if course.over:
                 self._actions.append(DrainOutput(key))
@@ -786,8 +781,9 @@ class Plan(Struct):
 
     def _report(self, report: AttemptReport) -> None:
         self._reports += 1
-        self.unsaved.append(Reported(self._reports, report))
-        self._actions.append(SendReport(self._reports, report))
+        sent = SendReport(self._reports, report)
+        self.unsaved.append(sent)
+        self._actions.append(sent)
 
     def _take_back_reports(self, key: AttemptKey) -> None:
         self.unsaved = [r for r in self.unsaved if (r.report.job, r.report.number) != key]
