@@ -15,6 +15,8 @@ from pathlib import Path
 
 import roost
 
+PATH = "/api/v1/package"
+"""Where a server offers its archive."""
 FOLDER = "roost"
 """Of a package's files, in its archive."""
 

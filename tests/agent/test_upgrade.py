@@ -28,7 +28,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Server)
-        self.send_response(200 if self.path == upgrade.PACKAGE_PATH else 404)
+        self.send_response(200 if self.path == package.PATH else 404)
         self.send_header("Content-Length", str(len(self.server.answer)))
         self.end_headers()
         self.wfile.write(self.server.answer)

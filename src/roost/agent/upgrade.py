@@ -28,7 +28,6 @@ import httpx2
 from roost import package
 from roost.errors import ProtocolError, RoostError, Unreachable
 
-PACKAGE_PATH = "/api/v1/package"
 ARCHIVE_BYTES_MAX = 64 * 1024 * 1024
 UNPACKED_BYTES_MAX = 256 * 1024 * 1024
 CONNECT_S_MAX = 30.0
@@ -85,7 +84,7 @@ def install(folder: Path, server: str, version: str, digest: str) -> None:
 
 def fetch(server: str, digest: str) -> bytes:
     """The archive, if it has this SHA-256. Raises `Unreachable` or `ProtocolError`."""
-    url = server.rstrip("/") + PACKAGE_PATH
+    url = server.rstrip("/") + package.PATH
     data = bytearray()
     try:
         with httpx2.stream("GET", url, timeout=CONNECT_S_MAX) as answer:

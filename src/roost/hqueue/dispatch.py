@@ -531,8 +531,7 @@ class Endpoint:
         return respond(self._gateway, body)
 
     async def _answer(self, request: Request) -> Response:
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type not in xmlrpc.CONTENT_TYPES:
+        if not xmlrpc.is_content_type(request.headers.get("content-type", "")):
             return PlainTextResponse("XML-RPC calls must be sent as text/xml.\n", 415)
         try:
             body = await whole_body(request, self._body_bytes_max)

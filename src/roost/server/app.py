@@ -68,8 +68,6 @@ COLLECT_AFTER = 10_000
 """So many more objects than before make Python look for cycles among them. What stays for each
 connected agent is looked through too, so that must be rare."""
 OUTPUT_FOLDER = "output"
-PACKAGE_PATH = "/api/v1/package"
-"""What nodes are upgraded with; see `agent.upgrade`."""
 JOBS_FOLDER = "jobs"
 """Submit folders of root jobs that name none."""
 DATABASE_FILE = "roost.db"
@@ -202,7 +200,7 @@ def _routes() -> list[BaseRoute]:
     async def own_package(request: Request) -> Response:
         return Response(await asyncio.to_thread(package.archive), media_type="application/zip")
 
-    return [Route(PACKAGE_PATH, own_package, methods=["GET"])]
+    return [Route(package.PATH, own_package, methods=["GET"])]
 
 
 def _configuration(app: ASGIApp, http: type[Connection], links: type[WebSocket]) -> uvicorn.Config:

@@ -55,10 +55,10 @@ def body_size(head: bytes) -> int | None:
         if field is None or (name := field[1].lower()) not in _PLAIN_FIELDS or name in fields:
             return None
         fields[name] = field[2]
-    kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower().decode()
+    kind = fields.get(b"content-type", b"").decode()
     size = fields.get(b"content-length", b"")
     is_kept = fields.get(b"connection", _KEPT).lower() == _KEPT
-    if line not in _REQUEST_LINES or kind not in xmlrpc.CONTENT_TYPES or not is_kept:
+    if line not in _REQUEST_LINES or not xmlrpc.is_content_type(kind) or not is_kept:
         return None
     return int(size) if size.isdigit() else None
 
