@@ -55,7 +55,7 @@ COOKIE_WRONG_S = 1.0
 COOKIE_S_MAX = 60.0
 """A connection that has not said by then whose it is is reset."""
 PAYLOAD_S_MAX = 300.0
-"""So long the next bytes of an announced payload may take."""
+"""How long the next bytes of an announced payload may take."""
 WINDOW = 4
 """Pieces under way at a time in one transfer, and requests begun ahead of their answers."""
 CHANNEL_BYTES_MIN = 4 * 1024 * 1024
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         """Does the one request that has several steps."""
         self._waiter: asyncio.Future[None] | None = None
-        """Of that task, until something happens."""
+        """What that task waits for: that something happens to the connection."""
         self._full = False
         """The client does not read what we say."""
         self._over = False
@@ -463,7 +463,7 @@ class Connection(asyncio.Protocol):
         data: bytes = b"",
         channel: int = NO_CHANNEL,
     ) -> asyncio.Future[Answer]:
-        """For those who wait for the answer."""
+        """Make a call whose answer is awaited."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         caller, answered = self._caller, partial(_settle, future)
         assert caller is not None
@@ -476,7 +476,7 @@ class Connection(asyncio.Protocol):
     # --- past this program --------------------------------------------------------------------
 
     async def _channel_for(self, size: int) -> Channel | None:
-        """To move so many bytes to or from the server."""
+        """A channel to move so many bytes to or from the server; None if they take the link."""
         assert self._caller is not None
         if size < CHANNEL_BYTES_MIN or self._caller.root is not None:
             return None
@@ -590,7 +590,7 @@ class Connection(asyncio.Protocol):
             await self._ask("close", numbers=(first.descriptor,))
 
     async def _give_strides(self, request: Request, done: int, total: int) -> None:
-        """Likewise, where it depends on the strides how much comes at a time."""
+        """Likewise for strides, on which it depends how much comes at a time."""
         while done < total:
             await self._drain()
             piece = (await self._ask("sread", numbers=(*request.numbers, done))).data
@@ -694,7 +694,7 @@ def _is_one_among_others(request: Request) -> bool:
 
 
 def _part_bytes(request: Request) -> int:
-    """Of a payload, what is written at once."""
+    """How much of a payload is written at once."""
     if request.command == "swrite":
         return min(WRITE_BYTES_MAX, STRIDES_MAX * max(1, request.numbers[3]))
     return WRITE_BYTES_MAX

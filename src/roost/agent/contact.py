@@ -28,11 +28,11 @@ class Contact(Struct, eq=False):
     slot: int
     scratch: str
     digest: bytes
-    """Of its cookie."""
+    """Hash of its cookie."""
     delayed: dict[str, tuple[str, str]] = field(default_factory=dict)
     """What was set with delay in this attempt: folded name → name and text."""
     unsent: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Of that, what the server was not told yet."""
+    """The part of that which the server has not been told yet."""
 
     @property
     def environment(self) -> dict[str, str]:

@@ -261,7 +261,7 @@ class Course(Struct, omit_defaults=True):
 
     order: AttemptOrder
     purpose: Purpose
-    """Of the run under way, or of the last one."""
+    """What the run under way, or the last one, is for."""
     slot: int
     ahead: list[Purpose] = []
     """Scripts still to run after it."""
@@ -278,7 +278,7 @@ class Course(Struct, omit_defaults=True):
     ended_at: Moment | None = None
     paused_since: Moment | None = None
     paused_ms: int = 0
-    """Of earlier pauses."""
+    """How long earlier pauses took, all together."""
     stopping: AttemptCause | None = None
     """It was cancelled, ejected, or ran out of time: this becomes its cause."""
     step: SignalName | None = None
@@ -338,7 +338,7 @@ class Plan(Struct):
     _ends_told: set[AttemptKey] = field(default_factory=set)
     """Whose end is among the unsaved reports."""
     _slots: int = 0
-    """So many are in use or free."""
+    """How many there are, in use and free."""
     _slots_free: list[int] = field(default_factory=list)
     """A heap: the lowest is used again first, as its files are warm."""
     _latest: dict[JobId, int] = field(default_factory=dict)
@@ -552,7 +552,7 @@ class Plan(Struct):
         self._actions.append(SignalRun(course.run, "continue"))
 
     def _discard(self, course: Course) -> None:
-        """Nobody wants it: killed if it lives, which is reported when it is done, and forgotten."""
+        """Nobody wants it: kill it if it lives, report when that is done, and forget it."""
         self._take_back_reports(course.key)
         if course.over:
             self._forget(course)

@@ -21,7 +21,7 @@ from roost.core.messages import AttemptOrder
 DEFAULT_SHELL = "/bin/sh"
 DEFAULT_SHELL_OF_WINDOWS = "cmd"
 SHELLS_MAX = 100
-"""So many that were found are remembered."""
+"""How many are remembered, with the place where they were found."""
 
 
 class Starter:

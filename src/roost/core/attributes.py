@@ -39,7 +39,7 @@ ENTRIES_MAX = 10_000
 """What one run may add to the story, as far as this server, or this agent, has seen it: a loop that
 logs is stopped before nobody can read the story any more."""
 ENTRY_BYTES_MAX = 1023
-"""Of a line that a job writes into its story, as HTCondor keeps of `ulog`."""
+"""How much is kept of a line that a job writes into its story, as HTCondor does with `ulog`."""
 
 PROGRESS = "Progress"
 """Setting it moves the job's progress, as a progress line in its output does."""
@@ -260,5 +260,5 @@ def _pattern(prefixes: str) -> re.Pattern[str]:
 
 
 def entry(text: str) -> str:
-    """So much of a line as is kept, cut between characters."""
+    """The part of a line that is kept, cut between characters."""
     return text.encode()[:ENTRY_BYTES_MAX].decode(errors="ignore")

@@ -34,7 +34,7 @@ TEXT_BYTES_MAX = 128 * 1024 - 1
 """Of one text, such as a command: Linux gives no process a longer one. With the next, it keeps an
 order well within a frame of the agent link."""
 ENVIRONMENT_BYTES_MAX = 1024 * 1024
-"""Of all variables of a job."""
+"""Names and values of all variables of a job."""
 SHOWN_CHARS_MAX = 40
 """How much of a name or value a refusal repeats."""
 
@@ -43,7 +43,7 @@ CONDITION_OPS = ("==", "!=", "in", "not_in", "any")
 PLATFORMS = ("linux", "windows", "macosx")
 
 UTF8_BYTES_MAX = 4
-"""Of one character."""
+"""What one character takes at most."""
 
 _LEADING_WHOLE = re.compile(r"\s*([+-]?[0-9]{1,18})(?:\.0+)?(?!\w|\.[0-9])")
 """The integer a label such as `5 (Medium)` starts with; `5.5` and `5x` do not have one."""

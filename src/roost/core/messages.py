@@ -559,7 +559,7 @@ class Changes(Struct, omit_defaults=True):
     nodes: list[Node] = field(default_factory=list)
     """New or changed; written whole."""
     events: list[Event] = field(default_factory=list)
-    """To append, in order."""
+    """To be appended, in this order."""
     next_job_id: int | None = None
     """Set when the counter moved; ids are never used twice."""
     next_node_id: int | None = None
@@ -592,7 +592,7 @@ class Changes(Struct, omit_defaults=True):
     """(job, folded name, stride): points with other numbers than its multiples are forgotten."""
 
     activities: list[Activity] = field(default_factory=list)
-    """To append, in order."""
+    """To be appended, in this order."""
 
     def __bool__(self) -> bool:
         return self != _NO_CHANGES

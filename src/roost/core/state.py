@@ -98,7 +98,7 @@ class State:
     def __init__(self, rules: Rules | None = None) -> None:
         self.rules = rules or Rules()
         self._usual_gates = attributes.gates({}, self.rules.chirp)
-        """Of a job without attributes."""
+        """The gates of a job without attributes."""
         self.now = Moment(0)
         self.jobs: dict[JobId, Job] = {}
         self.standing: Counter[JobStatus] = Counter()

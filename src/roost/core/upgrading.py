@@ -14,7 +14,7 @@ MODULE = "roost.agent.upgrade"
 
 
 def upgrade_job(node: NodeFacts, version: str, digest: str, priority: int) -> NewJob:
-    """For the package with this version, whose archive has this SHA-256."""
+    """The job that installs the package of this version, whose archive has this SHA-256."""
     spec = JobSpec(
         f"Upgrade {node.label}",
         command=f'exec "$ROOST_PYTHON" -m {MODULE} {version} {digest}',

@@ -85,7 +85,7 @@ from roost.store.output import OutputStore, Piece
 ERRORS_KEPT = 100
 CHANGES_KEPT = 1_000
 CHANGE_JOBS_MAX = 200
-"""Of a change that is kept."""
+"""How many jobs a change may name that is remembered."""
 HEADLINE_MS = 1_000
 FAILED_COUNT_MAX = 10_000
 SEARCHES_MAX = 2
@@ -122,9 +122,9 @@ class Access:
         self._signs = Signs(database, output)
         self._followers: dict[JobId, set[_Follower]] = {}
         self._watchers: set[_Follower] = set()
-        # Other than that of an earlier server's, so that a page which outlives it starts afresh.
+        # Not one that an earlier server has told, so that a page which outlives it starts afresh.
         self._revision: int = now()
-        # Of the last revisions, the latest last: what a page may have missed while it was loaded.
+        # The latest revisions, the newest last: what a page may have missed while it was loaded.
         self._recent: deque[FarmChange] = deque(maxlen=CHANGES_KEPT)
         self._every_follower: set[_Follower] = set()
         self.statistics = Statistics(database, self.counts)
@@ -247,7 +247,7 @@ class Access:
         return await self._database.read(queries.standings, which, ids)
 
     async def _completed(self, views: list[JobView], parts: frozenset[Part]) -> list[JobView]:
-        """With those parts that are not in the record."""
+        """The same views, with those parts that are not in the record."""
         if Part.SIGNS in parts:
             views = await self._signs.given(views)
         return self._with_reasons(views, parts)

@@ -118,7 +118,7 @@ class Begun:
         self._context.run(self._go_on)
 
     def cancel(self, msg: object = None) -> None:
-        """As uvicorn does with what is not answered when the server has to stop."""
+        """Give it up: uvicorn does, when the server has to stop and the answer is not there."""
         self._is_cancelled = True
         asyncio.get_running_loop().call_soon(self._coroutine.close)
 
@@ -191,7 +191,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
     # --- plain calls ----------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """With what has been received, as far as it goes."""
+        """Take up what has been received, if it is enough to begin with."""
         data = self._received
         end = data.find(_HEAD_END)
         if end < 0 and data.startswith(b"POST ") and len(data) < HEAD_BYTES_MAX:

@@ -177,7 +177,7 @@ def _write_folder(archive: tarfile.TarFile, data: Path, folder: str, progress: P
 
 
 def _add(archive: tarfile.TarFile, name: str, file: IO[bytes]) -> None:
-    """As many bytes as it has now."""
+    """A file under this name, with as many bytes as it has now."""
     member = tarfile.TarInfo(name)
     member.size = os.fstat(file.fileno()).st_size if name.startswith(FOLDERS) else file.tell()
     member.mode = os.fstat(file.fileno()).st_mode & 0o777

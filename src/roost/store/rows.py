@@ -752,7 +752,7 @@ def _ordered(positions: list[JobId], ids: list[JobId]) -> list[JobId]:
 
 
 def _shared(families: Iterable[Iterable[JobId]]) -> set[JobId]:
-    """Those who are in several."""
+    """The jobs that are in more than one of these families."""
     seen: set[JobId] = set()
     shared: set[JobId] = set()
     for family in families:
@@ -762,7 +762,7 @@ def _shared(families: Iterable[Iterable[JobId]]) -> set[JobId]:
 
 
 def parents_of(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, tuple[JobId, ...]]:
-    """Of those that have some, in their order."""
+    """The parents, in their order, of each of these jobs that has some."""
     found: dict[JobId, list[JobId]] = {}
     for child, parent in fetch(connection, _PARENTS, ids=schema.as_list(ids)):
         found.setdefault(child, []).append(parent)
