@@ -388,7 +388,7 @@ class Access:
     async def _record(self, job: JobId) -> Job:
         views = await self.job_views([job], frozenset())
         if not views:
-            raise NotFound(f"There is no job {job}.")
+            raise NotFound(f"There is no job {job}; it may have been deleted.")
         return views[0].job
 
     def _is_over(self, job: Job) -> bool:

@@ -140,7 +140,7 @@ class Engine:
     def refusal(self) -> Unavailable:
         if self.failure is not None:
             return Unavailable(f"The server takes no work: {self.failure}")
-        return Unavailable("The server is stopping.")
+        return Unavailable("The server is stopping; ask again when it is back.")
 
     def stop(self) -> None:
         """Refuse what comes from now on; `run` returns after saving what has come already."""
