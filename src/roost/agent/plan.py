@@ -795,51 +795,58 @@ class Plan(Struct):
         kept = {run.run: run for run in runs}
         last = {run.run[:2]: run for run in kept.values()}
         for key, run in last.items():
-            if key not in self.courses and self._latest.get(key[0], 0) >= key[1]:
+            if key in self.courses:
+                continue
+            if self._latest.get(key[0], 0) >= key[1]:
                 # The keeper ended before it could write down that this was forgotten.
                 self._actions.append(Forget(key, tuple(r for r in kept if r[:2] == key)))
-            elif key not in self.courses:
-                try:
-                    course = _decode(run.note)
-                except msgspec.MsgspecError:
-                    # Written by another version: better ended without a word than run for ever.
-                    order = AttemptOrder(*key, name="", command="", environment={})
-                    course = Course(order, run.run[2], -1, unwanted=True)
-                    self._actions.append(SignalRun(run.run, "kill"))
-                else:
-                    course.entries += ENTRIES_OF_AGENT - course.entries % ENTRIES_OF_AGENT
-                    self._keep(course)
-                self.courses[key] = course
-                self._learn(key)
-                if course.is_ahead:
-                    self.ahead.add(key)
+            else:
+                self._take_over(key, run)
         self._recount_slots()
         for course in list(self.courses.values()):
-            known = kept.get(course.run)
-            if course.over:
-                continue
-            if known is None and course.is_ahead and course.wish is not None:
+            if not course.over:
+                self._catch_up(course, kept.get(course.run), now)
+
+    def _take_over(self, key: AttemptKey, run: KeptRun) -> None:
+        """Lead an attempt that an earlier agent led; this is the latest run of it."""
+        try:
+            course = _decode(run.note)
+        except msgspec.MsgspecError:
+            # Written by another version: better ended without a word than run for ever.
+            order = AttemptOrder(*key, name="", command="", environment={})
+            course = Course(order, run.run[2], -1, unwanted=True)
+            self._actions.append(SignalRun(run.run, "kill"))
+        else:
+            course.entries += ENTRIES_OF_AGENT - course.entries % ENTRIES_OF_AGENT
+            self._keep(course)
+        self.courses[key] = course
+        self._learn(key)
+        if course.is_ahead:
+            self.ahead.add(key)
+
+    def _catch_up(self, course: Course, known: KeptRun | None, now: Moment) -> None:
+        """Go on from what the keeper knows of the present run, if it knows the run at all."""
+        if known is None:
+            if course.is_ahead and course.wish is not None:
                 self._on_run_withdrawn(course.run, now)
-                continue
-            if known is None and course.unwanted:
+            elif course.unwanted:
                 self._finish(course, now)
-                continue
-            if known is None:
+            else:
                 # The start was under way when the keeper ended: it never happened.
                 self._start(course)
-                continue
-            if known.started_at is not None:
-                self._on_run_started(course.run, known.started_at, now)
-            if known.ended is not None:
-                self._on_run_ended(known.ended, now)
-            elif course.unwanted:
-                self._actions.append(SignalRun(course.run, "kill"))
-            elif course.is_ahead and course.wish is not None:
-                self._actions.append(WithdrawRun(course.run))
-            elif course.step is not None:
-                self._actions.append(SignalRun(course.run, course.step))
-            elif course.paused_since is not None:
-                self._actions.append(SignalRun(course.run, "stop"))
+            return
+        if known.started_at is not None:
+            self._on_run_started(course.run, known.started_at, now)
+        if known.ended is not None:
+            self._on_run_ended(known.ended, now)
+        elif course.unwanted:
+            self._actions.append(SignalRun(course.run, "kill"))
+        elif course.is_ahead and course.wish is not None:
+            self._actions.append(WithdrawRun(course.run))
+        elif course.step is not None:
+            self._actions.append(SignalRun(course.run, course.step))
+        elif course.paused_since is not None:
+            self._actions.append(SignalRun(course.run, "stop"))
 
     def _recount_slots(self) -> None:
         used = {course.slot for course in self.courses.values()}

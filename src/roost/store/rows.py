@@ -769,8 +769,8 @@ def parents_of(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, tupl
     return {child: tuple(parents) for child, parents in found.items()}
 
 
-def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """Cut into lists of at most `size`, in order."""
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Cut into lists of at most `CHUNK`, in order."""
     iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
+    while chunk := list(islice(iterator, CHUNK)):
         yield chunk
