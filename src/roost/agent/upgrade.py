@@ -122,14 +122,19 @@ def unpack(archive: bytes, folder: Path) -> None:
 def _try(place: Path, version: str) -> None:
     """A package that needs a library which is not here must not replace one that works."""
     environment = {**os.environ, "PYTHONPATH": _path(place)}
-    tried = subprocess.run(
-        [sys.executable, "-c", TRIAL],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=TRY_S_MAX,
-        check=False,
-    )
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-c", TRIAL],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TRY_S_MAX,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProtocolError(
+            f"Roost {version} does not run here: after {TRY_S_MAX} s it has not been imported."
+        ) from None
     if tried.stdout.strip() != version:
         reason = (tried.stderr.strip().splitlines() or ["it does not say why"])[-1]
         raise ProtocolError(f"Roost {version} does not run here: {reason}.")
