@@ -168,7 +168,8 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         running.add_done_callback(lambda _: server.stop())
         await local.serve(agents.open_channel)
         expiry = Expiry(engine, database, options.expire_after_ms)
-        tidying = asyncio.gather(removal.run(), expiry.run(), access.statistics.run())
+        parts = (removal.run, expiry.run, access.statistics.run)
+        tidying = asyncio.gather(*map(_logged, parts))
         with contextlib.ExitStack() as stack:
             stops = dict.fromkeys((signal.SIGTERM, signal.SIGINT), server.stop)
             stack.enter_context(stopping.on_signals(stops))
@@ -179,8 +180,6 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             await server.stopping.wait()
             tidying.cancel()
             await asyncio.wait([tidying])
-            if not tidying.cancelled():
-                tidying.exception()
             access.stop_following()
             engine.stop()
             await running
@@ -261,6 +260,14 @@ class _Server(uvicorn.Server):
     def stop(self) -> None:
         self.should_exit = True
         self.stopping.set()
+
+
+async def _logged(part: Callable[[], Any]) -> None:
+    """Of what ends a part of the server that nobody waits for, the log has to tell."""
+    try:
+        await part()
+    except Exception:
+        log.exception("a part of the server has ended")
 
 
 def _listen(host: str, port: int) -> socket.socket:
