@@ -40,12 +40,11 @@ from roost.core.records import (
     JobId,
     JobStatus,
     Moment,
-    NodeFacts,
     NodeId,
     Note,
     ThreadId,
 )
-from roost.core.upgrading import upgrade_job, upgrades
+from roost.core.upgrading import name_of, under_way, upgrade_job
 from roost.errors import Forbidden, Invalid, NotFound, Refused
 from roost.gateway import (
     ACTING,
@@ -338,7 +337,8 @@ class Access:
                 "Upgrades over the network are switched off. Set upgrades = true in the server's "
                 "settings if you trust the network, or install the server's Roost by hand."
             )
-        new = [facts for facts in outdated if not self._is_being_upgraded(facts)]
+        known = under_way(farm.jobs.values(), self._version)
+        new = [facts for facts in outdated if name_of(facts) not in known]
         if not new:
             return []
         digest = await asyncio.to_thread(package.archive_digest)
@@ -346,12 +346,6 @@ class Access:
         created = await self.ask(SubmitJobs(tuple(jobs)))
         assert isinstance(created, list)
         return created
-
-    def _is_being_upgraded(self, facts: NodeFacts) -> bool:
-        return any(
-            upgrades(job, facts, self._version) and job.status not in FINAL
-            for job in self._engine.farm.jobs.values()
-        )
 
     async def job_history(self, node: NodeId, limit: int) -> list[JobId]:
         return await self._database.read(queries.job_history, node, limit)
