@@ -210,9 +210,9 @@ class Access:
                 return Undone(nodes=nodes, undo=again)
 
     def _failed_below(self, parents: Iterable[JobId]) -> list[JobId]:
-        """The failed ones among the descendants of those jobs that are not over."""
+        """The failed ones among those of these jobs that are not over, and all below them."""
         farm = self._engine.farm
-        below = {job for one in parents if one in farm.jobs for job in farm.tree.descendants(one)}
+        below = farm.tree.with_descendants(parents)
         return sorted(job for job in below if farm.jobs[job].status in FAILED)
 
     # --- jobs -----------------------------------------------------------------------------
