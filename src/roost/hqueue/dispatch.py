@@ -395,7 +395,11 @@ async def method_signature(gateway: Gateway, name: str) -> object:
 
 def reference() -> str:
     """The reference page of the API, in Markdown, one section per method of `METHODS`."""
-    sections = ["# HQueue API\n"]
+    sections = [
+        "# HQueue API\n\n"
+        "Where HQueue's own page leaves something open, or Roost differs, the number of the\n"
+        "[decision](../explanation/decisions.md) is given.\n"
+    ]
     for name, method in METHODS.items():
         also = f"\n\nAlso served as {', '.join(f'`{a}`' for a in method.aliases)}."
         sections.append(
