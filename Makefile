@@ -110,5 +110,5 @@ lock: ## choose the newest versions that fit and pin them with hashes (needs uv)
 
 clean: ## remove everything that the other verbs made
 	rm -rf --one-file-system .htcondor .htcondor.new
-	rm -rf $(VENV) .bench-peers node_modules src/roost/web/static/vendor demo-farm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench-peers .htchirp-2.0 node_modules src/roost/web/static/vendor demo-farm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

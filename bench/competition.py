@@ -11,11 +11,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from farms import Farm, farm
+from farms import farm
 from report import Row
 
 HERE = Path(__file__).parent
@@ -61,19 +60,13 @@ def _beside(folder: Path, peer: Peer, shell: str, count: int, repetitions: int) 
     how = ""
     job = {"command": "true", **({} if shell == "sh" else {"shell": shell})}
     with farm(folder) as up:
-        _rate(up, job, 50)
+        up.run(job, 50)
+        own_count = max(count, 1_000)
         for _ in range(repetitions):
-            ours.append(_rate(up, job, max(count, 1_000)))
+            ours.append(own_count / up.run(job, own_count, look_s=0.02))
             rate, how = _peer_rate(folder, peer, shell, count)
             theirs.append(rate)
     return [Row("q", f"jobs of `{shell} -c true`, beside {how}", "jobs/s", ours, theirs)]
-
-
-def _rate(up: Farm, job: dict[str, Any], count: int) -> float:
-    children = [{"name": f"job {number}", **job} for number in range(count)]
-    before = time.perf_counter()
-    up.wait(up.newjob({"name": "bench", "children": children})[0], look_s=0.02)
-    return count / (time.perf_counter() - before)
 
 
 def _peer_rate(folder: Path, peer: Peer, shell: str, count: int) -> tuple[float, str]:

@@ -343,24 +343,9 @@ async def _day(folder: Path, options: argparse.Namespace, frame_s: float) -> str
         f"{jobs / seconds:,.0f} jobs/s started, {running:,} run at the end, {waiting:,} wait "
         f"in {kinds} kinds, {live:,} are in memory.",
         "",
-        "| what | a second | CPU µs each | of one CPU |",
-        "|------|---------:|------------:|-----------:|",
     ]
-    frames = {
-        "frames from agents": spent.count["beats"] + spent.count["reports"],
-        "frames to agents": spent.count["frames out"],
-    }
-    parts = {**spent.cpu_s, **{name: count * frame_s for name, count in frames.items()}}
-    counts = {**spent.count, **frames}
-    for name in ("placed", "frames out", "bytes out"):
-        parts.pop(name, None)
-    counts["placement"] = jobs
-    total = sum(parts.values()) / seconds
-    for name, cpu in sorted(parts.items(), key=lambda part: -part[1]):
-        each = cpu / max(counts[name], 1) * 1e6
-        lines.append(
-            f"| {name} | {counts[name] / seconds:,.0f} | {each:,.0f} | {cpu / seconds:.1%} |"
-        )
+    rows, total = _table(spent, frame_s, seconds)
+    lines += rows
     lines += [
         f"| all of it, in one interpreter | | | {total:.1%} |",
         "",
@@ -376,6 +361,28 @@ async def _day(folder: Path, options: argparse.Namespace, frame_s: float) -> str
         f"* Orders: {spent.count['bytes out'] / seconds / 1e6:,.2f} MB/s over the link.",
     ]
     return "\n".join(lines)
+
+
+def _table(spent: Spent, frame_s: float, seconds: float) -> tuple[list[str], float]:
+    """What each part took, the dearest first, and the share of one CPU that all took together."""
+    frames = {
+        "frames from agents": spent.count["beats"] + spent.count["reports"],
+        "frames to agents": spent.count["frames out"],
+    }
+    parts = {**spent.cpu_s, **{name: count * frame_s for name, count in frames.items()}}
+    counts = {**spent.count, **frames, "placement": spent.count["placed"]}
+    for name in ("placed", "frames out", "bytes out"):
+        parts.pop(name, None)
+    rows = [
+        "| what | a second | CPU µs each | of one CPU |",
+        "|------|---------:|------------:|-----------:|",
+    ]
+    for name, cpu in sorted(parts.items(), key=lambda part: -part[1]):
+        each = cpu / max(counts[name], 1) * 1e6
+        rows.append(
+            f"| {name} | {counts[name] / seconds:,.0f} | {each:,.0f} | {cpu / seconds:.1%} |"
+        )
+    return rows, sum(parts.values()) / seconds
 
 
 _SELF = os.getpid()

@@ -47,6 +47,13 @@ class Farm:
                 raise RuntimeError(f"job {job} is {status}")
             time.sleep(look_s)
 
+    def run(self, job: dict[str, Any], count: int, look_s: float = 0.1) -> float:
+        """Seconds from submitting a tree of so many of this job until all have succeeded."""
+        children = [{"name": f"job {number}", **job} for number in range(count)]
+        before = time.perf_counter()
+        self.wait(self.newjob({"name": "bench", "children": children})[0], look_s)
+        return time.perf_counter() - before
+
     def processes(self) -> dict[str, int]:
         """Process ids by part; of `roost up` all three, of `roost server` one."""
         if not Path("/proc/self/stat").exists():

@@ -21,7 +21,7 @@ import competition
 import output
 import pages
 import scale
-from farms import CPUS, Farm, farm, farm_without_nodes
+from farms import CPUS, farm, farm_without_nodes
 from limits import SpawnLoop, bare_start
 from report import Row
 
@@ -74,12 +74,12 @@ def throughput(folder: Path, sizes: Sizes, repetitions: int, measure: str) -> li
     spent: dict[str, list[float]] = {}
     job = {"command": "true", **({} if measure == "a" else {"shell": "bash"})}
     with farm(folder) as up:
-        _run(up, job, min(50, sizes.jobs))  # everything imported, every page touched
+        up.run(job, min(50, sizes.jobs))  # everything imported, every page touched
         for _ in range(repetitions):
             if loop:
                 limits.append(loop.rate(sizes.jobs, CPUS, shell, "true"))
             before = up.cpu_s()
-            rates.append(sizes.jobs / _run(up, job, sizes.jobs))
+            rates.append(sizes.jobs / up.run(job, sizes.jobs))
             after = up.cpu_s()
             for part, seconds in after.items():
                 spent.setdefault(part, []).append((seconds - before[part]) / sizes.jobs * 1e6)
@@ -95,14 +95,6 @@ def _loop(folder: Path) -> SpawnLoop | None:
     except LookupError as error:
         print(f"No ratios: {error}.")
         return None
-
-
-def _run(up: Farm, job: dict[str, Any], count: int) -> float:
-    children = [{"name": f"job {number}", **job} for number in range(count)]
-    before = time.perf_counter()
-    root = up.newjob({"name": "bench", "children": children})[0]
-    up.wait(root)
-    return time.perf_counter() - before
 
 
 def latency(folder: Path, sizes: Sizes, repetitions: int) -> list[Row]:

@@ -163,6 +163,31 @@ def test_the_command_reference_is_fresh() -> None:
     assert page == reference.page() + "\n", "run make docs"
 
 
+def decisions(text: str) -> set[tuple[str, int]]:
+    """Those that a text cites: "decision 13", "decisions 2, 35, 36", "Chirp decisions 6 to 8"."""
+    cited: set[tuple[str, int]] = set()
+    for about, numbers in re.findall(
+        r"(?i:\b(Chirp )?decisions?)\s+(\d+(?:(?:,| and| to)\s+\d+)*)", text
+    ):
+        for first, last in re.findall(r"(\d+)(?:\s+to\s+(\d+))?", numbers):
+            cited |= {
+                (about.strip() or "HQueue", n) for n in range(int(first), int(last or first) + 1)
+            }
+    return cited
+
+
+def test_every_decision_that_is_cited_is_told_and_no_other() -> None:
+    page = (ROOT / "docs/explanation/decisions.md").read_text(encoding="utf-8")
+    told: set[tuple[str, int]] = set()
+    for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
+        about = part.partition("\n")[0]
+        told |= {(about, int(n)) for n in re.findall(r"^\| (\d+) \|", part, re.MULTILINE)}
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    files += (ROOT / "tests/e2e/chirp").glob("*.txt")
+    cited = set().union(*(decisions(file.read_text("utf-8")) for file in files))
+    assert told == cited
+
+
 def test_every_setting_is_explained_with_its_default() -> None:
     page = (ROOT / "docs/howto/settings.md").read_text(encoding="utf-8")
     for name in settings.TYPES:

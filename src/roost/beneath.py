@@ -303,7 +303,7 @@ class Beneath:
             os.rename(from_name, to_name, src_dir_fd=from_folder, dst_dir_fd=to_folder)
 
     def link(self, old: bytes, new: bytes) -> None:
-        """A hard link; not to what another account owns (spec §8)."""
+        """A hard link; not to what another account owns."""
         with (
             self._opened(old, os.O_PATH | os.O_NOFOLLOW) as source,
             self._parent(new, creating=True) as (folder, name),

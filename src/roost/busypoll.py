@@ -16,7 +16,7 @@ class BusyPoll:
         self._clock = clock
         self._pace = Pace(clock)
         self._loop: asyncio.AbstractEventLoop | None = None
-        """While it turns."""
+        """The loop that is kept awake just now."""
         self._until = 0.0
 
     def waits(self) -> None:

@@ -327,7 +327,7 @@ class FarmChange(Struct, frozen=True):
     """What changed since the last one, merged while the reader was busy."""
 
     jobs: tuple[JobId, ...] = ()
-    """Of those that are followed."""
+    """Which of the jobs that are followed have changed."""
     submitted: bool = False
     """There are new jobs."""
     counts: bool = False
@@ -498,7 +498,7 @@ class Gateway(Protocol):
         ...
 
     def node_labels(self) -> dict[NodeId, str]:
-        """Of all nodes that there ever were and that were not removed."""
+        """The labels of all nodes, also of those that have left but were not removed."""
         ...
 
     async def upgrade_nodes(self, ids: Sequence[NodeId]) -> list[JobId]:
@@ -589,7 +589,7 @@ class Gateway(Protocol):
         ...
 
     async def kinds(self, roots_max: int) -> list[Kind]:
-        """Of the root jobs that ended last, so many of them; most jobs first."""
+        """What the last `roots_max` root jobs to end were; the kind with most jobs first."""
         ...
 
     async def activities(

@@ -1,4 +1,4 @@
-"""`hqserver.ini` and `hqnode.ini` as HQueue left them, read as settings of Roost (spec §10).
+"""`hqserver.ini` and `hqnode.ini` as HQueue left them, read as settings of Roost.
 
 A key of theirs becomes a setting, is kept for `getConfig` alone, or is ignored for a reason that
 `roost doctor` tells; nothing is refused because it is not known here. Roost's own form is TOML,

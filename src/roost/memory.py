@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 
 KEPT_BYTES_MAX = 32 * 1024 * 1024
-"""So much stays with the process when it is freed."""
+"""So much freed memory stays with the process."""
 PIECE_BYTES_MAX = 8 * 1024 * 1024
 """Larger pieces are given back at once."""
 _M_TRIM_THRESHOLD = -1
@@ -19,7 +19,7 @@ _M_MMAP_THRESHOLD = -3
 
 
 def keep_freed() -> None:
-    """For this process, from now on; nothing where the C library is another one."""
+    """Have this process keep freed memory from now on. Without effect where it is not on glibc."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES_MAX)

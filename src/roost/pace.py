@@ -40,7 +40,7 @@ class Pace:
         """After a try in vain."""
 
     def waits(self) -> bool:
-        """From now on. Whether to wait awake."""
+        """Somebody waits from now on. Returns whether to wait awake."""
         self._since = self._clock()
         return self._is_awake and let_others is not None
 

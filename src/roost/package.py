@@ -15,8 +15,10 @@ from pathlib import Path
 
 import roost
 
+PATH = "/api/v1/package"
+"""Where a server offers its archive."""
 FOLDER = "roost"
-"""Of a package's files, in its archive."""
+"""The folder in an archive that a package's files are in."""
 
 
 @functools.cache
@@ -26,7 +28,7 @@ def version() -> str:
 
 
 def version_of(package: Path) -> str:
-    """The same of another copy."""
+    """The same for another copy of the package, in this folder."""
     digest = hashlib.sha256()
     for file in _files(package):
         digest.update(file.relative_to(package).as_posix().encode() + b"\0")

@@ -80,7 +80,7 @@ def stat_numbers(status: os.stat_result) -> bytes:
 
 
 def open_flags(letters: bytes) -> int:
-    """A bag of letters; unknown ones mean nothing, and without `w` it is read-only (Chirp §2.7)."""
+    """A bag of letters; unknown ones mean nothing, and without `w` it is read-only."""
     if b"w" not in letters:
         flags = os.O_RDONLY
     else:
@@ -557,7 +557,7 @@ def _strided_length(length: int, offset: int, stride: int, skip: int, size: int)
 
 
 def _check_owner(uid: int, gid: int) -> None:
-    """Only to whom it belongs already: nobody gives files away (spec §8)."""
+    """Only to whom it belongs already: nobody gives files away."""
     if uid not in (-1, os.geteuid()) or gid not in (-1, os.getegid(), *os.getgroups()):
         raise OSError(errno.EPERM, "files are not given away")
 

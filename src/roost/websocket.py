@@ -53,7 +53,7 @@ class WebSocket(asyncio.Protocol):
 
     @property
     def addresses(self) -> tuple[str, str]:
-        """Of the other side and of ours; empty where a socket has none, or is gone."""
+        """The IP addresses of the other side and of ours; empty where there is none, or no more."""
         peer, own = map(self._transport.get_extra_info, ("peername", "sockname"))
         return (peer[0] if peer else "", own[0] if own else "")
 

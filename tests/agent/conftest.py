@@ -202,10 +202,11 @@ class AgentInTest:
     async def start_process(self) -> int:
         program = (
             "import sys, msgspec, pathlib\n"
-            "from roost.agent.daemon import AgentOptions, serve\n"
+            "from roost.agent.daemon import AgentOptions, run_agent\n"
+            "from roost.cli.upkeep import run\n"
             "options = msgspec.json.decode(\n"
             "    sys.argv[1], type=AgentOptions, dec_hook=lambda kind, value: kind(value))\n"
-            "sys.exit(serve(options, lambda ready: print(ready.pid, flush=True)))\n"
+            "sys.exit(run(run_agent(options, lambda ready: print(ready.pid, flush=True))))\n"
         )
         options = msgspec.json.encode(self.options, enc_hook=str).decode()
         start = asyncio.create_subprocess_exec  # noqa: TID251  (not a job)

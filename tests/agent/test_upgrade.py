@@ -28,7 +28,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Server)
-        self.send_response(200 if self.path == upgrade.PACKAGE_PATH else 404)
+        self.send_response(200 if self.path == package.PATH else 404)
         self.send_header("Content-Length", str(len(self.server.answer)))
         self.end_headers()
         self.wfile.write(self.server.answer)
@@ -95,3 +95,13 @@ def test_what_was_not_announced_is_not_used(server: Server, tmp_path: Path, dama
 def test_a_server_without_a_package_is_said_to_be_one(server: Server, tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="404"):
         upgrade.fetch(f"{server.url}/elsewhere", "")
+
+
+def test_a_package_that_does_not_come_up_in_time_is_not_used(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "TRY_S_MAX", 0.001)
+    server.answer = package.archive()
+    with pytest.raises(ProtocolError, match="does not run here: after"):
+        upgrade.install(tmp_path, server.url, package.version(), package.archive_digest())
+    assert not list((tmp_path / "packages").iterdir())

@@ -532,7 +532,7 @@ def test_a_bad_specification_is_refused_in_one_sentence(key: str, bad: Any, says
 @pytest.mark.parametrize(
     ("wanted", "rules", "open_"),
     [
-        # Chirp spec §1.1, and the table of what was measured.
+        # As HTCondor's documentation and a real starter have it.
         ({}, {}, (False, False, True)),
         ({"WantIOProxy": True}, {}, (True, True, True)),
         ({"wantioproxy": 1}, {}, (True, True, True)),

@@ -1,5 +1,5 @@
 """When nodes take jobs: by the clock, also where it is put forward and back, or when nobody uses
-them (spec §6.2, §10.4)."""
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people ask of jobs, and which linked jobs it reaches (spec §5, decisions 2, 35, 36)."""
+"""What people ask of jobs, and which linked jobs it reaches (decisions 2, 35, 36)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What machines report, and what their silence means (spec §4.4, decisions 32 to 34)."""
+"""What machines report, and what their silence means (decisions 32 to 34)."""
 
 from __future__ import annotations
 

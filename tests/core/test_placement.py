@@ -1,4 +1,4 @@
-"""Which job goes where next: the rules of spec §6, one by one."""
+"""Which job goes where next: the rules, one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resources: how much there is, who may take it, and what a waiting job says (spec §9)."""
+"""Resources: how much there is, who may take it, and what a waiting job says."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Chirp:
         self.lines.setdefault(key, []).append(line)
         machine.agent.tell(plan.EntryWritten(key, "ulog", line))
 
-    def agent_ends(self, unsaved: list[plan.Reported]) -> None:
+    def agent_ends(self, unsaved: list[plan.SendReport]) -> None:
         reports = [reported.report for reported in unsaved]
         self.may_be_lost |= {one.text for one in reports if isinstance(one, m.EntryReported)}
 

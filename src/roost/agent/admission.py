@@ -13,7 +13,7 @@ from __future__ import annotations
 class Admission:
     def __init__(self, cpus: int = 0) -> None:
         self.cpus = cpus
-        """Of the node; 0 while nobody has said."""
+        """How many the node has; 0 while nobody has said."""
         self._queue: dict[str, tuple[str, int]] = {}
         """Attempt and CPUs by the name of the run, the first to start first."""
         self._taken: dict[str, int] = {}

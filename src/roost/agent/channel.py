@@ -34,16 +34,16 @@ from roost.wire.link import ChannelClosed, OutputAhead
 log = logging.getLogger(__name__)
 
 CHANNELS_MAX = 8
-"""Of an agent, at a time."""
+"""How many an agent has at a time."""
 OPEN_S_MAX = 5.0
 IDLE_S_MAX = 2.0
 """A channel that nobody has used for so long is closed."""
 REFUSED_S = 10.0
-"""So long after one could not be had, none is asked for."""
+"""None is asked for so soon after one could not be had."""
 STRETCH_BYTES_MAX = 4 * 1024 * 1024
-"""Of output, what is announced and acknowledged at once."""
+"""How much output is announced, and acknowledged, at once."""
 STRETCHES_MAX = 4
-"""Of output, announced and unacknowledged."""
+"""How many stretches of output are announced and not yet acknowledged."""
 FAILED_S_MIN = 0.1
 FAILED_S_MAX = 10.0
 """So long after a stretch that was not stored whole, output takes the link: twice as long after
@@ -78,7 +78,7 @@ class Channels:
         self._wake = wake
         self._ticket = ""
         self._unix_socket = ""
-        """Of a server on this machine, until it turns out to be no way to ours."""
+        """Where a server on this machine listens; empty once it has turned out not to be ours."""
         self._numbers = itertools.count(1)
         self._open: dict[int, Channel] = {}
         self._opening = 0
@@ -355,7 +355,7 @@ class OutputChannel:
             self._wake()
 
     def _pause(self) -> None:
-        """Once for all stretches that fail together."""
+        """Have output take the link for a while: once for all stretches that fail together."""
         now = time.monotonic()
         if now >= self._not_before:
             self._not_before = now + self._wait_s

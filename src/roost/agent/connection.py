@@ -8,10 +8,10 @@ answer of an earlier one. Bulk data passes in pieces, a few under way at a time,
 while enough is waiting, so memory stays flat whatever the sizes are; whole files that are large
 pass from socket to socket, if there is a data channel to be had.
 
-What always holds (Chirp spec §9): no request is made of half a line; a payload is taken in full
-before it is answered; a connection with a request outstanding is reset, never ended quietly, since
-clients take an end for silence and wait for ever. Therefore its socket is one that is reset by
-being closed, by whomever, and only its quiet end is made so on purpose.
+What always holds: no request is made of half a line; a payload is taken in full before it is
+answered; a connection with a request outstanding is reset, never ended quietly, since clients take
+an end for silence and wait for ever. So its socket is one that is reset when it is closed, by
+whomever; to end it quietly takes a step of its own (`_end`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ COOKIE_WRONG_S = 1.0
 COOKIE_S_MAX = 60.0
 """A connection that has not said by then whose it is is reset."""
 PAYLOAD_S_MAX = 300.0
-"""So long the next bytes of an announced payload may take."""
+"""How long the next bytes of an announced payload may take."""
 WINDOW = 4
 """Pieces under way at a time in one transfer, and requests begun ahead of their answers."""
 CHANNEL_BYTES_MIN = 4 * 1024 * 1024
@@ -71,7 +71,7 @@ RESET, FLUSH = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 """SO_LINGER: what closing a connection does to what has been said and has not arrived."""
 WHOAMI = b"CONDOR"
 WHOAREYOU = b"UNKNOWN"
-"""What users of HTCondor expect to be told (decision 9)."""
+"""What users of HTCondor expect to be told (Chirp decision 9)."""
 _LONG = frozenset(("read", "pread", "sread", "getfile", "getdir", "getlongdir"))
 """Their answer may have more bytes than come with it."""
 _AHEAD = frozenset(name for name, form in COMMANDS.items() if form.gate is Gate.IO) - {
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         """Does the one request that has several steps."""
         self._waiter: asyncio.Future[None] | None = None
-        """Of that task, until something happens."""
+        """What that task waits for: that something happens to the connection."""
         self._full = False
         """The client does not read what we say."""
         self._over = False
@@ -463,7 +463,7 @@ class Connection(asyncio.Protocol):
         data: bytes = b"",
         channel: int = NO_CHANNEL,
     ) -> asyncio.Future[Answer]:
-        """For those who wait for the answer."""
+        """Make a call whose answer is awaited."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         caller, answered = self._caller, partial(_settle, future)
         assert caller is not None
@@ -476,7 +476,7 @@ class Connection(asyncio.Protocol):
     # --- past this program --------------------------------------------------------------------
 
     async def _channel_for(self, size: int) -> Channel | None:
-        """To move so many bytes to or from the server."""
+        """A channel to move so many bytes to or from the server; None if they take the link."""
         assert self._caller is not None
         if size < CHANNEL_BYTES_MIN or self._caller.root is not None:
             return None
@@ -590,7 +590,7 @@ class Connection(asyncio.Protocol):
             await self._ask("close", numbers=(first.descriptor,))
 
     async def _give_strides(self, request: Request, done: int, total: int) -> None:
-        """Likewise, where it depends on the strides how much comes at a time."""
+        """Likewise for strides, on which it depends how much comes at a time."""
         while done < total:
             await self._drain()
             piece = (await self._ask("sread", numbers=(*request.numbers, done))).data
@@ -693,7 +693,7 @@ def _is_one_among_others(request: Request) -> bool:
 
 
 def _part_bytes(request: Request) -> int:
-    """Of a payload, what is written at once."""
+    """How much of a payload is written at once."""
     if request.command == "swrite":
         return min(WRITE_BYTES_MAX, STRIDES_MAX * max(1, request.numbers[3]))
     return WRITE_BYTES_MAX

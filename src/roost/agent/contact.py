@@ -28,15 +28,15 @@ class Contact(Struct, eq=False):
     slot: int
     scratch: str
     digest: bytes
-    """Of its cookie."""
+    """Hash of its cookie."""
     delayed: dict[str, tuple[str, str]] = field(default_factory=dict)
     """What was set with delay in this attempt: folded name → name and text."""
     unsent: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Of that, what the server was not told yet."""
+    """The part of that which the server has not been told yet."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a job finds (Chirp spec §1.2)."""
+        """What a job finds."""
         return {
             "_CONDOR_CHIRP_CONFIG": f"{self.scratch}{os.sep}{FILE}",
             "_CONDOR_SCRATCH_DIR": self.scratch,
@@ -44,7 +44,7 @@ class Contact(Struct, eq=False):
         }
 
     def set_delayed(self, name_bytes: bytes, text_bytes: bytes) -> int:
-        """Taken, or refused by a code that every client notices (decisions 6 to 8)."""
+        """Taken, or refused by a code that every client notices (Chirp decisions 6 to 8)."""
         if len(text_bytes) > attributes.DELAYED_BYTES_MAX:
             return Code.TOO_BIG
         try:

@@ -19,13 +19,13 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, assert_never
 
 from msgspec import Struct
 
-from roost import package
+from roost import package, stopping
 from roost.agent import hqnode, plan, probe
 from roost.agent.calls import Calls
 from roost.agent.channel import Channels, OutputChannel
@@ -73,17 +73,18 @@ UNSAVED_MAX = 4_000
 """Reports that the server has not saved; with more of them, jobs wait that write into their story.
 A line is a kilobyte at most."""
 ENTRIES_COLLECTED_S = 0.005
-"""So long the first of several lines waits for others, unless there is something else to send."""
+"""How long a line waits for others, unless there is something else to send."""
 BEAT_S = 10.0
 """Until the server says how often."""
 RESTART = -1
-"""What `run_agent` returns when the agent is to go on at once, as what `upgrade.switch` finds."""
+"""What `run_agent` returns when the agent is to go on at once, as the package that `upgrade.switch`
+finds."""
 JOIN_S_MAX = 3.0
-"""A start waits this long for the server's welcome before it is called one."""
+"""A start waits at most this long for the server's welcome before the agent is said to be ready."""
 OUTPUT_PAUSE_S = 0.02
 """Files that are written to without a break are looked at this often."""
 OUTPUT_LOOK_S = 0.5
-"""The same where the system does not tell of writes."""
+"""How often files are looked at where the system does not tell of writes."""
 
 _NUMBERS: dict[SignalName, int] = {
     "interrupt": signal.SIGINT,
@@ -451,8 +452,8 @@ class Agent:
         self._settle()
 
     def _fill(self) -> list[FromAgent]:
-        """The next frame. An end follows the output of its attempt, and a call what its attempt had
-        to report before."""
+        """The next frame. An attempt's end comes after its output, and a call after what its
+        attempt has reported before it."""
         messages: list[FromAgent] = []
         if self._farewell_due:
             self._farewell_due = False
@@ -508,8 +509,8 @@ class Agent:
             self._tell(plan.AttributesSet(key, attributes))
 
     def _take_reports(self) -> list[FromAgent]:
-        """About as much as one frame is to have. Grouped, as only consecutive numbers travel
-        together. None while there are only lines that wait for others."""
+        """About as much as fits into one frame, in groups, as only consecutive numbers travel
+        together; nothing while there are only lines that wait for others."""
         groups: list[FromAgent] = []
         if self._collected is not None:
             return groups
@@ -597,8 +598,16 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
                 folder.flush_log()
                 on_ready(AgentReady(f"http://{host}:{port}", os.getpid()))
 
+            on_signals = {
+                signal.SIGTERM: agent.stop,
+                signal.SIGINT: agent.stop,
+                signal.SIGHUP: agent.restart,
+            }
             try:
-                with _stopped_by_signals(agent), _stopped_by_stdin(agent, options):
+                with contextlib.ExitStack() as stack:
+                    stack.enter_context(stopping.on_signals(on_signals))
+                    if options.exit_with_stdin:
+                        stack.enter_context(stopping.on_end_of_stdin(agent.stop))
                     await agent.run(ready)
             finally:
                 await server.close()
@@ -606,60 +615,6 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
     finally:
         folder.close()
     return RESTART if agent.restarting else 0
-
-
-def serve(options: AgentOptions, on_ready: Callable[[AgentReady], None]) -> int:
-    """`run_agent` on a loop of its own, the faster one where it is installed."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(run_agent(options, on_ready))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(agent: Agent) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    calls = {signal.SIGTERM: agent.stop, signal.SIGINT: agent.stop, signal.SIGHUP: agent.restart}
-    installed = []
-    for number, call in calls.items():
-        # Outside the main thread there is no such thing, and whoever runs us there stops us.
-        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-            loop.add_signal_handler(number, call)
-            installed.append(number)
-    try:
-        yield
-    finally:
-        for number in installed:
-            loop.remove_signal_handler(number)
-
-
-@contextlib.contextmanager
-def _stopped_by_stdin(agent: Agent, options: AgentOptions) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-
-    def readable() -> None:
-        if not os.read(0, 4096):
-            loop.remove_reader(0)
-            agent.stop()
-
-    watching = False
-    if options.exit_with_stdin:
-        # A file or /dev/null cannot be waited on; it never ends in the sense meant here.
-        with contextlib.suppress(OSError):
-            loop.add_reader(0, readable)
-            watching = True
-    try:
-        yield
-    finally:
-        if watching:
-            loop.remove_reader(0)
 
 
 # --- names: a run is `<job>.<number>/<purpose>` to the keeper --------------------------------
@@ -681,7 +636,7 @@ def _run_key(name: str) -> RunKey:
 
 
 def _kept_run(record: dict[str, object]) -> plan.KeptRun:
-    """From `ledger.Run.as_record`."""
+    """What `ledger.Run.as_record` has made."""
     match record:
         case {
             "name": str(name),
@@ -703,7 +658,7 @@ def _reports(group: list[plan.SendReport]) -> Reports:
 
 
 def _text_bytes(report: AttemptReport) -> int:
-    """Of what can be long in it."""
+    """The size of those texts in it that can be long."""
     match report:
         case AttributesReported(attributes=attributes):
             return sum(len(name) + len(text.encode()) for name, text in attributes)

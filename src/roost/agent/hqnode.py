@@ -1,9 +1,9 @@
 """The node as HQueue knew it: port 5001 with `wakeup` and `terminate`, and its three files.
 
 `hqnode.pid`, `hqnode.port` and `hqnode.log` lie in the data folder because scripts around farms
-read them, and some write the port beforehand (spec §7.5). The log's phrases about jobs are parsed
-by others and do not change. Whether the folder is in use is told by a lock, so a stale pid file
-does no harm, and one that a container start removes is not missed.
+read them, and some write the port beforehand. The log's phrases about jobs are parsed by
+others and do not change. Whether the folder is in use is told by a lock, so a stale pid file does
+no harm, and one that a container start removes is not missed.
 
 Translates; what the two calls do is decided in `daemon`.
 """
@@ -20,12 +20,13 @@ from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from roost.body import whole_body
 from roost.core.jobspec import show
-from roost.errors import Conflict, ProtocolError
+from roost.errors import Conflict, ProtocolError, TooLarge
 from roost.folder import lock_folder
 from roost.wire import xmlrpc
 
@@ -112,14 +113,14 @@ def application(calls: dict[str, Callable[[], None]]) -> Starlette:
     """An XML-RPC server of methods that take nothing and answer None."""
 
     async def answer(request: Request) -> Response:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in xmlrpc.CONTENT_TYPES:
+        if not xmlrpc.is_content_type(request.headers.get("content-type", "")):
             return Response("An XML-RPC call is text/xml.\n", 415)
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > BODY_BYTES_MAX:
-                return Response("The call is too large.\n", 413)
+        try:
+            body = await whole_body(request, BODY_BYTES_MAX)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is left to read it
+        except TooLarge as error:
+            return Response(f"{error}\n", 413)
         return Response(_call(calls, body), media_type="text/xml")
 
     return Starlette(routes=[Route(path, answer, methods=["POST"]) for path in PATHS])

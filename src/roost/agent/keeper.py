@@ -78,7 +78,7 @@ class Start(NamedTuple):
 
     run: Run
     begun: str
-    """For the ledger."""
+    """The line that says so in the ledger."""
     command: Command | ValueError
     """Or why there can be none."""
     cwd: str
@@ -91,7 +91,7 @@ class Keeper:
         self._owner = owner
         self._own_tag = kin.own_tag()
         self._is_elsewhere = False
-        """It has the folder and the tag of the last job that it started."""
+        """Whether this process still has the folder and the tag of the last job that it started."""
         self._boot = kin.boot_id()
         self._ledger = Ledger(folder / LEDGER)
         self._runs = self._ledger.runs
@@ -112,7 +112,7 @@ class Keeper:
         self._received = b""
         self._to_send = b""
         self._waits_to_send = False
-        """For the agent to take it."""
+        """Whether some of it stays here until the agent takes more."""
         self._events: list[tuple[object, ...]] = []
         self._starts: dict[str, int] = {}
         """Starts that are to be told: moments by name."""
@@ -548,7 +548,7 @@ def _now() -> int:
 
 
 def connect(folder: Path) -> socket.socket:
-    """To the keeper of this folder. Raises `OSError` when there is none."""
+    """A connection to the keeper of this folder. Raises `OSError` when there is none."""
     # The path of a Unix socket is limited to about 100 bytes; through the descriptor it is short.
     here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

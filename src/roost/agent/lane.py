@@ -33,7 +33,7 @@ class Lane:
         self.calls = 0
         """How many there have been since somebody looked."""
         self.under_way: deque[Answered] = deque()
-        """To be told, in this order, unless the lane is lost."""
+        """Who is to be told the answers, in this order."""
         self._awake = awake
         self._over = over
         self._loop = asyncio.get_running_loop()

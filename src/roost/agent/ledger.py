@@ -154,7 +154,7 @@ _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 
 def encode(told: list[tuple[object, ...]]) -> bytes:
-    """As a line."""
+    """What is told an agent, as a line."""
     return _encode(told).encode() + b"\n"
 
 

@@ -63,7 +63,7 @@ class Link:
         self._patience = patience
         self._hurry = asyncio.Event()
         self._socket: ClientWebSocket | None = None
-        """While anything can be said or heard on it."""
+        """The connection, while anything can be said or heard on it."""
         self._greeted = False
         """The server has said on this connection whether it wants us."""
         self._woken = False

@@ -236,6 +236,8 @@ class DrainOutput(Struct, frozen=True):
 
 
 class SendReport(Struct, frozen=True):
+    """Kept until the server says that it is saved."""
+
     number: int
     report: AttemptReport
 
@@ -259,7 +261,7 @@ class Course(Struct, omit_defaults=True):
 
     order: AttemptOrder
     purpose: Purpose
-    """Of the run under way, or of the last one."""
+    """What the run under way, or the last one, is for."""
     slot: int
     ahead: list[Purpose] = []
     """Scripts still to run after it."""
@@ -276,7 +278,7 @@ class Course(Struct, omit_defaults=True):
     ended_at: Moment | None = None
     paused_since: Moment | None = None
     paused_ms: int = 0
-    """Of earlier pauses."""
+    """How long earlier pauses took, all together."""
     stopping: AttemptCause | None = None
     """It was cancelled, ejected, or ran out of time: this becomes its cause."""
     step: SignalName | None = None
@@ -319,13 +321,6 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Course).decode
 
 
-class Reported(Struct):
-    """A report on its way: kept until the server says that it is saved."""
-
-    number: int
-    report: AttemptReport
-
-
 class Plan(Struct):
     """All attempts of an agent. `handle` is the only way in."""
 
@@ -333,7 +328,7 @@ class Plan(Struct):
     courses: dict[AttemptKey, Course] = field(default_factory=dict)
     waiting: dict[JobId, AttemptOrder] = field(default_factory=dict)
     """Orders that cannot be handed on yet: an older attempt of the job still lives here."""
-    unsaved: list[Reported] = field(default_factory=list)
+    unsaved: list[SendReport] = field(default_factory=list)
     """Reports that the server has not saved, in order. Resent as they are after a break."""
     leaving: bool = False
     refused: bool = False
@@ -343,7 +338,7 @@ class Plan(Struct):
     _ends_told: set[AttemptKey] = field(default_factory=set)
     """Whose end is among the unsaved reports."""
     _slots: int = 0
-    """So many are in use or free."""
+    """How many there are, in use and free."""
     _slots_free: list[int] = field(default_factory=list)
     """A heap: the lowest is used again first, as its files are warm."""
     _latest: dict[JobId, int] = field(default_factory=dict)
@@ -557,7 +552,7 @@ class Plan(Struct):
         self._actions.append(SignalRun(course.run, "continue"))
 
     def _discard(self, course: Course) -> None:
-        """Nobody wants it: killed if it lives, which is reported when it is done, and forgotten."""
+        """Nobody wants it: kill it if it lives, report when that is done, and forget it."""
         self._take_back_reports(course.key)
         if course.over:
             self._forget(course)
@@ -756,7 +751,7 @@ class Plan(Struct):
             or (reported.report.job, reported.report.number) not in self.courses
         ]
         self._ends_told.clear()
-        self._actions.extend(SendReport(r.number, r.report) for r in self.unsaved)
+        self._actions.extend(self.unsaved)
         for key, course in self.courses.items():
             if course.over:
                 self._actions.append(DrainOutput(key))
@@ -786,8 +781,9 @@ class Plan(Struct):
 
     def _report(self, report: AttemptReport) -> None:
         self._reports += 1
-        self.unsaved.append(Reported(self._reports, report))
-        self._actions.append(SendReport(self._reports, report))
+        sent = SendReport(self._reports, report)
+        self.unsaved.append(sent)
+        self._actions.append(sent)
 
     def _take_back_reports(self, key: AttemptKey) -> None:
         self.unsaved = [r for r in self.unsaved if (r.report.job, r.report.number) != key]
@@ -799,51 +795,58 @@ class Plan(Struct):
         kept = {run.run: run for run in runs}
         last = {run.run[:2]: run for run in kept.values()}
         for key, run in last.items():
-            if key not in self.courses and self._latest.get(key[0], 0) >= key[1]:
+            if key in self.courses:
+                continue
+            if self._latest.get(key[0], 0) >= key[1]:
                 # The keeper ended before it could write down that this was forgotten.
                 self._actions.append(Forget(key, tuple(r for r in kept if r[:2] == key)))
-            elif key not in self.courses:
-                try:
-                    course = _decode(run.note)
-                except msgspec.MsgspecError:
-                    # Written by another version: better ended without a word than run for ever.
-                    order = AttemptOrder(*key, name="", command="", environment={})
-                    course = Course(order, run.run[2], -1, unwanted=True)
-                    self._actions.append(SignalRun(run.run, "kill"))
-                else:
-                    course.entries += ENTRIES_OF_AGENT - course.entries % ENTRIES_OF_AGENT
-                    self._keep(course)
-                self.courses[key] = course
-                self._learn(key)
-                if course.is_ahead:
-                    self.ahead.add(key)
+            else:
+                self._take_over(key, run)
         self._recount_slots()
         for course in list(self.courses.values()):
-            known = kept.get(course.run)
-            if course.over:
-                continue
-            if known is None and course.is_ahead and course.wish is not None:
+            if not course.over:
+                self._catch_up(course, kept.get(course.run), now)
+
+    def _take_over(self, key: AttemptKey, run: KeptRun) -> None:
+        """Lead an attempt that an earlier agent led; this is the latest run of it."""
+        try:
+            course = _decode(run.note)
+        except msgspec.MsgspecError:
+            # Written by another version: better ended without a word than run for ever.
+            order = AttemptOrder(*key, name="", command="", environment={})
+            course = Course(order, run.run[2], -1, unwanted=True)
+            self._actions.append(SignalRun(run.run, "kill"))
+        else:
+            course.entries += ENTRIES_OF_AGENT - course.entries % ENTRIES_OF_AGENT
+            self._keep(course)
+        self.courses[key] = course
+        self._learn(key)
+        if course.is_ahead:
+            self.ahead.add(key)
+
+    def _catch_up(self, course: Course, known: KeptRun | None, now: Moment) -> None:
+        """Go on from what the keeper knows of the present run, if it knows the run at all."""
+        if known is None:
+            if course.is_ahead and course.wish is not None:
                 self._on_run_withdrawn(course.run, now)
-                continue
-            if known is None and course.unwanted:
+            elif course.unwanted:
                 self._finish(course, now)
-                continue
-            if known is None:
+            else:
                 # The start was under way when the keeper ended: it never happened.
                 self._start(course)
-                continue
-            if known.started_at is not None:
-                self._on_run_started(course.run, known.started_at, now)
-            if known.ended is not None:
-                self._on_run_ended(known.ended, now)
-            elif course.unwanted:
-                self._actions.append(SignalRun(course.run, "kill"))
-            elif course.is_ahead and course.wish is not None:
-                self._actions.append(WithdrawRun(course.run))
-            elif course.step is not None:
-                self._actions.append(SignalRun(course.run, course.step))
-            elif course.paused_since is not None:
-                self._actions.append(SignalRun(course.run, "stop"))
+            return
+        if known.started_at is not None:
+            self._on_run_started(course.run, known.started_at, now)
+        if known.ended is not None:
+            self._on_run_ended(known.ended, now)
+        elif course.unwanted:
+            self._actions.append(SignalRun(course.run, "kill"))
+        elif course.is_ahead and course.wish is not None:
+            self._actions.append(WithdrawRun(course.run))
+        elif course.step is not None:
+            self._actions.append(SignalRun(course.run, course.step))
+        elif course.paused_since is not None:
+            self._actions.append(SignalRun(course.run, "stop"))
 
     def _recount_slots(self) -> None:
         used = {course.slot for course in self.courses.values()}

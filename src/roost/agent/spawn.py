@@ -100,7 +100,7 @@ class Spawner:
 
 
 def _entries(environment: Mapping[str, str]) -> dict[str, bytes]:
-    """As `execve` wants them, by name."""
+    """The variables as `execve` wants them, by name."""
     if "=" in "".join(environment) or "" in environment:
         raise ValueError("illegal environment variable name")
     texts = _texts([f"{name}={value}" for name, value in environment.items()])

@@ -21,7 +21,7 @@ from roost.core.messages import AttemptOrder
 DEFAULT_SHELL = "/bin/sh"
 DEFAULT_SHELL_OF_WINDOWS = "cmd"
 SHELLS_MAX = 100
-"""So many that were found are remembered."""
+"""How many are remembered, with the place where they were found."""
 
 
 class Starter:
@@ -51,7 +51,7 @@ class Starter:
         self.common = {
             **os.environ,
             **(job_environment or {}),
-            # Scripts cut off the first seven characters to find the host (spec §7.1).
+            # Scripts cut off the first seven characters to find the host.
             "HQSERVER": server.rstrip("/"),
             "HQCLIENT": str(package),
             "HQCLIENTARCH": platform,

@@ -37,7 +37,7 @@ from roost.wire.link import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_WINDOW_BYTES, Output,
 LINE_BYTES_MAX = 4096
 """A line longer than this is not looked at for progress."""
 STRETCH_BYTES_MIN = 256 * 1024
-"""With less than this to send, a data channel is not worth its two messages."""
+"""A data channel is not worth its two messages when there is less than this to send."""
 LOOK_BYTES = 256 * 1024
 """Of a stretch, what is read for progress, at its end. What comes by less than this in
 `daemon.OUTPUT_PAUSE_S`, 12 MiB a second, is read wholly."""
@@ -114,9 +114,9 @@ class _Tail:
         self.file = -1
         self.sent = 0
         self.linked = 0
-        """Where the last bytes end that took the link."""
+        """Up to where bytes have been sent over the link."""
         self.acknowledged = 0
-        """Of those."""
+        """Up to where the server has said that it has them."""
         self.read_to = 0
         self.draining = False
         self.flooding = False
@@ -139,7 +139,7 @@ class Tailer:
         self._progressed: dict[AttemptKey, _Tail] = {}
 
     def follow(self, key: AttemptKey, path: str) -> None:
-        """Once per attempt; the file need not exist yet."""
+        """Begin to follow an attempt; its file need not exist yet."""
         if key not in self._tails:
             tail = self._tails[key] = _Tail(key, path)
             self._names[tail.name] = tail
@@ -181,7 +181,7 @@ class Tailer:
             tail.acknowledged = min(size, tail.linked)
 
     def answer(self, key: AttemptKey, size: int) -> None:
-        """Of the attempt's first unanswered stretch: `size` bytes of the output are stored."""
+        """The server answers the first unanswered stretch: it has `size` bytes of the output."""
         tail = self._tails.get(key)
         if tail is None or not tail.stretches:
             self._channel.answered(whole=True)

@@ -28,7 +28,6 @@ import httpx2
 from roost import package
 from roost.errors import ProtocolError, RoostError, Unreachable
 
-PACKAGE_PATH = "/api/v1/package"
 ARCHIVE_BYTES_MAX = 64 * 1024 * 1024
 UNPACKED_BYTES_MAX = 256 * 1024 * 1024
 CONNECT_S_MAX = 30.0
@@ -85,7 +84,7 @@ def install(folder: Path, server: str, version: str, digest: str) -> None:
 
 def fetch(server: str, digest: str) -> bytes:
     """The archive, if it has this SHA-256. Raises `Unreachable` or `ProtocolError`."""
-    url = server.rstrip("/") + PACKAGE_PATH
+    url = server.rstrip("/") + package.PATH
     data = bytearray()
     try:
         with httpx2.stream("GET", url, timeout=CONNECT_S_MAX) as answer:
@@ -123,14 +122,19 @@ def unpack(archive: bytes, folder: Path) -> None:
 def _try(place: Path, version: str) -> None:
     """A package that needs a library which is not here must not replace one that works."""
     environment = {**os.environ, "PYTHONPATH": _path(place)}
-    tried = subprocess.run(
-        [sys.executable, "-c", TRIAL],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=TRY_S_MAX,
-        check=False,
-    )
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-c", TRIAL],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TRY_S_MAX,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProtocolError(
+            f"Roost {version} does not run here: after {TRY_S_MAX} s it has not been imported."
+        ) from None
     if tried.stdout.strip() != version:
         reason = (tried.stderr.strip().splitlines() or ["it does not say why"])[-1]
         raise ProtocolError(f"Roost {version} does not run here: {reason}.")

@@ -21,7 +21,7 @@ from roost.websocket import WebSocket
 
 
 class Patience(Struct, frozen=True):
-    """With a server, in seconds."""
+    """How long we wait for a server, in seconds."""
 
     open_s: float = 10.0
     """Until there is a connection, and once more until the server has answered the hello."""

@@ -154,7 +154,7 @@ def _words(request: Request, name: str) -> list[str]:
 def _id(request: Request) -> int:
     number = int(request.path_params["id"])
     if number > jobspec.WHOLE_MAX:
-        raise NotFound("There is no such id.")
+        raise NotFound(f"There is nothing with id {number}.")
     return number
 
 
@@ -462,8 +462,10 @@ async def get_output(gateway: Gateway, request: Request) -> Response:
     offset = _query(request, "offset", int, 0)
     last = _query(request, "last", int, -1)
     size = min(_query(request, "limit", int, OUTPUT_PART_BYTES_MAX), OUTPUT_PART_BYTES_MAX)
-    if offset < 0 or size < 1:
-        raise Invalid("offset must be 0 or more and limit 1 or more.")
+    if offset < 0:
+        raise Invalid("offset: must be 0 or more.")
+    if size < 1:
+        raise Invalid("limit: must be 1 or more.")
     if last >= 0:
         total = (await gateway.output_part(job, 0, 1)).total
         offset = max(total - last, offset)
@@ -513,7 +515,7 @@ async def follow_output(gateway: Gateway, request: Request) -> Response:
     job = JobId(_id(request))
     start = _query(request, "offset", int, 0)
     if start < 0:
-        raise Invalid("offset must be 0 or more.")
+        raise Invalid("offset: must be 0 or more.")
     await gateway.output_part(job, start, 1)  # refuse while there still is a status to send
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -545,7 +547,7 @@ async def follow_jobs(gateway: Gateway, request: Request) -> Response:
     """
     seconds = _query(request, "seconds", float, math.inf)
     if not seconds >= 0:
-        raise Invalid("seconds must be 0 or more.")
+        raise Invalid("seconds: must be 0 or more.")
     try:
         ids = list(dict.fromkeys(jobspec.job_id(word) for word in _words(request, "ids")))
     except Invalid as error:
@@ -739,7 +741,7 @@ async def _node_view(gateway: Gateway, number: int) -> NodeView:
     for view in await gateway.nodes(with_former=True):
         if view.node.id == number:
             return view
-    raise NotFound(f"There is no node {number}.")
+    raise NotFound(f"There is no node with id {number}.")
 
 
 # --- notes ---------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ TEXT_BYTES_MAX = 64 * 1024
 ALL_BYTES_MAX = 1024 * 1024
 """Names and texts of one job together: the server has them in memory."""
 DELAYED_NAMES_MAX = 100
-"""Different names that one job may set with delay (Chirp spec, decision 8)."""
+"""Different names that one job may set with delay (Chirp decision 8)."""
 DELAYED_BYTES_MAX = 993
 """Length of a value set with delay."""
 POINTS_MAX = 256
@@ -39,7 +39,7 @@ ENTRIES_MAX = 10_000
 """What one run may add to the story, as far as this server, or this agent, has seen it: a loop that
 logs is stopped before nobody can read the story any more."""
 ENTRY_BYTES_MAX = 1023
-"""Of a line that a job writes into its story, as HTCondor keeps of `ulog` (Chirp spec §2.6)."""
+"""How much is kept of a line that a job writes into its story, as HTCondor does with `ulog`."""
 
 PROGRESS = "Progress"
 """Setting it moves the job's progress, as a progress line in its output does."""
@@ -54,9 +54,9 @@ STANDARD = (
 IMMUTABLE = (
     "Owner", "ClusterId", "JobUniverse", "ProcId", "MyType", "TargetType", "User", "OsUser",
 )  # fmt: skip
-"""HTCondor's own list (Chirp spec §4)."""
+"""Nobody may set these: HTCondor's own list."""
 TRANSFER_TIME = "JobTransferringOutputTime"
-"""When the job said that it transfers its output (decision 2), in seconds since 1970."""
+"""When the job said that it transfers its output (Chirp decision 2), in seconds since 1970."""
 
 
 def fold(name: str) -> str:
@@ -199,7 +199,7 @@ def history(attribute: Attribute, kept: Iterable[AttributePoint]) -> list[tuple[
 
 
 class ChirpRules(Struct, frozen=True):
-    """The farm's switches: HTCondor's ENABLE_CHIRP and its kin (Chirp spec §1.1)."""
+    """The farm's switches: HTCondor's ENABLE_CHIRP and its kin."""
 
     enabled: bool = True
     io: bool = True
@@ -221,7 +221,7 @@ SWITCHES = ("wantioproxy", "wantremoteupdates", "wantdelayedupdates", "wantvirtu
 
 
 def gates(attributes: Mapping[str, Attribute], rules: ChirpRules) -> Gates:
-    """What of Chirp is open to a job with these own attributes, by folded name (spec §1.1)."""
+    """What of Chirp is open to a job with these own attributes, by folded name."""
     if not rules.enabled:
         return NO_GATES
     io = rules.io and wish(attributes, "WantIOProxy", False)
@@ -260,5 +260,5 @@ def _pattern(prefixes: str) -> re.Pattern[str]:
 
 
 def entry(text: str) -> str:
-    """So much of a line as is kept, cut between characters."""
+    """The part of a line that is kept, cut between characters."""
     return text.encode()[:ENTRY_BYTES_MAX].decode(errors="ignore")

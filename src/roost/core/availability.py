@@ -1,4 +1,4 @@
-"""When a node may take jobs: by the clock on the wall, or once nobody uses it (spec §10.4).
+"""When a node may take jobs: by the clock on the wall, or once nobody uses it.
 
 A time rule begins at a minute of certain days and lasts until the clock next shows another: friday
 20:00-06:00 ends on saturday, and a rule that ends when it begins lasts a whole day. An idle rule

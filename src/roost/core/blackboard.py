@@ -24,7 +24,7 @@ from roost.errors import Conflict, NotFound, Refused, TooLarge
 S = JobStatus
 
 SHOWN_CHARACTERS_MAX = 200
-"""Of a value, in the story."""
+"""How much of a value is shown in the story."""
 ATTRIBUTE = "attribute"
 """The word of such an event in the story of a job."""
 

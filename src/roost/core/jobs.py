@@ -1,6 +1,6 @@
 """What people ask of jobs: submit, cancel, pause, resume, reschedule, delete, eject.
 
-One handler per command; which linked jobs an action reaches is decision 2 of the spec. Actions
+One handler per command; which linked jobs an action reaches is decision 2. Actions
 skip jobs in a state they do not apply to, and ids nobody knows (decisions 2, 3, 35, 36): callers
 send overlapping lists of roots and children as a matter of course. Submitting refuses, and so
 does what concerns one job only; they do it before anything has changed.

@@ -1,9 +1,9 @@
 """A submitted job specification, in any form callers send, becomes one checked `SubmitJobs`.
 
-Knows every key of HQueue's job specification (spec §3.1, "The Job Specification" of its manual),
-the undocumented forms seen in real submitters (§3.2) and the leniency decided on for them
-(decisions 5, 11, 12, 39). Must not know which jobs, nodes or groups exist: ids that point out of
-the submission are checked by the core, and so are cycles.
+Knows every key of HQueue's job specification ("The Job Specification" of its manual), the
+undocumented forms seen in real submitters, and the leniency decided on for them (decisions 5, 11,
+12, 39). Must not know which jobs, nodes or groups exist: ids that point out of the submission are
+checked by the core, and so are cycles.
 
 Always holds: everything or nothing. The first fault found raises `Invalid` with one sentence that
 names the job and the key; no half-read submission leaves this module. Jobs come out breadth first
@@ -34,7 +34,7 @@ TEXT_BYTES_MAX = 128 * 1024 - 1
 """Of one text, such as a command: Linux gives no process a longer one. With the next, it keeps an
 order well within a frame of the agent link."""
 ENVIRONMENT_BYTES_MAX = 1024 * 1024
-"""Of all variables of a job."""
+"""Names and values of all variables of a job."""
 SHOWN_CHARS_MAX = 40
 """How much of a name or value a refusal repeats."""
 
@@ -43,7 +43,7 @@ CONDITION_OPS = ("==", "!=", "in", "not_in", "any")
 PLATFORMS = ("linux", "windows", "macosx")
 
 UTF8_BYTES_MAX = 4
-"""Of one character."""
+"""What one character takes at most."""
 
 _LEADING_WHOLE = re.compile(r"\s*([+-]?[0-9]{1,18})(?:\.0+)?(?!\w|\.[0-9])")
 """The integer a label such as `5 (Medium)` starts with; `5.5` and `5x` do not have one."""
@@ -122,7 +122,7 @@ def unparse(job: Job, conditions: Iterable[Condition]) -> dict[str, Any]:
 
 
 def conditions_as_dicts(conditions: Iterable[Condition]) -> list[dict[str, str]]:
-    """The four-key form of spec §3.4, as callers send and expect it."""
+    """The four-key form, as callers send and expect it."""
     return [{"type": c.type, "name": c.name, "op": c.op, "value": c.value} for c in conditions]
 
 
@@ -249,7 +249,7 @@ def _at_least_zero(value: object) -> int:
 
 
 def _at_least_one(value: object) -> int:
-    """Zero means "unknown" where callers write it back (spec §3.2) and so becomes one."""
+    """Zero means "unknown" where callers write it back and so becomes one."""
     return max(_at_least_zero(value), 1)
 
 
@@ -564,7 +564,7 @@ def _read(
 
 
 def _join_stubs(drafts: list[_Draft]) -> None:
-    """Turn `childStubIds` into parents, in whichever order the specs were listed (spec §3.2)."""
+    """Turn `childStubIds` into parents, in whichever order the specs were listed."""
     places: dict[str, int] = {}
     for index, draft in enumerate(drafts):
         if draft.stub and places.setdefault(draft.stub, index) != index:

@@ -1,9 +1,8 @@
 """The thirteen statuses, the sets they form, and the moves between them.
 
-Everything here is a table or a pure function of one or two words. `TRANSITIONS` is spec §4.4
-with the decisions of §16; `farm.Farm.set_status` refuses (asserts) any move that is not in it,
-so an illegal move cannot pass silently. Nothing else in Roost compares statuses one by one when
-a named set here says what is meant.
+Everything here is a table or a pure function of one or two words. `state.State.set_status`
+asserts that a move is in `TRANSITIONS`, so an illegal one cannot pass silently. Nothing else in
+Roost compares statuses one by one when a named set here says what is meant.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ FINAL = frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED})
 """The job is over for the core: only reschedule or delete move it on."""
 
 FINISHED = FINAL | {S.ABANDONED, S.EJECTED}
-"""What callers of the API count as finished (spec §4.3): the core still waits for abandoned."""
+"""What callers of the API count as finished: the core still waits for abandoned."""
 
 FAILED = frozenset({S.FAILED, S.CANCELLED, S.ABANDONED})
-"""What "reschedule failed" and the failed counters mean (spec §4.3)."""
+"""What "reschedule failed" and the failed counters mean."""
 
 ON_NODE = frozenset({S.RUNNING, S.PAUSING, S.RESUMING, S.EJECTING, S.ABANDONED})
 """The job has an attempt that is, or may be, alive. `paused` may have one too."""
@@ -102,7 +101,7 @@ INITIAL = frozenset({S.QUEUED, S.RUNNABLE, S.SUCCEEDED})
 
 
 def ui_status(status: JobStatus, clients_assigned: int) -> str:
-    """The status words of HQueue's web page (spec §4.2)."""
+    """The status words of HQueue's web page."""
     if status is S.QUEUED and clients_assigned:
         return f"running ({clients_assigned} clients assigned)"
     if status is S.QUEUED or status is S.RUNNABLE:

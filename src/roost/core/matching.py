@@ -2,7 +2,7 @@
 
 Placement takes the first node without an obstacle; `explain` collects all obstacles. Both walk
 the same chain, so they cannot disagree, and `waitingFor`, `roost why` and the API show the very
-sentences written here. The order is that of spec §6.
+sentences written here.
 
 Jobs with equal `Need` are interchangeable for placement and share one queue.
 """
@@ -31,7 +31,7 @@ Rank = tuple[int, int]
 """Order of runnable jobs: higher priority first, then the older one."""
 
 CONDITIONS_KEPT = 256
-"""Of how many conditions the values are kept as they are looked up."""
+"""For so many conditions it is kept how their values are looked up."""
 SINGLE = "single"
 NOBODY = Condition("hostname", "in", "")
 """What an empty list of permitted clients is saved as (decision 14)."""
@@ -405,7 +405,7 @@ class Hosts:
 
 
 def short_name(host: str) -> str:
-    """The same for all names of a host, and of few others."""
+    """The part of a name that all names of a host share, in lower case."""
     return host.casefold().partition(".")[0]
 
 

@@ -67,7 +67,7 @@ class SubmitJobs(Struct, frozen=True, tag=True):
 
 
 class CancelJobs(Struct, frozen=True, tag=True):
-    """Each job and its descendants, where not yet finished (spec §5)."""
+    """Each job and its descendants, where not yet finished."""
 
     ids: tuple[JobId, ...]
 
@@ -162,7 +162,7 @@ class SetNodeDescription(Struct, frozen=True, tag=True):
 
 
 class RemoveNodes(Struct, frozen=True, tag=True):
-    """Take nodes out of the farm, all of these or none; what they run is abandoned (spec §5)."""
+    """Take nodes out of the farm, all of these or none; what they run is abandoned."""
 
     ids: tuple[NodeId, ...]
 
@@ -386,7 +386,7 @@ class AttributesReported(Struct, frozen=True, tag=True):
 
 EntryKind = Literal["ulog", "phase"]
 """What a job writes: any line, or what it is about to do, where `output` can be told from its
-attributes (Chirp's commands; decision 2)."""
+attributes (Chirp decision 2)."""
 
 
 class EntryReported(Struct, frozen=True, gc=False, tag=True):
@@ -449,7 +449,7 @@ its end, as fenced.
 
 
 class Gates(Struct, frozen=True, array_like=True):
-    """Which commands of Chirp a job may use (Chirp spec §1.1)."""
+    """Which commands of Chirp a job may use."""
 
     io: bool
     """Files."""
@@ -474,7 +474,7 @@ class ChirpOrder(Struct, frozen=True, array_like=True):
     prefix: str
     """Names that may be set with delay: `attributes.matches_prefix`."""
     virtual_root: bool = False
-    """Absolute paths begin at the folder (attribute `WantVirtualRoot`, decision 10)."""
+    """Absolute paths begin at the folder (attribute `WantVirtualRoot`, Chirp decision 10)."""
     read_only: bool = False
     umask: int = 0o022
     """Rights that files it makes do not get."""
@@ -559,7 +559,7 @@ class Changes(Struct, omit_defaults=True):
     nodes: list[Node] = field(default_factory=list)
     """New or changed; written whole."""
     events: list[Event] = field(default_factory=list)
-    """To append, in order."""
+    """To be appended, in this order."""
     next_job_id: int | None = None
     """Set when the counter moved; ids are never used twice."""
     next_node_id: int | None = None
@@ -592,7 +592,7 @@ class Changes(Struct, omit_defaults=True):
     """(job, folded name, stride): points with other numbers than its multiples are forgotten."""
 
     activities: list[Activity] = field(default_factory=list)
-    """To append, in order."""
+    """To be appended, in this order."""
 
     def __bool__(self) -> bool:
         return self != _NO_CHANGES

@@ -3,8 +3,7 @@ people say of a machine: that it is drained, when it may work, what it is.
 
 A report states what has happened and is never refused; one about an attempt the farm no longer
 counts on changes nothing. The one exception is joining: of two agents with the same name the
-second is refused while the first may still be alive, so that they cannot take turns (spec §4.4,
-"flapping").
+second is refused while the first may still be alive, so that they cannot take turns.
 
 Silence has two steps. After the active timeout a node is inactive and its jobs are `abandoned`,
 as HQueue does; they go on if it comes back. After `requeue_after_gone_ms` more it is gone: its
@@ -188,7 +187,7 @@ def on_node_left(farm: State, report: NodeLeft) -> None:
 
 
 def on_remove_nodes(farm: State, command: RemoveNodes) -> None:
-    """Raises `NotFound`. The jobs on them are abandoned at once (spec §5)."""
+    """Raises `NotFound`. The jobs on them are abandoned at once."""
     for node in [_listed(farm, node_id) for node_id in dict.fromkeys(command.ids)]:
         if node.active:
             _go_silent(farm, node, "was removed from the farm")

@@ -21,7 +21,7 @@ REASONS = frozenset(
         "succeeded", "waiting",
     )
 )  # fmt: skip
-"""The words of `emailReasons` (spec §11)."""
+"""The words of `emailReasons`."""
 MAIL, WEBHOOK = "mail", "webhook"
 ENDS = tuple(sorted(status.value for status in FINAL))
 

@@ -497,7 +497,7 @@ class _Choice:
         """See `_is_plenty`; None while nobody has asked."""
         self.filled = NodeId(0)
         self.left = 0
-        """So many more are for this node."""
+        """How many more jobs this node is to get."""
 
     def find(self, rank: Rank) -> tuple[NodeId, ...] | None:
         """The nodes for the job with this rank, or None; a multi-host job may take holds."""

@@ -35,7 +35,7 @@ DAY_MINUTES = 24 * 60
 
 
 class JobStatus(StrEnum):
-    """The thirteen words of HQueue (spec §4.1)."""
+    """The thirteen words of HQueue."""
 
     QUEUED = "queued"
     RUNNABLE = "runnable"
@@ -53,7 +53,7 @@ class JobStatus(StrEnum):
 
 
 class Condition(Struct, frozen=True, gc=False):
-    """One placement rule of a job (spec §3.4); all of a job's conditions must hold."""
+    """One placement rule of a job; all of a job's conditions must hold."""
 
     name: str
     """`hostname`, `hostname:name`, `group` or `os`."""
@@ -64,7 +64,7 @@ class Condition(Struct, frozen=True, gc=False):
 
 
 class JobSpec(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What the submitter asked for, after coercion (spec §3.1, §3.2, decision 5)."""
+    """What the submitter asked for, after coercion (decision 5)."""
 
     name: str
     command: str | dict[str, str] = ""
@@ -181,7 +181,7 @@ class Attempt(Struct, frozen=True, gc=False):
     """Its nodes; the first runs the command, the others are reserved (decision 28)."""
     assigned_at: Moment
     purpose: str = "command"
-    """`command`, or `child error` for the onChildError script alone (spec §7.4)."""
+    """`command`, or `child error` for the onChildError script alone."""
     started_at: Moment | None = None
     ended_at: Moment | None = None
     stopping: bool = False
@@ -208,7 +208,7 @@ class NodeFacts(Struct, frozen=True):
     ip: str = ""
     port: int = 0
     platform: str = "linux-x86_64"
-    """An architecture name of spec §7.1; the part before the dash selects a command."""
+    """As HQueue names architectures; the part before the dash selects a command."""
     cpus: int = 1
     cpu_speed_mhz: int = 0
     memory_kb: int = 0
@@ -232,7 +232,7 @@ class NodeFacts(Struct, frozen=True):
 
 
 class AvailabilityRule(Struct, frozen=True, omit_defaults=True):
-    """One of the rules by which a node takes jobs; see `availability` (spec §10.4)."""
+    """One of the rules by which a node takes jobs; see `availability`."""
 
     id: int = 0
     """Its number among the rules of the node, from 1 on; 0 before it has one."""
@@ -289,7 +289,7 @@ class Group(Struct, frozen=True, dict=True):
 
 
 class Resource(Struct, frozen=True):
-    """A named amount that jobs need while they run, such as licences (spec §9)."""
+    """A named amount that jobs need while they run, such as licences."""
 
     id: ResourceId
     name: str

@@ -1,6 +1,6 @@
 """The table of resources as an administrator edits it; `stock` counts what is in use.
 
-A new farm has the licences that HQueue has built in (spec §9), per machine and without a maximum:
+A new farm has the licences that HQueue has built in, per machine and without a maximum:
 jobs that name one run as if it were not there until somebody says how many there are. A job may
 need a resource that nobody has entered yet; it waits and says so.
 

@@ -98,7 +98,7 @@ class State:
     def __init__(self, rules: Rules | None = None) -> None:
         self.rules = rules or Rules()
         self._usual_gates = attributes.gates({}, self.rules.chirp)
-        """Of a job without attributes."""
+        """The gates of a job without attributes."""
         self.now = Moment(0)
         self.jobs: dict[JobId, Job] = {}
         self.standing: Counter[JobStatus] = Counter()
@@ -283,8 +283,8 @@ class State:
         self._unsettled[job] = None
 
     def next_status(self, job: Job, outcome: str) -> JobStatus:
-        """Where a job that is neither running nor paused belongs now (spec §4.4); `outcome` is that
-        of its own command, see `Job.command_outcome`."""
+        """Where a job that is neither running nor paused belongs now; `outcome` is that of its
+        own command, see `Job.command_outcome`."""
         if self.tree.has_open_children(job.id):
             return S.QUEUED
         if self.tree.has_failed_children(job.id):

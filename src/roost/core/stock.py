@@ -1,6 +1,6 @@
 """How much of each resource there is, and how much is in use: one number per question.
 
-A resource is a named amount that jobs need while they run, such as licences (spec §9). Of a
+A resource is a named amount that jobs need while they run, such as licences. Of a
 *per job* resource every attempt takes the amount its job asks for. Of a *per machine* resource a
 machine takes one unit, whatever its jobs ask for, and one unit serves all of them. Without a
 maximum there is always enough, and use is counted all the same.

@@ -6,6 +6,9 @@ tag `single` it waits until the node has ended what it runs, which gets nothing 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from roost.core.lifecycle import FINAL
 from roost.core.messages import NewJob
 from roost.core.records import Condition, Job, JobSpec, NodeFacts
 
@@ -13,10 +16,15 @@ SUBMITTER = "roost"
 MODULE = "roost.agent.upgrade"
 
 
+def name_of(node: NodeFacts) -> str:
+    """What the job for a node is called."""
+    return f"Upgrade {node.label}"
+
+
 def upgrade_job(node: NodeFacts, version: str, digest: str, priority: int) -> NewJob:
-    """For the package with this version, whose archive has this SHA-256."""
+    """The job that installs the package of this version, whose archive has this SHA-256."""
     spec = JobSpec(
-        f"Upgrade {node.label}",
+        name_of(node),
         command=f'exec "$ROOST_PYTHON" -m {MODULE} {version} {digest}',
         description=f"Gives the machine Roost {version} when it has ended what it runs.",
         submitted_by=SUBMITTER,
@@ -26,12 +34,13 @@ def upgrade_job(node: NodeFacts, version: str, digest: str, priority: int) -> Ne
     return NewJob(spec, f'job "{spec.name}"', priority=priority)
 
 
-def upgrades(job: Job, node: NodeFacts, version: str) -> bool:
-    """Whether this is that job for that node."""
-    spec = job.spec
-    return (
-        spec.submitted_by == SUBMITTER
-        and spec.name == f"Upgrade {node.label}"
-        and isinstance(spec.command, str)
-        and f" {version} " in spec.command
-    )
+def under_way(jobs: Iterable[Job], version: str) -> set[str]:
+    """The names of those jobs that bring a node to this version and are not over."""
+    return {
+        job.spec.name
+        for job in jobs
+        if job.spec.submitted_by == SUBMITTER
+        and job.status not in FINAL
+        and isinstance(job.spec.command, str)
+        and f" {version} " in job.spec.command
+    }

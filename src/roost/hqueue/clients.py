@@ -1,6 +1,6 @@
 """HQueue's methods about clients, which Roost calls nodes everywhere else.
 
-Knows how callers name a client (`hostname` or `hostname:name`, without regard to case, decision
+Knows how callers name a client (`hostname` or `hostname:name`, without regard to case: decision
 11) and the attributes of HQueue's API page. Must not decide what a node may do.
 
 Always holds: a client is either found by one rule, `_find`, or answered with the documented

@@ -34,9 +34,9 @@ from roost.wire.xmlrpc import Call, Fault
 
 FRONT_PAGE = "/"
 PATHS = ("/RPC2", FRONT_PAGE, "/xmlrpc")
-"""The first is what `xmlrpc.client` posts to unless told otherwise (spec §2.1)."""
+"""The first is what `xmlrpc.client` posts to unless told otherwise."""
 BODY_BYTES_MAX = 64 * 1024 * 1024
-"""Default limit of a request; HQueue took 4 MiB, Houdini sends more (spec §2.4)."""
+"""Default limit of a request; HQueue took 4 MiB, Houdini sends more."""
 BODY_BYTES_INLINE_MAX = 64 * 1024
 """Larger requests are read in a thread."""
 CALLS_PER_MULTICALL_MAX = 10_000
@@ -395,7 +395,11 @@ async def method_signature(gateway: Gateway, name: str) -> object:
 
 def reference() -> str:
     """The reference page of the API, in Markdown, one section per method of `METHODS`."""
-    sections = ["# HQueue API\n"]
+    sections = [
+        "# HQueue API\n\n"
+        "Where HQueue's own page leaves something open, or Roost differs, the number of the\n"
+        "[decision](../explanation/decisions.md) is given.\n"
+    ]
     for name, method in METHODS.items():
         also = f"\n\nAlso served as {', '.join(f'`{a}`' for a in method.aliases)}."
         sections.append(
@@ -497,7 +501,7 @@ async def respond(gateway: Gateway, body: bytes) -> bytes:
 
 
 class Endpoint:
-    """Takes calls by POST on the three paths that callers use (spec §2.1), as an ASGI application;
+    """Takes calls by POST on the three paths that callers use, as an ASGI application;
     leaves the rest to another one, which therefore costs calls nothing.
 
     A body of another type is answered with 415, one above `body_bytes_max` with 413 before it
@@ -531,8 +535,7 @@ class Endpoint:
         return respond(self._gateway, body)
 
     async def _answer(self, request: Request) -> Response:
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type not in xmlrpc.CONTENT_TYPES:
+        if not xmlrpc.is_content_type(request.headers.get("content-type", "")):
             return PlainTextResponse("XML-RPC calls must be sent as text/xml.\n", 415)
         try:
             body = await whole_body(request, self._body_bytes_max)

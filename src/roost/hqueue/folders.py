@@ -1,8 +1,7 @@
 """HQueue's methods about the shared network folder, which jobs know as HQROOT.
 
-Knows the keys of `hqserver.ini` that describe it (spec §10.1): the machine that serves it, its
-path there, and where each platform mounts it. Must not look at any disk; what is configured is
-what is answered.
+Knows the keys of `hqserver.ini` that describe it: the machine that serves it, its path there, and
+where each platform mounts it. Must not look at any disk; what is configured is what is answered.
 
 Always holds: `getHQRoot` and the folder HQROOT of `getNetworkFolders` say the same (decision 22),
 and a platform other than the documented three is None (decision 23). Jobs have the same as HQROOT,

@@ -5,7 +5,7 @@ is `{}`, or left out of a list (decision 4). Changing one that does not exist is
 refusal, since the caller would otherwise believe that jobs are kept where they belong.
 
 Always holds: a group has no attribute of a client. A submitter that reads `hostname` off one gets
-nothing (spec §8.2).
+nothing.
 """
 
 from __future__ import annotations

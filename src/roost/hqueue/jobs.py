@@ -1,8 +1,8 @@
 """HQueue's methods about jobs: submitting, acting, asking, output.
 
 Knows the names, argument orders and answers of HQueue's Python API page and the shapes decided on
-where the page is silent (spec §16). Must not decide anything about a job: it turns calls into
-commands and queries of the gateway, and views into dictionaries.
+where the page is silent. Must not decide anything about a job: it turns calls into commands and
+queries of the gateway, and views into dictionaries.
 
 Always holds: an attribute named by the caller costs only what it needs (`ATTRIBUTES` says which
 parts, and whether nodes have to be looked up), and a job read through here never lacks a
@@ -260,7 +260,7 @@ async def get_job_ids_by_status(gateway: Gateway, statuses: Sequence[str]) -> ob
 async def get_finished_root_job_ids(gateway: Gateway) -> object:
     """Return a list of job ids for all finished root jobs: jobs that have no parent.
 
-    Abandoned jobs count as finished here (spec §4.3).
+    Abandoned jobs count as finished here.
     """
     return await gateway.job_ids(sorted(lifecycle.FINISHED), roots_only=True)
 

@@ -1,7 +1,7 @@
 """HQueue's methods about the server itself, and its lists of names.
 
-Knows the twelve name lists as reconstructed in spec §4.3: submitters fill their mail check boxes
-from them. Must not hold state; the clock is the gateway's.
+Knows the twelve lists of names that submitters fill their check boxes for mail from. Must not hold
+state; the clock is the gateway's.
 
 Always holds: every name in a list is one of the thirteen statuses or of the three event names, so
 that each can be given as a mail reason; finished and unfinished divide the thirteen.

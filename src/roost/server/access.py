@@ -40,12 +40,11 @@ from roost.core.records import (
     JobId,
     JobStatus,
     Moment,
-    NodeFacts,
     NodeId,
     Note,
     ThreadId,
 )
-from roost.core.upgrading import upgrade_job, upgrades
+from roost.core.upgrading import name_of, under_way, upgrade_job
 from roost.errors import Forbidden, Invalid, NotFound, Refused
 from roost.gateway import (
     ACTING,
@@ -85,7 +84,7 @@ from roost.store.output import OutputStore, Piece
 ERRORS_KEPT = 100
 CHANGES_KEPT = 1_000
 CHANGE_JOBS_MAX = 200
-"""Of a change that is kept."""
+"""How many jobs a change may name that is remembered."""
 HEADLINE_MS = 1_000
 FAILED_COUNT_MAX = 10_000
 SEARCHES_MAX = 2
@@ -122,9 +121,9 @@ class Access:
         self._signs = Signs(database, output)
         self._followers: dict[JobId, set[_Follower]] = {}
         self._watchers: set[_Follower] = set()
-        # Other than that of an earlier server's, so that a page which outlives it starts afresh.
+        # Not one that an earlier server has told, so that a page which outlives it starts afresh.
         self._revision: int = now()
-        # Of the last revisions, the latest last: what a page may have missed while it was loaded.
+        # The latest revisions, the newest last: what a page may have missed while it was loaded.
         self._recent: deque[FarmChange] = deque(maxlen=CHANGES_KEPT)
         self._every_follower: set[_Follower] = set()
         self.statistics = Statistics(database, self.counts)
@@ -211,9 +210,9 @@ class Access:
                 return Undone(nodes=nodes, undo=again)
 
     def _failed_below(self, parents: Iterable[JobId]) -> list[JobId]:
-        """The failed ones among the descendants of those jobs that are not over."""
+        """The failed ones among those of these jobs that are not over, and all below them."""
         farm = self._engine.farm
-        below = {job for one in parents if one in farm.jobs for job in farm.tree.descendants(one)}
+        below = farm.tree.with_descendants(parents)
         return sorted(job for job in below if farm.jobs[job].status in FAILED)
 
     # --- jobs -----------------------------------------------------------------------------
@@ -247,7 +246,7 @@ class Access:
         return await self._database.read(queries.standings, which, ids)
 
     async def _completed(self, views: list[JobView], parts: frozenset[Part]) -> list[JobView]:
-        """With those parts that are not in the record."""
+        """The same views, with those parts that are not in the record."""
         if Part.SIGNS in parts:
             views = await self._signs.given(views)
         return self._with_reasons(views, parts)
@@ -338,7 +337,8 @@ class Access:
                 "Upgrades over the network are switched off. Set upgrades = true in the server's "
                 "settings if you trust the network, or install the server's Roost by hand."
             )
-        new = [facts for facts in outdated if not self._is_being_upgraded(facts)]
+        known = under_way(farm.jobs.values(), self._version)
+        new = [facts for facts in outdated if name_of(facts) not in known]
         if not new:
             return []
         digest = await asyncio.to_thread(package.archive_digest)
@@ -346,12 +346,6 @@ class Access:
         created = await self.ask(SubmitJobs(tuple(jobs)))
         assert isinstance(created, list)
         return created
-
-    def _is_being_upgraded(self, facts: NodeFacts) -> bool:
-        return any(
-            upgrades(job, facts, self._version) and job.status not in FINAL
-            for job in self._engine.farm.jobs.values()
-        )
 
     async def job_history(self, node: NodeId, limit: int) -> list[JobId]:
         return await self._database.read(queries.job_history, node, limit)
@@ -388,7 +382,7 @@ class Access:
     async def _record(self, job: JobId) -> Job:
         views = await self.job_views([job], frozenset())
         if not views:
-            raise NotFound(f"There is no job {job}.")
+            raise NotFound(f"There is no job {job}; it may have been deleted.")
         return views[0].job
 
     def _is_over(self, job: Job) -> bool:

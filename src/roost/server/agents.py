@@ -79,7 +79,7 @@ class Agents:
         self._tickets: dict[str, Session] = {}
 
     def open_session(self, socket: WebSocket) -> Session:
-        """For a connection at `link.PATH`."""
+        """The listener of a connection at `link.PATH`."""
         session = Session(self, socket)
         self._open.add(session)
         return session
@@ -353,7 +353,7 @@ class Session:
         self.say(link.OutputSaved(message.job, message.number, size))
 
     def _store_ahead(self, engine: Engine, message: link.OutputAhead) -> None:
-        """The same for bytes that pass beside the link."""
+        """The same for output that passes beside the link."""
         job, number, end = message.job, message.number, message.offset + message.size
         channel, output = self.channels.get(message.channel), self.agents.output
         if channel is None:
@@ -407,7 +407,7 @@ def _store_next(channel: Channel, output: OutputStore, message: link.OutputAhead
 def _store_file(
     source: int | None, channel: Channel, output: OutputStore, message: link.OutputAhead
 ) -> int:
-    """Likewise: those of a file, which becomes ours if it can."""
+    """Likewise for the bytes of a file, which becomes the log itself if it can."""
     job, number, offset, size = message.job, message.number, message.offset, message.size
     if source is not None and output.adopt(job, number, source, offset, size):
         return offset + size

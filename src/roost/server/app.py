@@ -30,7 +30,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from roost import package, timezone
+from roost import package, stopping, timezone
 from roost.api import routes as api
 from roost.core.attributes import ChirpRules
 from roost.core.messages import Changes
@@ -68,8 +68,6 @@ COLLECT_AFTER = 10_000
 """So many more objects than before make Python look for cycles among them. What stays for each
 connected agent is looked through too, so that must be rare."""
 OUTPUT_FOLDER = "output"
-PACKAGE_PATH = "/api/v1/package"
-"""What nodes are upgraded with; see `agent.upgrade`."""
 JOBS_FOLDER = "jobs"
 """Submit folders of root jobs that name none."""
 DATABASE_FILE = "roost.db"
@@ -105,34 +103,17 @@ def _raise_open_files_limit() -> None:
 
 
 async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]) -> int:
-    zone = timezone.find(options.time_zone)
+    rules = _rules(options)
     listener = _listen(options.host, options.port)
     database = Database(
         options.database_url or f"sqlite:///{options.data / DATABASE_FILE}",
         complain=lambda text: access.note_error(text),
     )
-    output = OutputStore(Path(options.data) / OUTPUT_FOLDER)
+    output = OutputStore(options.data / OUTPUT_FOLDER)
     local = LocalSocket(options.data.resolve() / SOCKET_FILE)
     try:
-        rules = Rules(
-            options.active_timeout_ms,
-            options.requeue_after_gone_ms,
-            options.max_failures_per_client,
-            zone,
-            ChirpRules(*msgspec.structs.astuple(options.chirp)),
-            notices=NoticeRules(
-                bool(options.mail.host),
-                tuple(HookRules(h.url, h.events, h.every_job) for h in options.webhooks),
-            ),
-            expire_after_ms=options.expire_after_ms,
-            submit_folder=str(options.data.resolve() / JOBS_FOLDER),
-            submit_roots=tuple(map(str, options.submit_roots)),
-        )
-        folders = SubmitFolders(
-            options.data.resolve() / JOBS_FOLDER,
-            options.submit_roots,
-            options.chirp_folder_bytes_max,
-        )
+        bytes_max = options.chirp_folder_bytes_max
+        folders = SubmitFolders(Path(rules.submit_folder), options.submit_roots, bytes_max)
         desk = Desk(lambda: engine, folders)
         removal = Removal(output)
 
@@ -187,15 +168,18 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         running.add_done_callback(lambda _: server.stop())
         await local.serve(agents.open_channel)
         expiry = Expiry(engine, database, options.expire_after_ms)
-        tidying = asyncio.gather(removal.run(), expiry.run(), access.statistics.run())
-        with _stop_on_signals(server, options.exit_with_stdin):
+        parts = (removal.run, expiry.run, access.statistics.run)
+        tidying = asyncio.gather(*map(_logged, parts))
+        with contextlib.ExitStack() as stack:
+            stops = dict.fromkeys((signal.SIGTERM, signal.SIGINT), server.stop)
+            stack.enter_context(stopping.on_signals(stops))
+            if options.exit_with_stdin:
+                stack.enter_context(stopping.on_end_of_stdin(server.stop))
             await server.listening(serving)
             on_ready(ServerReady(_url_of(options.host, listener), os.getpid()))
             await server.stopping.wait()
             tidying.cancel()
             await asyncio.wait([tidying])
-            if not tidying.cancelled():
-                tidying.exception()
             access.stop_following()
             engine.stop()
             await running
@@ -215,7 +199,7 @@ def _routes() -> list[BaseRoute]:
     async def own_package(request: Request) -> Response:
         return Response(await asyncio.to_thread(package.archive), media_type="application/zip")
 
-    return [Route(PACKAGE_PATH, own_package, methods=["GET"])]
+    return [Route(package.PATH, own_package, methods=["GET"])]
 
 
 def _configuration(app: ASGIApp, http: type[Connection], links: type[WebSocket]) -> uvicorn.Config:
@@ -228,6 +212,24 @@ def _configuration(app: ASGIApp, http: type[Connection], links: type[WebSocket])
         ws=links,
         timeout_graceful_shutdown=STOP_SECONDS_MAX,
         server_header=False,
+    )
+
+
+def _rules(options: ServerOptions) -> Rules:
+    """Raises `Invalid`."""
+    return Rules(
+        options.active_timeout_ms,
+        options.requeue_after_gone_ms,
+        options.max_failures_per_client,
+        timezone.find(options.time_zone),
+        ChirpRules(*msgspec.structs.astuple(options.chirp)),
+        notices=NoticeRules(
+            bool(options.mail.host),
+            tuple(HookRules(h.url, h.events, h.every_job) for h in options.webhooks),
+        ),
+        expire_after_ms=options.expire_after_ms,
+        submit_folder=str(options.data.resolve() / JOBS_FOLDER),
+        submit_roots=tuple(map(str, options.submit_roots)),
     )
 
 
@@ -260,26 +262,12 @@ class _Server(uvicorn.Server):
         self.stopping.set()
 
 
-@contextlib.contextmanager
-def _stop_on_signals(server: _Server, with_stdin: bool) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
-    if with_stdin:
-
-        def read() -> None:
-            if not os.read(sys.stdin.fileno(), 4096):
-                loop.remove_reader(sys.stdin.fileno())
-                server.stop()
-
-        loop.add_reader(sys.stdin.fileno(), read)
+async def _logged(part: Callable[[], Any]) -> None:
+    """Of what ends a part of the server that nobody waits for, the log has to tell."""
     try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-        if with_stdin:
-            loop.remove_reader(sys.stdin.fileno())
+        await part()
+    except Exception:
+        log.exception("a part of the server has ended")
 
 
 def _listen(host: str, port: int) -> socket.socket:

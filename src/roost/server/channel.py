@@ -40,7 +40,7 @@ RESERVED_BYTES = 4 * 1024 * 1024
 """Room in a file for bytes on their way is asked for by so much: a stretch of output."""
 _FALLOC_FL_KEEP_SIZE = 1
 _ONE_FILE = array.array("i").itemsize
-"""Of what comes with a handover, the bytes that there is room for."""
+"""How many bytes of descriptors are taken with a handover."""
 SAY_BYTES = 256 * 1024
 """Answers wait for each other up to here, while there is a next call to be done."""
 _REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -75,7 +75,7 @@ class Channel:
             self._peer.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Once."""
+        """End the channel, and its thread; called once."""
         self.cut()
         self._works.put(None)
 
@@ -129,7 +129,8 @@ class Channel:
         return None
 
     def _move(self, source: int | None, file: int, offset: int, size: int) -> int:
-        """From the same place of a source file, or what comes next from the peer."""
+        """Put into a file what is at the same place of a source file, or, without one, what comes
+        next from the peer."""
         taken = done = reserved = 0
         try:
             self._have_pipe()

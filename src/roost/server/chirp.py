@@ -307,7 +307,7 @@ class Desk:
             case "set_job_attr", [name, text]:
                 message = SetAttribute(node, call.job, call.number, name, text)
                 self._engine().tell(message, done)
-            case _:  # `constrain`: a job's requirements are its conditions (decision 18)
+            case _:  # `constrain`: a job's requirements are its conditions (Chirp decision 18)
                 reply(Answer(Code.INVALID_REQUEST))
 
     def _attribute(self, job: JobId, call: ChirpCall) -> Answer:

@@ -55,10 +55,10 @@ def body_size(head: bytes) -> int | None:
         if field is None or (name := field[1].lower()) not in _PLAIN_FIELDS or name in fields:
             return None
         fields[name] = field[2]
-    kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower().decode()
+    kind = fields.get(b"content-type", b"").decode()
     size = fields.get(b"content-length", b"")
     is_kept = fields.get(b"connection", _KEPT).lower() == _KEPT
-    if line not in _REQUEST_LINES or kind not in xmlrpc.CONTENT_TYPES or not is_kept:
+    if line not in _REQUEST_LINES or not xmlrpc.is_content_type(kind) or not is_kept:
         return None
     return int(size) if size.isdigit() else None
 
@@ -118,7 +118,7 @@ class Begun:
         self._context.run(self._go_on)
 
     def cancel(self, msg: object = None) -> None:
-        """As uvicorn does with what is not answered when the server has to stop."""
+        """Give it up: uvicorn does, when the server has to stop and the answer is not there."""
         self._is_cancelled = True
         asyncio.get_running_loop().call_soon(self._coroutine.close)
 
@@ -191,7 +191,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
     # --- plain calls ----------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """With what has been received, as far as it goes."""
+        """Take up what has been received, if it is enough to begin with."""
         data = self._received
         end = data.find(_HEAD_END)
         if end < 0 and data.startswith(b"POST ") and len(data) < HEAD_BYTES_MAX:

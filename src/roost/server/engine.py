@@ -1,13 +1,13 @@
 """The loop that owns the farm: take in, decide, save, and only then answer and act.
 
 Everything that arrives while a batch is being saved goes into the next one (group commit), so a
-busy server saves rarely and much, an idle one at once. Answers leave first: whoever waited for one
-has a turn of the loop before those are told who only look on.
+busy server saves rarely and much, an idle one at once. Answers leave first: whoever waited for
+one has a turn of the loop before mere onlookers are told.
 
 Nobody else changes the `Farm`, and it is changed only while `lock` is held, never across an await.
-Who looks at it on this thread needs no lock: no change is half done there. Who looks from another
-thread holds it, for the length of one look. Either sees what has been decided so far: all that was
-answered for, and what is just being saved. So whoever looks sees what anybody was told before.
+Code on this thread may look at it without the lock, as no change is half done there; code on
+another thread holds the lock for the length of one look. Either sees all that has been decided so
+far, also what is just being saved, and so everything that anybody has been told.
 
 When the record cannot be saved, what was decided since the last save is void: whoever asked is
 refused with the reason, agents are cut off and will tell their reports again, and the farm is
@@ -140,7 +140,7 @@ class Engine:
     def refusal(self) -> Unavailable:
         if self.failure is not None:
             return Unavailable(f"The server takes no work: {self.failure}")
-        return Unavailable("The server is stopping.")
+        return Unavailable("The server is stopping; ask again when it is back.")
 
     def stop(self) -> None:
         """Refuse what comes from now on; `run` returns after saving what has come already."""
@@ -163,7 +163,7 @@ class Engine:
                 return
 
     async def _rest(self, until: Moment | None) -> None:
-        """Until something arrives or we are to stop; at most until then."""
+        """Wait until something arrives or we are to stop, but at most until that moment."""
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle | None = None
         if until is not None:

@@ -3,20 +3,21 @@
 Notices come with the changes that made them, once these are saved, and at the start from the
 database. One that is delivered or given up is removed through the farm, so that a crash in between
 delivers it again rather than never: mails keep their Message-ID and webhooks their delivery id, by
-which receivers can tell. A receiver that is down delays its own notices and nothing else.
+which receivers can tell. Each address and each URL is served by itself: one that cannot be reached
+delays its own notices and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import random
 import smtplib
 import ssl
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, getaddresses
@@ -37,23 +38,15 @@ RETRY_S_MAX = 900.0
 GIVE_UP_S = 3 * 24 * 3600.0
 TIMEOUT_S = 20.0
 TOGETHER_MAX = 100
-"""Mails of one connection."""
+"""Notices of one connection."""
+MAIL_CONNECTIONS_MAX = 4
+"""At a time, so that a mail server that hangs does not take all threads."""
 
 log = structlog.get_logger(__name__)
 
 
 class Rejected(Exception):
     """The receiver does not want it and never will."""
-
-
-class _Route:
-    """All notices for one mail server or one URL, in their order, and when it is next tried."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[NoticeId, Notice] = {}
-        self.wait_s = 0.0
-        self.failing_since: float | None = None
-        self.some = asyncio.Event()
 
 
 class Postman:
@@ -71,73 +64,61 @@ class Postman:
         self._url = url.rstrip("/")
         self._done = done
         self._complain = complain
-        self._routes: dict[str, _Route] = {}
+        self._mailing = asyncio.Semaphore(MAIL_CONNECTIONS_MAX)
+        self._waiting: dict[str, dict[NoticeId, Notice]] = {}
+        """By the address or URL that they are for, in their order; each has a task as long as there
+        are any."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self.delivered: Counter[str] = Counter()
-        self.given_up: Counter[str] = Counter()
-
-    @property
-    def pending(self) -> int:
-        return sum(len(route.waiting) for route in self._routes.values())
 
     def take(self, notices: Iterable[Notice]) -> None:
         """They are saved: deliver them."""
         for notice in notices:
-            key = MAIL if notice.channel == MAIL else notice.target
-            route = self._routes.get(key)
-            if route is None:
-                route = self._routes[key] = _Route()
-                task = asyncio.create_task(self._serve(route))
+            if notice.target not in self._waiting:
+                self._waiting[notice.target] = {}
+                task = asyncio.create_task(self._serve(notice.target))
                 self._tasks.add(task)
-            route.waiting[notice.id] = notice
-            route.some.set()
+                task.add_done_callback(self._tasks.discard)
+            self._waiting[notice.target][notice.id] = notice
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _serve(self, route: _Route) -> None:
-        while True:
-            await route.some.wait()
-            batch = list(route.waiting.values())[:TOGETHER_MAX]
-            if not batch:
-                route.some.clear()
-                continue
-            finished, failure = await asyncio.to_thread(self.deliver, batch)
+    async def _serve(self, target: str) -> None:
+        waiting = self._waiting[target]
+        wait_s = 0.0
+        failing_since: float | None = None
+        while waiting:
+            batch = list(waiting.values())[:TOGETHER_MAX]
+            async with self._mailing if batch[0].channel == MAIL else contextlib.nullcontext():
+                finished, failure = await asyncio.to_thread(self.deliver, batch)
             for notice in batch:
                 if notice.id in finished:
-                    del route.waiting[notice.id]
-                    reason = finished[notice.id]
-                    self._count(notice, reason)
+                    del waiting[notice.id]
+                    if reason := finished[notice.id]:
+                        self._tell_lost(notice, reason)
             if finished:
                 self._done(NoticesDone(tuple(finished)))
             if not failure:
-                route.wait_s, route.failing_since = 0.0, None
+                wait_s, failing_since = 0.0, None
                 continue
-            log.warning("notices cannot be delivered now", reason=failure, waiting=len(batch))
+            log.warning("notices cannot be delivered now", reason=failure, waiting=len(waiting))
             now = time.monotonic()
-            route.failing_since = now if route.failing_since is None else route.failing_since
-            if now - route.failing_since > GIVE_UP_S:
-                self._give_up(route, failure)
-                continue
-            route.wait_s = min(RETRY_S_MAX, route.wait_s * 2) or RETRY_S_FIRST
-            await asyncio.sleep(route.wait_s * random.uniform(0.5, 1.0))
+            failing_since = now if failing_since is None else failing_since
+            if now - failing_since > GIVE_UP_S:
+                for notice in waiting.values():
+                    self._tell_lost(notice, failure)
+                self._done(NoticesDone(tuple(waiting)))
+                waiting.clear()
+            else:
+                wait_s = min(RETRY_S_MAX, wait_s * 2) or RETRY_S_FIRST
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
+        del self._waiting[target]
 
-    def _give_up(self, route: _Route, failure: str) -> None:
-        lost, route.waiting = route.waiting, {}
-        route.failing_since = None
-        for notice in lost.values():
-            self._count(notice, failure)
-        self._done(NoticesDone(tuple(lost)))
-
-    def _count(self, notice: Notice, failure: str) -> None:
-        if not failure:
-            self.delivered[notice.channel] += 1
-            return
-        self.given_up[notice.channel] += 1
+    def _tell_lost(self, notice: Notice, reason: str) -> None:
         what = f"job {notice.job} is {notice.reason}"
-        self._complain(f"{notice.target} could not be told that {what}: {failure}")
+        self._complain(f"{notice.target} could not be told that {what}: {reason}")
 
     def deliver(self, batch: Sequence[Notice]) -> tuple[dict[NoticeId, str], str]:
         """In a thread. What is finished, with the reason where it was refused for good; and what
@@ -153,7 +134,7 @@ class Postman:
                     try:
                         self._post(client, notice)
                         finished[notice.id] = ""
-                    except Rejected as refusal:
+                    except (Rejected, httpx2.InvalidURL) as refusal:
                         finished[notice.id] = str(refusal)
         except (httpx2.HTTPError, OSError) as error:
             return finished, f"{batch[0].target}: {error}"
@@ -168,18 +149,18 @@ class Postman:
             with self._connect() as smtp:
                 for notice in batch:
                     try:
-                        smtp.send_message(self.letter(notice))
-                        finished[notice.id] = ""
+                        refused = smtp.send_message(self.letter(notice))
+                        finished[notice.id] = _refusal(refused)
                     except smtplib.SMTPRecipientsRefused as error:
-                        code, text = next(iter(error.recipients.values()))
-                        if code < 500:
+                        if any(code < 500 for code, _ in error.recipients.values()):
                             raise
-                        finished[notice.id] = _text(text)
+                        finished[notice.id] = _refusal(error.recipients)
                     except (smtplib.SMTPDataError, smtplib.SMTPSenderRefused) as error:
                         if error.smtp_code < 500:
                             raise
                         finished[notice.id] = _text(error.smtp_error)
-                    except ValueError as error:  # an address that is none
+                    except (ValueError, smtplib.SMTPNotSupportedError) as error:
+                        # An address that is none, or whose letters the server does not take.
                         finished[notice.id] = str(error)
         except (smtplib.SMTPException, OSError) as error:
             return finished, f"the mail server {options.host}:{options.port}: {error}"
@@ -205,10 +186,14 @@ class Postman:
         return smtp
 
     def letter(self, notice: Notice) -> EmailMessage:
+        """Raises `ValueError` for a target that is no address."""
+        addresses = [address for _, address in getaddresses([notice.target]) if address]
+        if not addresses:
+            raise ValueError(f"{notice.target!r} is no address")
         letter = EmailMessage()
         letter["Subject"] = _one_line(f"Job {notice.job} is {notice.reason}: {notice.name}")
         letter["From"] = self._mail.sender
-        letter["To"] = ", ".join(address for _, address in getaddresses([notice.target]) if address)
+        letter["To"] = ", ".join(addresses)
         at = datetime.fromtimestamp(notice.at / 1000, UTC)
         letter["Date"] = format_datetime(at)
         domain = self._mail.sender.rpartition("@")[2].strip(" <>") or "roost"
@@ -251,6 +236,11 @@ class Postman:
             raise OSError(f"status {answer.status_code}")
         if not answer.is_success:
             raise Rejected(f"status {answer.status_code}")
+
+
+def _refusal(refused: Mapping[str, tuple[int, bytes]]) -> str:
+    """Who does not take a letter, and why; empty if everybody does."""
+    return ", ".join(f"{address}: {_text(text)}" for address, (_, text) in refused.items())
 
 
 def _text(answer: bytes | str) -> str:

@@ -49,7 +49,7 @@ class Signs:
                 self._progress.pop(job.id, None)
 
     async def given(self, views: list[JobView]) -> list[JobView]:
-        """With `sign_at` and `usual_ms` of those that run."""
+        """The same views, with `sign_at` and `usual_ms` of those jobs that run."""
         running = [view.job for view in views if view.job.status is RUNNING and view.job.attempt]
         if not running:
             return views

@@ -25,7 +25,7 @@ from roost.websocket import Listener, WebSocket
 SILENT_S_MAX = 30.0
 """Whoever says nothing for one such period is given up. An agent pings every 20 s."""
 CLOSE_S_MAX = 10.0
-"""So long the other side may take to agree to the end."""
+"""How long the other side may take to agree to the end."""
 
 log = structlog.get_logger(__name__)
 

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, Table, create_engine, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -111,17 +112,10 @@ def _write_all(
     files = sum(_write_folder(archive, data, folder, progress) for folder in FOLDERS)
     now = time.time_ns() // 1_000_000
     manifest = Manifest(FORMAT, revision, __version__, now, tables, files)
-    document = json.dumps(
-        {**_plain(manifest), "tables": {name: _plain(one) for name, one in tables.items()}}
-    ).encode()
     with tempfile.TemporaryFile() as spool:
-        spool.write(document)
+        spool.write(msgspec.json.encode(manifest))
         _add(archive, MANIFEST, spool)
     return manifest
-
-
-def _plain(struct: Struct) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
 @contextlib.contextmanager
@@ -183,7 +177,7 @@ def _write_folder(archive: tarfile.TarFile, data: Path, folder: str, progress: P
 
 
 def _add(archive: tarfile.TarFile, name: str, file: IO[bytes]) -> None:
-    """As many bytes as it has now."""
+    """A file under this name, with as many bytes as it has now."""
     member = tarfile.TarInfo(name)
     member.size = os.fstat(file.fileno()).st_size if name.startswith(FOLDERS) else file.tell()
     member.mode = os.fstat(file.fileno()).st_mode & 0o777
@@ -253,7 +247,7 @@ def _verified(source: Path, progress: Progress) -> Manifest:
         for member in archive:
             file = archive.extractfile(member) if member.isreg() else None
             if member.name == MANIFEST and file is not None:
-                manifest = _manifest(json.loads(file.read()))
+                manifest = msgspec.json.decode(file.read(), type=Manifest)
             elif member.name.startswith("tables/") and file is not None:
                 name = PurePosixPath(member.name).stem
                 digests[name] = _digest(file)
@@ -272,11 +266,6 @@ def _verified(source: Path, progress: Progress) -> Manifest:
     if digests != manifest.tables or files != manifest.files:
         raise Invalid(f"{source} is damaged: its contents are not what its manifest says.")
     return manifest
-
-
-def _manifest(document: dict[str, Any]) -> Manifest:
-    tables = {name: TableEntry(**entry) for name, entry in document.pop("tables").items()}
-    return Manifest(**document, tables=tables)
 
 
 def _digest(file: IO[bytes]) -> TableEntry:

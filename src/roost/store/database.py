@@ -57,7 +57,7 @@ SMALL_JOBS_MAX = 100
 QUICK_SAVE_S = 0.003
 """When small saves take longer, on the average of the last few, none holds up the loop."""
 _MEMORY = 8
-"""So many, roughly, are the last few."""
+"""How many saves, roughly, that average goes back."""
 CLOSE_MS_MAX = 300
 """How long `close` waits for readers that are busy computing rather than reading."""
 _INTERRUPT_MS = 10
@@ -106,7 +106,7 @@ class Database:
         parsed = _checked(url)
         self._complain = complain
         self._complaints: list[str] = []
-        """Of the transaction that is under way."""
+        """What the transaction that is under way has to complain of."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._place = parsed.database
         self._writer_engine, self._reader_engine = _sqlite_engines(parsed, readers)
@@ -121,7 +121,7 @@ class Database:
         """How many new jobs are in the journal and have no rows yet."""
         self._expansion: asyncio.Task[None] | None = None
         self._writes: set[Future[Any]] = set()
-        """Under way in the writer's thread."""
+        """What is under way in the writer's thread."""
         self._reads: set[Future[Any]] = set()
         self._reading: set[sqlite3.Connection] = set()
         """Connections in use by readers, to be interrupted on close."""
@@ -220,7 +220,7 @@ class Database:
         return future
 
     async def _in_turn(self, work: Callable[[], None], is_small: bool) -> None:
-        """At once, if it is small and nothing is under way, else in the thread."""
+        """Do it at once if it is small and nothing is under way, else in the thread."""
         if not is_small:
             await asyncio.wrap_future(self._in_thread(work))
             return
@@ -446,7 +446,8 @@ def migrate_to_head(url: str) -> None:
 
 
 def head_revision() -> str:
-    """Of the tables that this program knows: each form has a file, whose name begins with it."""
+    """The revision of the tables that this program knows. Each has a file, whose name begins with
+    it."""
     versions = Path(__file__).with_name("migrations") / "versions"
     return max(file.name for file in versions.glob("[0-9]*.py")).partition("_")[0]
 
@@ -477,7 +478,7 @@ def _migrate(connection: Connection, place: str | None) -> None:
 
 
 def _revision(connection: Connection) -> str | None:
-    """Of the tables that are there; None when there are none."""
+    """The revision of the tables that are there; None when there are none."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

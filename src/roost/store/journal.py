@@ -39,7 +39,7 @@ _others = attrgetter(
 )
 _long = attrgetter(*_LONG)
 _LEFT_OUT = JobSpec(name="")
-"""Of a known job, whose specification is in its row."""
+"""Stands for the specification of a known job, which is in its row."""
 
 _INSERT = Bulk(("is_last", "text"), lambda dialect: insert(schema.journal))
 _PIECES = select(schema.journal).order_by(schema.journal.c.number)

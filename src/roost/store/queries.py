@@ -102,7 +102,7 @@ _BY_ID = {
     False: (_BARE.where(_jobs.id == _ID), _BARE.where(_jobs.id.in_(_IDS))),
     True: (_WITH_SPEC.where(_jobs.id == _ID), _WITH_SPEC.where(_jobs.id.in_(_IDS))),
 }
-"""With the spec or without: the statement for one job and the one for many."""
+"""The statement for one job and the one for many, without and with the spec."""
 
 _CHILDREN = (
     select(_edges.parent, _edges.child).where(_edges.parent.in_(_IDS)).order_by(_edges.position)
@@ -224,7 +224,7 @@ def child_statuses(connection: Connection, job: JobId) -> list[tuple[JobId, JobS
 
 
 def first_parents(connection: Connection, ids: Sequence[JobId]) -> dict[JobId, JobId]:
-    """Of those that have one."""
+    """The first parent of each job that has one."""
     return {child: above[0] for child, above in parents_of(connection, ids).items()}
 
 
@@ -267,7 +267,7 @@ def list_jobs(
 
 
 def find_ids(connection: Connection, which: JobFilter) -> list[JobId]:
-    """Of those that pass the filter, in its order."""
+    """The ids of the jobs that pass the filter, in its order."""
     which = _bounded(connection, which)
     last = which.skip + max(which.limit, 0)
     found: list[Row] = []
@@ -323,7 +323,7 @@ def _with_status(
 
 
 SET_BACK_MS_MAX = 24 * 3_600_000
-"""By less than this a clock is set back."""
+"""No clock is set back by more than this."""
 _NEXT_ID = (
     select(_jobs.id, _jobs.queued_at)
     .where(_jobs.id > bindparam("id", type_=schema.Big))
@@ -496,7 +496,7 @@ def count_waiting(
 
 
 def notices(connection: Connection) -> list[Notice]:
-    """Those that are to be delivered, in their order."""
+    """The notices that are still to be delivered, in their order."""
     rows_found = connection.execute(select(schema.notices).order_by(schema.notices.c.id))
     return [rows.notice_of(row) for row in rows_found]
 

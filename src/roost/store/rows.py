@@ -135,6 +135,12 @@ def _upsert(table: Table) -> Bulk:
     return Bulk([column.name for column in table.columns], build)
 
 
+def _delete(table: Table) -> Bulk:
+    """Rows by their `id`."""
+    is_this = table.c.id == bindparam("this")
+    return Bulk(("this",), lambda dialect: delete(table).where(is_this))
+
+
 JOB_STATE = (
     "status",
     "queued_at",
@@ -169,10 +175,7 @@ _INSERT_EDGE = _insert(schema.job_edges, ("parent", "child"))
 _INSERT_EVENT = _insert(schema.job_events, ("job", "at", "status", "message"))
 _INSERT_THREAD = _insert(schema.threads, ("id", "job", "node"))
 _INSERT_NOTICE = _insert(schema.notices, tuple(column.name for column in schema.notices.columns))
-_DELETE_NOTICE = Bulk(
-    ("this",),
-    lambda dialect: delete(schema.notices).where(schema.notices.c.id == bindparam("this")),
-)
+_DELETE_NOTICE = _delete(schema.notices)
 _INSERT_ACTIVITY = _insert(
     schema.activities, tuple(c.name for c in schema.activities.columns if c.name != "id")
 )
@@ -203,23 +206,11 @@ _UPDATE_SPEC = Bulk(
     ("spec", "this"),
     lambda dialect: update(schema.job_specs).where(schema.job_specs.c.job == bindparam("this")),
 )
-_DELETE_JOB = Bulk(
-    ("this",), lambda dialect: delete(schema.jobs).where(schema.jobs.c.id == bindparam("this"))
-)
-_DELETE_GROUP = Bulk(
-    ("this",), lambda dialect: delete(schema.groups).where(schema.groups.c.id == bindparam("this"))
-)
-_DELETE_RESOURCE = Bulk(
-    ("this",),
-    lambda dialect: delete(schema.resources).where(schema.resources.c.id == bindparam("this")),
-)
-_DELETE_THREAD = Bulk(
-    ("this",),
-    lambda dialect: delete(schema.threads).where(schema.threads.c.id == bindparam("this")),
-)
-_DELETE_NOTE = Bulk(
-    ("this",), lambda dialect: delete(schema.notes).where(schema.notes.c.id == bindparam("this"))
-)
+_DELETE_JOB = _delete(schema.jobs)
+_DELETE_GROUP = _delete(schema.groups)
+_DELETE_RESOURCE = _delete(schema.resources)
+_DELETE_THREAD = _delete(schema.threads)
+_DELETE_NOTE = _delete(schema.notes)
 _DELETE_EDGE = Bulk(
     ("over", "under"),
     lambda dialect: delete(schema.job_edges).where(
@@ -761,7 +752,7 @@ def _ordered(positions: list[JobId], ids: list[JobId]) -> list[JobId]:
 
 
 def _shared(families: Iterable[Iterable[JobId]]) -> set[JobId]:
-    """Those who are in several."""
+    """The jobs that are in more than one of these families."""
     seen: set[JobId] = set()
     shared: set[JobId] = set()
     for family in families:
@@ -771,15 +762,15 @@ def _shared(families: Iterable[Iterable[JobId]]) -> set[JobId]:
 
 
 def parents_of(connection: Connection, ids: Iterable[JobId]) -> dict[JobId, tuple[JobId, ...]]:
-    """Of those that have some, in their order."""
+    """The parents, in their order, of each of these jobs that has some."""
     found: dict[JobId, list[JobId]] = {}
     for child, parent in fetch(connection, _PARENTS, ids=schema.as_list(ids)):
         found.setdefault(child, []).append(parent)
     return {child: tuple(parents) for child, parents in found.items()}
 
 
-def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """Cut into lists of at most `size`, in order."""
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Cut into lists of at most `CHUNK`, in order."""
     iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
+    while chunk := list(islice(iterator, CHUNK)):
         yield chunk

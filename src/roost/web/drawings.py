@@ -398,7 +398,7 @@ async def attempts(gateway: Gateway, request: Request) -> list[AttemptChoice]:
     job = JobId(_id(request))
     views = await gateway.job_views((job,), frozenset({Part.ATTEMPTS}))
     if not views:
-        raise NotFound(f"There is no job {job}.")
+        raise NotFound(f"There is no job {job}; it may have been deleted.")
     labels = await _labels(gateway)
     begun = filter(presenters.has_begun, reversed(views[0].attempts))
     bars = [_bar(AttemptView(one, ""), labels) for one in begun]
@@ -423,7 +423,7 @@ async def attribute(gateway: Gateway, request: Request) -> Series:
     job, name = JobId(_id(request)), attributes.fold(request.path_params["name"])
     views = await gateway.job_views((job,), frozenset({Part.ATTRIBUTES}))
     if not views:
-        raise NotFound(f"There is no job {job}.")
+        raise NotFound(f"There is no job {job}; it may have been deleted.")
     for one in views[0].attributes:
         if attributes.fold(one.name) == name:
             kept = (await gateway.attribute_points(job)).get(name, ())

@@ -116,7 +116,7 @@ class FrameReader:
         return self._buffer[self._end :]
 
     def received(self, size: int) -> None:
-        """So many bytes are in the `room` now."""
+        """So many bytes have been put into the `room`."""
         self._end += size
 
     def next_frame(self) -> memoryview | None:

@@ -536,12 +536,12 @@ def parse_code(line: bytes) -> int:
 
 
 def parse_stat(line: bytes) -> dict[str, int]:
-    """By the names in `STAT_FIELDS`. Raises `ProtocolError`."""
+    """The numbers of an answer, by the names in `STAT_FIELDS`. Raises `ProtocolError`."""
     return _parse_numbers(line, STAT_FIELDS)
 
 
 def parse_statfs(line: bytes) -> dict[str, int]:
-    """By the names in `STATFS_FIELDS`. Raises `ProtocolError`."""
+    """The numbers of an answer, by the names in `STATFS_FIELDS`. Raises `ProtocolError`."""
     return _parse_numbers(line, STATFS_FIELDS)
 
 

@@ -33,7 +33,7 @@ class Story(Struct, frozen=True):
     cluster: int
     """The id of its root job."""
     labels: dict[int, str]
-    """Of nodes, by their ids."""
+    """The labels of nodes, by their ids."""
 
 
 def text(stories: Iterable[Story], submitted_at: str, clock: Callable[[int], str]) -> str:

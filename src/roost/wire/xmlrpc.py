@@ -32,8 +32,7 @@ from msgspec import Struct
 from roost.core.records import Moment
 from roost.errors import ProtocolError
 
-CONTENT_TYPES = frozenset({"text/xml", "application/xml"})
-"""What a call may be sent as; anything else could be forged by a web page (decision 41)."""
+_CONTENT_TYPES = frozenset({"text/xml", "application/xml"})
 
 HEAVY_VALUES = 1_000
 HEAVY_CHARS = 64 * 1024
@@ -76,13 +75,19 @@ class UtcTime(Struct, frozen=True):
     moment: Moment
 
     def __str__(self) -> str:
-        """`YYYYMMDDTHH:MM:SS`: UTC, no fraction and no zone (spec §2.3)."""
+        """`YYYYMMDDTHH:MM:SS`: UTC, no fraction and no zone."""
         return _second(self.moment // 1000)
 
 
 @lru_cache(1024)
 def _second(seconds: int) -> str:
     return "{:04}{:02}{:02}T{:02}:{:02}:{:02}".format(*time.gmtime(seconds)[:6])
+
+
+def is_content_type(text: str) -> bool:
+    """Whether a call may be sent as this; anything else could be forged by a web page (decision
+    41)."""
+    return text.partition(";")[0].strip().lower() in _CONTENT_TYPES
 
 
 def decode_call(body: bytes) -> Call:

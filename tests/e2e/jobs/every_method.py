@@ -3,7 +3,7 @@
     python every_method.py MODULE    htchirp (PyPI, 2.0 or 3.0) or roost.htchirp
 
 Runs inside a Roost job with WantIOProxy, in a new submit folder. What htchirp itself does wrong,
-whatever the server, is not called here: see `chirp.md` §5.5, and tests/htchirp for ours.
+whatever the server, is not called here; tests/htchirp does that with ours.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,15 @@ ARGUMENTS = [
 AXE = Path(__file__).parents[3] / "node_modules/axe-core/axe.min.js"
 
 expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture(scope="module")
+def studio(new_farm: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
+    """A farm with one node of two CPUs. Each test submits what it looks at."""
+    with new_farm() as farm:
+        farm.start_server()
+        farm.start_agent("one")
+        yield farm
 
 
 # Not for the whole session: while it lives, no other test of the process can have an event loop.

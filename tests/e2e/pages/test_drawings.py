@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,15 +14,6 @@ from roost.remote import Remote
 pytestmark = pytest.mark.slow
 
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def studio(new_farm: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
-    """A farm with one node of two CPUs. Each test submits what it looks at."""
-    with new_farm() as farm:
-        farm.start_server()
-        farm.start_agent("one")
-        yield farm
 
 
 def printed(studio: Any, command: str, **spec: Any) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,15 +13,6 @@ pytestmark = pytest.mark.slow
 
 Open = Callable[..., Page]
 ByTab = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def studio(new_farm: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
-    """A farm with one node of two CPUs. Each test submits what it looks at."""
-    with new_farm() as farm:
-        farm.start_server()
-        farm.start_agent("one")
-        yield farm
 
 
 def tell(farm: Any, method: str, *arguments: Any) -> Any:
