@@ -164,7 +164,7 @@ async def test_all_that_match_are_acted_on_not_only_the_page(world: World) -> No
         ({"action": "cancel"}, "No job is selected"),
         ({"action": "priority", "ids": ["1"], "priority": "high"}, "not a whole number"),
         ({"action": "priority", "ids": ["1"], "priority": "-1"}, "0 or more"),
-        ({"action": "cancel", "ids": ["x"]}, "each must be a whole number"),
+        ({"action": "cancel", "ids": ["x"]}, "is not a whole number"),
     ],
 )
 async def test_a_form_that_makes_no_sense_is_refused(
@@ -172,6 +172,53 @@ async def test_a_form_that_makes_no_sense_is_refused(
 ) -> None:
     answer = await world.post("/jobs/act", form)
     assert answer.status_code == 400 and sentence in answer.text
+
+
+HUGE = "9" * 25
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/jobs/act", {"action": "priority", "ids": "1", "priority": HUGE}),
+        ("/jobs/act", {"action": "pause", "ids": HUGE}),
+        ("/jobs/confirm", {"action": "cancel", "ids": HUGE}),
+        ("/nodes/act", {"action": "add_to_group", "ids": "1", "group": HUGE}),
+        ("/nodes/1/groups", {"groups": HUGE}),
+        ("/nodes/1/hours", {"cell": "168"}),
+        ("/nodes/1/hours", {"cell": "-1"}),
+        ("/resources/set", {"name": "houdini", "max": HUGE}),
+        ("/notes/add", {"text": "hello", "thread": HUGE}),
+        ("/submit", {"command": "true", "priority": HUGE}),
+    ],
+)
+async def test_a_number_that_no_farm_can_keep_is_refused_and_the_farm_goes_on(
+    world: World, path: str, form: dict[str, str]
+) -> None:
+    [job] = await world.submit({"name": "a", "command": "true"})
+    await world.node("one")
+    assert (await world.post(path, form)).status_code == 400
+    await world.page(f"/jobs/{job}")
+
+
+@pytest.mark.parametrize("path", [f"/jobs/{HUGE}", f"/nodes/{HUGE}", f"/groups/{HUGE}"])
+async def test_what_has_a_number_that_large_is_not_there(world: World, path: str) -> None:
+    for form in ("", "/notes", "/attributes", "/description", "/permitted"):
+        answer = await world.post(path + form, {"name": "a", "text": "1", "any": "1"})
+        assert answer.status_code in (404, 405)
+    assert "film" in await world.page(f"/submit?like={HUGE}")
+
+
+async def test_a_note_on_what_is_gone_is_refused_and_kept_nowhere(world: World) -> None:
+    for path in ("/jobs/7/notes", "/nodes/7/notes"):
+        assert (await world.post(path, {"text": "hello"})).status_code == 404
+    assert "Nobody has left a note yet" in await world.page("/notes")
+
+
+async def test_an_address_in_a_form_that_is_none_says_nothing(world: World) -> None:
+    await world.submit({"name": "a", "command": "true"})
+    form = {"action": "pause", "all": "1", "view": "http://[", "back": "http://["}
+    assert (await world.post("/jobs/act", form)).headers["location"] == "/jobs"
 
 
 async def test_a_search_for_one_thing_leads_to_it(world: World) -> None:

@@ -40,7 +40,7 @@ from roost.gateway import (
     ThreadView,
 )
 from roost.web.presenters import counted
-from roost.web.site import Form, Site
+from roost.web.site import Form, Site, id_in_path
 
 HOME_JOBS = 12
 HOME_NODES = 12
@@ -169,7 +169,7 @@ async def create_group(site: Site, request: Request, form: Form) -> Response:
 
 
 async def change_group(site: Site, request: Request, form: Form) -> Response:
-    group = GroupId(int(request.path_params["id"]))
+    group = GroupId(id_in_path(request))
     if form.text("action") == "delete":
         await site.gateway.ask(DeleteGroup(group))
         return site.back(form, "/groups", "The group is deleted.")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Sequence
-from urllib.parse import urlsplit
 
 from msgspec import Struct
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -18,7 +16,7 @@ from roost.core.records import Attempt, JobId, JobStatus
 from roost.errors import Invalid, NotFound
 from roost.gateway import Acted, Gateway, JobFilter, JobStanding, JobView, NodesActed, Part
 from roost.web import presenters, views
-from roost.web.site import Form, Said, Site, local
+from roost.web.site import Form, Said, Site, id_in_path, local
 from roost.web.views import Column, JobsView
 
 S = JobStatus
@@ -194,11 +192,9 @@ async def show_glance(site: Site, request: Request) -> Response:
 
 async def find_job(gateway: Gateway, request: Request, parts: frozenset[Part]) -> JobView:
     """Raises `NotFound`."""
-    number = int(request.path_params["id"])
-    if number < 2**53:
-        for view in await gateway.job_views((JobId(number),), parts):
-            return view
-    raise NotFound(f"There is no job {number}; it may have been deleted.")
+    for view in await gateway.job_views((JobId(id_in_path(request)),), parts):
+        return view
+    raise NotFound(f"There is no job {request.path_params['id']}; it may have been deleted.")
 
 
 async def failures(gateway: Gateway, job: JobView) -> list[Failure]:
@@ -348,7 +344,7 @@ def said(name: str) -> str:
 def _chosen(gateway: Gateway, form: Form) -> tuple[JobFilter | None, tuple[JobId, ...]]:
     """All that match the list the form was on, or the ticked ones. Raises `Invalid` for none."""
     if form.text("all"):
-        view = views.parse(QueryParams(urlsplit(form.text("view")).query))
+        view = views.parse(form.query("view"))
         if view.ids:
             return None, tuple(map(JobId, view.ids))
         return view.filter(gateway.now(), ACTED_MAX), ()

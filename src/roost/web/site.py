@@ -25,7 +25,7 @@ import jinja2
 import msgspec
 import structlog
 from msgspec import Struct
-from starlette.datastructures import ImmutableMultiDict
+from starlette.datastructures import ImmutableMultiDict, QueryParams
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -34,6 +34,7 @@ from starlette.routing import Route
 
 from roost import __version__, package
 from roost.body import whole_body
+from roost.core.jobspec import WHOLE_MAX
 from roost.errors import Forbidden, Invalid, Refused
 from roost.gateway import Gateway, Headline
 from roost.web import presenters
@@ -74,16 +75,26 @@ class Form(ImmutableMultiDict[str, str]):
         text = self.text(name)
         if not text and default is not None:
             return default
-        try:
-            return int(text)
-        except ValueError:
-            raise Invalid(f"{name}: {text!r} is not a whole number.") from None
+        return _number(name, text)
 
     def numbers(self, name: str) -> list[int]:
-        try:
-            return [int(text) for text in self.getlist(name)]
-        except ValueError:
-            raise Invalid(f"{name}: each must be a whole number.") from None
+        """Raises `Invalid` naming the field."""
+        return [_number(name, text) for text in self.getlist(name)]
+
+    def query(self, name: str) -> QueryParams:
+        """Of an address."""
+        return QueryParams(self.text(name).partition("?")[2])
+
+
+def _number(name: str, text: str) -> int:
+    """No larger than what the farm can keep."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise Invalid(f"{name}: {text[:40]!r} is not a whole number.") from None
+    if abs(number) > WHOLE_MAX:
+        raise Invalid(f"{name}: must be a number up to {WHOLE_MAX}.")
+    return number
 
 
 class Said(Struct, frozen=True):
@@ -334,6 +345,11 @@ def _said(request: Request) -> Said:
 def _here(request: Request) -> str:
     """The address of this page on this server."""
     return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+
+
+def id_in_path(request: Request) -> int:
+    """The id that an address names. Of one that is too large for any, another that nothing has."""
+    return min(int(request.path_params["id"]), WHOLE_MAX)
 
 
 def local(address: str) -> str:

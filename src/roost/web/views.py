@@ -147,7 +147,7 @@ def parse(query: Mapping[str, str]) -> JobsView:
     sort = query.get("sort", "id")
     within = query.get("within", "")
     columns = [key for key in _words(query, "columns") if key in _KNOWN]
-    ids = [number for word in _words(query, "ids") if (number := _whole(word))]
+    ids = [number for word in _words(query, "ids") if (number := whole(word))]
     view = JobsView(
         status=tuple(dict.fromkeys(w for w in _words(query, "status") if w in _STATUSES)),
         q=query.get("q", "").strip(),
@@ -160,8 +160,8 @@ def parse(query: Mapping[str, str]) -> JobsView:
         up=query.get("up", "") in ("1", "true", "on"),
         columns=tuple(dict.fromkeys(columns)),
         dense=query.get("dense", "") in ("1", "true", "on"),
-        before=_whole(query.get("before", "")),
-        skip=_whole(query.get("skip", "")),
+        before=whole(query.get("before", "")),
+        skip=whole(query.get("skip", "")),
     )
     return replace(view, columns=()) if view.columns == USUAL else view
 
@@ -171,6 +171,7 @@ def _words(query: Mapping[str, str], name: str) -> Iterable[str]:
     return [word.strip() for text in values for word in text.split(",") if word.strip()]
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """0 for what is no number that an id or a place in a list can be."""
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
     return number if number <= WHOLE_MAX else 0
