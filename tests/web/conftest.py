@@ -23,6 +23,7 @@ from roost.core.state import Rules
 from roost.hqueue import dispatch
 from roost.server.access import Access
 from roost.server.engine import Engine
+from roost.server.sameorigin import SameOrigin
 from roost.store.database import Database
 from roost.store.output import OutputStore
 from roost.web import pages
@@ -97,7 +98,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     running = asyncio.ensure_future(engine.run())
     listener = socket.create_server(("127.0.0.1", 0))
     site = pages.routes(access, Look("Test farm", settings=(("port", "5000", "default"),)))
-    app = dispatch.Endpoint(access, Starlette(routes=site))
+    app = SameOrigin(dispatch.Endpoint(access, Starlette(routes=site)))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
     with _signals_kept(server):
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -50,6 +51,7 @@ from roost.server.expiry import Expiry
 from roost.server.local import LocalSocket
 from roost.server.postman import Postman
 from roost.server.removal import Removal
+from roost.server.sameorigin import SameOrigin
 from roost.server.websocket import websocket_class
 from roost.settings import ServerOptions, ServerReady
 from roost.store import queries
@@ -179,9 +181,11 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         site = pages.routes(access, look)
         others = Starlette(routes=[*_routes(), *site, *api.routes(access)])
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
+        names = (options.host, urlsplit(options.public_url).hostname or "")
+        guarded = SameOrigin(app, names)
         http = connection_class(agents.open_channel, app.respond, options.body_bytes_max)
         links = websocket_class(link.PATH, link.FRAME_BYTES_MAX, agents.open_session)
-        server = _Server(_configuration(app, http, links))
+        server = _Server(_configuration(guarded, http, links))
         running = asyncio.ensure_future(engine.run())
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         running.add_done_callback(lambda _: server.stop())

@@ -1,11 +1,11 @@
-"""What all pages share: the frame around them, how they refuse, and what keeps other sites out.
+"""What all pages share: the frame around them, how they refuse, and the policy sent with them.
 
 Knows templates, headers and forms. Must not decide anything about the farm: pages ask the gateway
 what to show, and every form becomes a command that the JSON API has as well.
 
 Always holds: a page answers a GET and changes nothing; a form answers a POST, which another
-site's page cannot send (its browser says where it comes from), and leads back by a redirect, so
-that reloading does not do it again. No page contains a script or a style of its own, and the
+site's page cannot send (`server.sameorigin`), and leads back by a redirect, so that reloading does
+not do it again. No page contains a script or a style of its own, and the
 policy sent with it forbids any that is not a file of ours.
 """
 
@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 
 import jinja2
 import msgspec
@@ -35,7 +35,7 @@ from starlette.routing import Route
 from roost import __version__, package
 from roost.body import whole_body
 from roost.core.jobspec import WHOLE_MAX
-from roost.errors import Forbidden, Invalid, Refused
+from roost.errors import Invalid, Refused
 from roost.gateway import Gateway, Headline
 from roost.web import presenters
 from roost.web.fragments import Fragments
@@ -212,7 +212,6 @@ class Site:
         self, path: str, function: Callable[[Site, Request, Form], Awaitable[Response]]
     ) -> Route:
         async def posted(request: Request) -> Response:
-            _refuse_other_sites(request)
             form = await _form(request)
             try:
                 return await function(self, request, form)
@@ -308,18 +307,6 @@ def _packed(path: str) -> tuple[bytes, bytes, str] | None:
     plain = file.read_bytes()
     packed = b"" if file.suffix == ".woff2" else gzip.compress(plain, 9, mtime=0)
     return plain, packed, mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-
-
-def _refuse_other_sites(request: Request) -> None:
-    """A browser says where a form comes from; whoever says nothing is no browser."""
-    fetched_from = request.headers.get("sec-fetch-site")
-    if fetched_from is not None:
-        is_own = fetched_from in ("same-origin", "none")
-    else:
-        origin = request.headers.get("origin")
-        is_own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
-    if not is_own:
-        raise Forbidden("This was sent by a page of another site, which may not act here.")
 
 
 async def _form(request: Request) -> Form:
