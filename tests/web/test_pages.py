@@ -215,6 +215,17 @@ async def test_a_note_on_what_is_gone_is_refused_and_kept_nowhere(world: World) 
     assert "Nobody has left a note yet" in await world.page("/notes")
 
 
+async def test_after_deleting_a_page_of_what_was_deleted_is_not_gone_back_to(world: World) -> None:
+    jobs = [(await world.submit({"name": "a", "command": "true"}))[0] for _ in range(3)]
+    await world.ask(m.CancelJobs(tuple(jobs)))
+    for job, back, leads_to in (
+        (jobs[0], f"/jobs/{jobs[0]}?tab=notes", "/jobs"),
+        (jobs[1], f"/jobs/{jobs[2]}", f"/jobs/{jobs[2]}"),
+    ):
+        answer = await world.post("/jobs/act", {"action": "delete", "ids": job, "back": back})
+        assert answer.headers["location"] == leads_to
+
+
 async def test_an_address_in_a_form_that_is_none_says_nothing(world: World) -> None:
     await world.submit({"name": "a", "command": "true"})
     form = {"action": "pause", "all": "1", "view": "http://[", "back": "http://["}

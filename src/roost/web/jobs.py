@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 
@@ -302,8 +303,16 @@ async def act(site: Site, request: Request, form: Form) -> Response:
     which, ids = _chosen(site.gateway, form)
     acted = await site.gateway.act(name, which, ids, priority)
     done = f"{presenters.counted(len(acted.applied), 'job')} {actions.find(name).done}."
-    listing = "/jobs?every=1&ids="
-    return site.back(form, "/jobs", outcome(done, acted, listing))
+    told = outcome(done, acted, "/jobs?every=1&ids=")
+    if name == "delete" and await _is_gone(site.gateway, form.text("back")):
+        return site.to("/jobs", told)
+    return site.back(form, "/jobs", told)
+
+
+async def _is_gone(gateway: Gateway, address: str) -> bool:
+    """Whether the page at this address is that of a job that is no more."""
+    found = re.match(r"/jobs/(\d{1,15})\b", address)
+    return found is not None and not await gateway.job_views((JobId(int(found[1])),), frozenset())
 
 
 def outcome(done: str, acted: Acted | NodesActed, listing: str) -> Said:

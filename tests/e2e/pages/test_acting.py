@@ -116,6 +116,39 @@ def test_who_only_looks_cannot_act_until_that_is_switched_off(
         rpc.cancelJobs([job])
 
 
+def test_a_job_deleted_on_its_page_leads_to_the_others(studio: Any, open_page: Open) -> None:
+    job = studio.submit(name="done with", command="true")
+    studio.wait(job)
+    page = open_page(f"{studio.url}/jobs/{job}")
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".said")).to_contain_text("1 job deleted.")
+    expect(page).to_have_url(f"{studio.url}/jobs")
+
+
+@pytest.mark.parametrize("tab", ["output", "notes"])
+def test_the_page_of_a_job_that_others_delete_says_so(studio: Any, watched: Any, tab: str) -> None:
+    watched.forgiven = ("404",)
+    job = studio.submit(name="in the way", command="true")
+    studio.wait(job)
+    page = watched.open(f"{studio.url}/jobs/{job}?tab={tab}")
+    expect(page.locator("#connection")).to_have_text("connected")
+    with studio.rpc as rpc:
+        rpc.deleteJobs([job])
+    expect(page.locator("#main")).to_contain_text(f"There is no job {job}")
+    expect(page.get_by_role("button", name="Reschedule…")).to_have_count(0)
+
+
+def test_what_was_refused_can_be_put_right(studio: Any, open_page: Open) -> None:
+    page = open_page(f"{studio.url}/groups")
+    name = page.get_by_label("Name of the new group")
+    for said in ("The group gpu is made.", "There is a client group named"):
+        name.fill("gpu")
+        page.get_by_role("button", name="New group").click()
+        expect(page.locator(".said")).to_contain_text(said)
+    expect(name).to_have_value("gpu")
+
+
 def test_a_silent_run_is_told_in_the_list(studio: Any, open_page: Open, gate: Any) -> None:
     job = studio.submit(name="quiet", command=f"echo begun; head -n 1 {gate.path}")
     page = open_page(f"{studio.url}/jobs?q=quiet&columns=name,status,silent")

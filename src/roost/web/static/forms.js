@@ -41,13 +41,14 @@ export async function send(form, submitter) {
     dialog().close();
     if (response.url && new URL(response.url).pathname !== address) history.replaceState(null, "", response.url);
     await showPage(html, { whole: true });
-    if (response.ok) {
+    // What was refused is still there to be put right.
+    if (response.ok && !document.querySelector("#main > .said.refused")) {
       if ("reset" in form.dataset) form.reset();
       document.dispatchEvent(new CustomEvent("roost-acted"));
     }
     scrollTo({ top: 0 });
   } catch {
-    say("The server cannot be reached; nothing was changed.");
+    say("The server did not answer, so this may not have been done. Look again when it is back.");
   } finally {
     form.removeAttribute("aria-busy");
     for (const button of buttons) button.disabled = false;

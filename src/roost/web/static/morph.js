@@ -49,5 +49,7 @@ export async function showPage(html, { whole = false } = {}) {
 /** Fetches this page again; what came of a form is for the page that the form leads to. @param {{whole?: boolean}} options */
 export async function refresh(options = {}) {
   const response = await fetch(location.href, { headers: { "roost-refresh": "1" } });
-  await showPage(await response.text(), options);
+  // What the page is about may be gone: then it says so, and nothing of it stays.
+  const whole = options.whole || response.status === 404;
+  await showPage(await response.text(), { whole });
 }
