@@ -339,6 +339,23 @@ async def test_removing_a_node_asks_first(world: World) -> None:
     assert await world.access.nodes() == []
 
 
+async def test_what_cannot_be_undone_is_done_only_when_said_again(world: World) -> None:
+    group = await world.ask(m.CreateGroup("gpu"))
+    await world.ask(m.SetResource("nuke", 3))
+    await world.ask(m.AddNote("The fan is loud."))
+    for page, form, address, name in (
+        ("/groups", {"action": "delete"}, f"/groups/{group}", "gpu"),
+        ("/resources", {"name": "nuke"}, "/resources/remove", "nuke"),
+        ("/notes", {"thread": 1}, "/notes/remove", "The fan is loud."),
+    ):
+        asked = (await world.post(address, {**form, "back": page})).text
+        assert name in asked and 'id="question"' in asked
+        assert name in await world.page(page)
+        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked))
+        assert (await world.post(address, fields)).headers["location"] == page
+        assert name not in re.sub(r'role="status">.*?</div>', "", await world.page(page))
+
+
 async def test_home_says_so_when_all_is_well_and_else_what_is_not(world: World) -> None:
     assert "All is well" in await world.page("/")
     await furnished(world)

@@ -111,15 +111,19 @@ class JobsView(Struct, frozen=True):
         """The address with some of it changed, from `?` on; it begins at the first page again
         unless the page is what changes."""
         first = {} if {"before", "skip"} & changes.keys() else {"before": 0, "skip": 0}
-        words = asdict(replace(self, **first, **changes))
+        pairs = replace(self, **first, **changes).fields()
+        return f"?{urlencode(pairs, safe=',')}" if pairs else "?"
+
+    def fields(self, *left_out: str) -> list[tuple[str, str]]:
+        """What the address says, for a form that says the rest."""
         pairs = []
-        for name, value in words.items():
-            if value == _DEFAULTS[name]:
+        for name, value in asdict(self).items():
+            if value == _DEFAULTS[name] or name in left_out:
                 continue
             if isinstance(value, tuple):
                 value = ",".join(map(str, value))
             pairs.append((name, "1" if value is True else str(value)))
-        return f"?{urlencode(pairs, safe=',')}" if pairs else "?"
+        return pairs
 
     def toggled(self, status: str) -> str:
         """The address with one status more, or less."""

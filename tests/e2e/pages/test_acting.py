@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from websockets.sync.client import connect
 
 from roost.core.records import NodeFacts
+from roost.remote import Remote
 from roost.web import nodes
 from roost.wire import link
 
@@ -189,3 +190,58 @@ def test_all_clients_that_match_are_chosen_also_those_on_other_pages(
     expect(page.locator(".said")).to_contain_text("210 clients drained.")
     page.keyboard.press("u")
     expect(page.locator(".said")).to_contain_text("Undone: 210 clients as before.")
+
+
+def test_the_focus_stays_where_it_was_when_a_question_is_answered_with_no(
+    studio: Any, open_page: Open
+) -> None:
+    job = studio.submit(name="kept", cpus=1000)
+    page = open_page(f"{studio.url}/jobs/{job}")
+    cancel = page.get_by_role("button", name="Cancel…")
+    cancel.press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("Cancel 1 job?")
+    page.keyboard.press("Escape")
+    expect(cancel).to_be_focused()
+    with studio.rpc as rpc:
+        rpc.cancelJobs([job])
+
+
+def test_what_was_closed_stays_closed_when_the_page_renews_itself(
+    studio: Any, open_page: Open, gate: Any
+) -> None:
+    frames = [
+        {"name": "a", "command": "echo no; exit 1"},
+        {"name": "b", "command": f"head -n 1 {gate.path}; exit 1"},
+    ]
+    job = studio.submit(name="failing", children=frames)
+    page = open_page(f"{studio.url}/jobs/{job}")
+    page.get_by_text("What it printed last").click()
+    gate.path.write_text("go on\n")
+    expect(page.locator("#job-head pre")).to_have_count(2)
+    expect(page.locator("#job-head pre").first).to_be_hidden()
+
+
+def test_a_group_s_page_renews_itself_and_deleting_asks_first(studio: Any, open_page: Open) -> None:
+    with Remote(studio.url) as remote:
+        group = remote.create_group("night")
+        page = open_page(f"{studio.url}/groups")
+        section = page.locator("section", has_text="night")
+        expect(section).to_contain_text("0 clients")
+        remote.set_group_nodes(group, [remote.nodes()[0].id])
+    expect(section).to_contain_text("1 client")
+    section.locator("summary").click()
+    section.get_by_role("button", name="Delete group…").click()
+    question = page.get_by_role("dialog")
+    expect(question).to_contain_text("night")
+    question.get_by_role("button", name="Delete").click()
+    expect(page.locator(".said")).to_contain_text("The group is deleted.")
+
+
+def test_a_browser_that_may_keep_nothing_shows_everything(studio: Any, watched: Any) -> None:
+    page = watched.open(f"{studio.url}/submit")
+    page.context.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() { throw new Error('no'); }})"
+    )
+    for path in ("/jobs", "/nodes?look=grid"):
+        page.goto(studio.url + path)
+        expect(page.locator("#connection")).to_have_text("connected")

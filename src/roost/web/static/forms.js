@@ -31,8 +31,8 @@ export async function send(form, submitter) {
   const body = new URLSearchParams();
   for (const [name, value] of new FormData(form, submitter)) body.append(name, String(value));
   const address = submitter?.getAttribute("formaction") ?? form.getAttribute("action") ?? location.href;
-  const buttons = [...form.querySelectorAll("button")].filter((button) => !button.disabled);
-  for (const button of buttons) button.disabled = true;
+  // Its buttons stay as they are: one that is disabled loses the focus.
+  if (form.hasAttribute("aria-busy")) return;
   form.setAttribute("aria-busy", "true");
   try {
     const response = await fetch(address, { method: "POST", body });
@@ -51,7 +51,6 @@ export async function send(form, submitter) {
     say("The server did not answer, so this may not have been done. Look again when it is back.");
   } finally {
     form.removeAttribute("aria-busy");
-    for (const button of buttons) button.disabled = false;
   }
 }
 

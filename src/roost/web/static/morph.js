@@ -16,6 +16,11 @@ async function htmx() {
 
 /** @param {Element} target @param {Element} fresh */
 async function morph(target, fresh) {
+  // What somebody has opened or closed stays so.
+  for (const details of /** @type {NodeListOf<HTMLDetailsElement>} */ (fresh.querySelectorAll("details[id]"))) {
+    const shown = target.querySelector(`#${details.id}`);
+    if (shown instanceof HTMLDetailsElement) details.open = shown.open;
+  }
   const morpher = await htmx();
   if (morpher) await morpher.swap({ text: fresh.innerHTML, target, swap: "innerMorph" });
   else target.replaceChildren(...fresh.childNodes);
