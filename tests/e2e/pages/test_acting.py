@@ -245,3 +245,17 @@ def test_a_browser_that_may_keep_nothing_shows_everything(studio: Any, watched: 
     for path in ("/jobs", "/nodes?look=grid"):
         page.goto(studio.url + path)
         expect(page.locator("#connection")).to_have_text("connected")
+
+
+def test_notes_of_others_come_by_themselves_and_disturb_no_reply(
+    studio: Any, open_page: Open
+) -> None:
+    with studio.rpc as rpc:
+        rpc.addNote("The first one.")
+        page = open_page(f"{studio.url}/notes")
+        page.get_by_text("Reply or remove").click()
+        reply = page.get_by_label("Reply")
+        reply.fill("half a")
+        rpc.addNote("The second one.")
+    expect(page.locator(".thread")).to_have_count(2)
+    expect(reply.first.or_(reply.last).and_(page.locator(":focus"))).to_have_value("half a")
