@@ -240,6 +240,9 @@ class RoostLog extends HTMLElement {
     stream.addEventListener("lines", (event) => {
       this.#retryMs = RETRY_MS;
       this.#receive(JSON.parse(/** @type {MessageEvent} */ (event).data));
+      // Of a page that nobody looks at the beginning is enough. A browser has six connections for
+      // all pages of a server: as many logs that are opened behind each other would take them all.
+      if (document.hidden) this.#closeStream();
     });
     stream.addEventListener("end", () => {
       this.#complete = true;
