@@ -58,7 +58,7 @@ from roost.store import queries
 from roost.store.database import Database
 from roost.store.output import OutputStore
 from roost.web import pages
-from roost.web.site import Look
+from roost.web.site import Look, Site
 from roost.websocket import WebSocket
 from roost.wire import link
 
@@ -177,9 +177,9 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         await engine.load()
         database.lengthen_log()
         postman.take(await database.read(queries.notices))
-        look = Look(options.farm_name, options.farm_colour, options.shown)
-        site = pages.routes(access, look)
-        others = Starlette(routes=[*_routes(), *site, *api.routes(access)])
+        site = Site(access, Look(options.farm_name, options.farm_colour, options.shown))
+        routes = [*_routes(), *pages.routes(site), *api.routes(access)]
+        others = Starlette(routes=routes, exception_handlers={404: site.nothing_here})
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
         names = (options.host, urlsplit(options.public_url).hostname or "")
         guarded = SameOrigin(app, names)

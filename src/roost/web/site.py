@@ -25,6 +25,7 @@ import jinja2
 import msgspec
 import structlog
 from msgspec import Struct
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.datastructures import ImmutableMultiDict, QueryParams
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -35,7 +36,7 @@ from starlette.routing import Route
 from roost import __version__, package
 from roost.body import whole_body
 from roost.core.jobspec import WHOLE_MAX
-from roost.errors import Invalid, Refused
+from roost.errors import Invalid, NotFound, Refused
 from roost.gateway import Gateway, Headline
 from roost.web import presenters
 from roost.web.fragments import Fragments
@@ -62,6 +63,15 @@ _COMPRESSED = Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
 _log = structlog.get_logger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Number(IntegerConvertor):
+    """Ids in addresses. Python reads no number of thousands of digits."""
+
+    regex = "[0-9]{1,100}"
+
+
+register_url_convertor("int", Number())
 
 
 class Form(ImmutableMultiDict[str, str]):
@@ -224,6 +234,14 @@ class Site:
 
     def static(self) -> Route:
         return Route("/static/{version}/{path:path}", _file, methods=["GET", "HEAD"])
+
+    async def nothing_here(self, request: Request, _: Exception) -> Response:
+        """The answer at an address that leads nowhere."""
+
+        async def refuse(request: Request) -> Response:
+            raise NotFound(f"There is no page {request.url.path[:200]}.")
+
+        return await self._guarded(refuse)(request)
 
     def _guarded(self, endpoint: Endpoint) -> Endpoint:
         async def answer(request: Request) -> Response:
