@@ -259,3 +259,20 @@ def test_notes_of_others_come_by_themselves_and_disturb_no_reply(
         rpc.addNote("The second one.")
     expect(page.locator(".thread")).to_have_count(2)
     expect(reply.first.or_(reply.last).and_(page.locator(":focus"))).to_have_value("half a")
+
+
+def test_the_first_of_a_list_comes_by_itself(
+    new_farm: Callable[[], AbstractContextManager[Any]], watched: Any
+) -> None:
+    watched.forgiven = ("ERR_",)
+    with new_farm() as farm:
+        farm.start_server()
+        jobs, clients = watched.open(f"{farm.url}/jobs"), watched.open(f"{farm.url}/nodes")
+        for page in (jobs, clients):
+            expect(page.locator("#connection")).to_have_text("connected")
+        job = farm.submit(name="the first")
+        expect(jobs.locator(f"#job-{job}")).to_contain_text("the first")
+        farm.start_agent("one")
+        expect(clients.locator("#node-table")).to_contain_text(":one")
+        clients.keyboard.press("a")
+        expect(clients.locator("[data-picked]")).to_have_text("1 selected")

@@ -26,6 +26,9 @@ async function morph(target, fresh) {
   else target.replaceChildren(...fresh.childNodes);
 }
 
+/** @param {Element} page */
+const parts = (page) => [...page.querySelectorAll("[data-fresh]")].map((part) => part.id).join();
+
 /**
  * @param {string} html the whole page
  * @param {{whole?: boolean}} options whole: all of it, not only the parts that say they change
@@ -37,7 +40,8 @@ export async function showPage(html, { whole = false } = {}) {
   if (!main || !fresh) return;
   const headline = page.querySelector("#headline");
   if (headline) await morph(/** @type {Element} */ (document.querySelector("#headline")), headline);
-  if (whole) {
+  // A part that came or went is another page: the first row of a list, or what is gone.
+  if (whole || parts(main) !== parts(fresh)) {
     await morph(main, fresh);
   } else {
     for (const region of main.querySelectorAll("[data-fresh]")) {
@@ -54,7 +58,7 @@ export async function showPage(html, { whole = false } = {}) {
 /** Fetches this page again; what came of a form is for the page that the form leads to. @param {{whole?: boolean}} options */
 export async function refresh(options = {}) {
   const response = await fetch(location.href, { headers: { "roost-refresh": "1" } });
-  // What the page is about may be gone: then it says so, and nothing of it stays.
-  const whole = options.whole || response.status === 404;
-  await showPage(await response.text(), { whole });
+  // A failure of the moment leaves what is shown.
+  if (response.status >= 500 && !options.whole) return;
+  await showPage(await response.text(), options);
 }
