@@ -386,6 +386,16 @@ async def test_children_are_squares_in_their_order_too(world: World) -> None:
     ]
 
 
+async def test_a_chip_of_children_keeps_how_they_are_shown(world: World) -> None:
+    frames = [{"name": name, "command": "true"} for name in "ab"]
+    root = (await world.submit({"name": "r", "children": frames}))[0]
+    address = f"/jobs/{root}?tab=children"
+    shown = await world.page(f"{address}&status=runnable&sort=failed&look=grid")
+    links = set(re.findall(r'class="chip" href="([^"]*)"', shown))
+    assert f"{address}&sort=failed&look=grid" in links  # without the status
+    assert f"{address}&status=runnable&sort=failed" in links  # without the grid
+
+
 async def test_graphics_processors_are_shown_where_there_are_any(world: World) -> None:
     await world.node("plain")
     assert "GPU" not in await world.page("/nodes")
