@@ -396,6 +396,15 @@ async def test_a_chip_of_children_keeps_how_they_are_shown(world: World) -> None
     assert f"{address}&status=runnable&sort=failed" in links  # without the grid
 
 
+async def test_the_clients_of_one_group_at_a_time_are_ticked(world: World) -> None:
+    for name in "ab":
+        await world.node(name)
+        await world.ask(m.CreateGroup(f"group {name}"))
+    assert 'name="nodes"' not in await world.page("/groups")
+    asked = await world.page("/groups?change=2")
+    assert asked.count('name="nodes"') == 2 and 'action="/groups/2"' in asked
+
+
 async def test_graphics_processors_are_shown_where_there_are_any(world: World) -> None:
     await world.node("plain")
     assert "GPU" not in await world.page("/nodes")

@@ -40,6 +40,7 @@ from roost.gateway import (
     ServerError,
     ThreadView,
 )
+from roost.web import views
 from roost.web.jobs import Question, ask, fields_of
 from roost.web.presenters import counted
 from roost.web.site import Form, Site, id_in_path
@@ -170,6 +171,8 @@ async def show_groups(site: Site, request: Request) -> Response:
         "groups.html",
         title="Client groups",
         groups=await site.gateway.groups(),
+        # A box for each client in the form of each group would be millions of them.
+        changing=views.whole(request.query_params.get("change", "")),
         nodes={view.node.id: view for view in await site.gateway.nodes()},
         live="?watch=nodes",
     )

@@ -229,7 +229,7 @@ def test_a_group_s_page_renews_itself_and_deleting_asks_first(studio: Any, open_
         expect(section).to_contain_text("0 clients")
         remote.set_group_nodes(group, [remote.nodes()[0].id])
     expect(section).to_contain_text("1 client")
-    section.locator("summary").click()
+    section.get_by_role("link", name="Change its clients").click()
     section.get_by_role("button", name="Delete group…").click()
     question = page.get_by_role("dialog")
     expect(question).to_contain_text("night")
