@@ -15,7 +15,7 @@ WITH_LANGUAGE = {"accept-language": "de"}
 
 
 async def status(method: str, url: str, **headers: str) -> int:
-    guarded = SameOrigin(PlainTextResponse("done"), ("farm.example", ""))
+    guarded = SameOrigin(PlainTextResponse("done"), "", "https://farm.example/")
     transport = httpx2.ASGITransport(guarded)
     async with httpx2.AsyncClient(transport=transport) as client:
         return (await client.request(method, url, headers=headers)).status_code
@@ -55,6 +55,12 @@ async def test_our_own_pages_act_and_are_read(host: str) -> None:
     assert await status("POST", url, **own) == 200
     assert await status("POST", url, host=host, **{"sec-fetch-site": "same-origin"}) == 200
     assert await status("GET", url, host=host, **WITH_LANGUAGE) == 200
+
+
+async def test_a_proxy_may_ask_by_another_name_than_the_browser() -> None:
+    url = "http://127.0.0.1:5000/jobs/act"
+    assert await status("POST", url, origin="https://farm.example") == 200
+    assert await status("POST", url, origin="https://farm.example:8443") == 403
 
 
 async def test_the_machine_s_own_name_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

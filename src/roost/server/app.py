@@ -20,7 +20,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -181,8 +180,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         routes = [*_routes(), *pages.routes(site), *api.routes(access)]
         others = Starlette(routes=routes, exception_handlers={404: site.nothing_here})
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
-        names = (options.host, urlsplit(options.public_url).hostname or "")
-        guarded = SameOrigin(app, names)
+        guarded = SameOrigin(app, options.host, options.public_url)
         http = connection_class(agents.open_channel, app.respond, options.body_bytes_max)
         links = websocket_class(link.PATH, link.FRAME_BYTES_MAX, agents.open_session)
         server = _Server(_configuration(guarded, http, links))

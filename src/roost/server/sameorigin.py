@@ -16,7 +16,7 @@ import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,12 +30,15 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(:\d*)?")
 
 
 class SameOrigin:
-    """An application before which another one's pages stand still; `names` are those by which the
-    server is known besides its addresses and the machine's own name."""
+    """An application before which another one's pages stand still. The server is known by the name
+    in `public_url`, and by `name`, besides its addresses and the machine's own name. Its pages come
+    from there also where a proxy before it changes by which name it is asked."""
 
-    def __init__(self, app: ASGIApp, names: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, name: str = "", public_url: str = "") -> None:
         self._app = app
-        self._names = {name.casefold() for name in names}
+        public = urlsplit(public_url.casefold())
+        self._names = {name.casefold(), public.hostname or ""}
+        self._origin = f"{public.scheme}://{public.netloc}"
         self._own_name = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +61,7 @@ class SameOrigin:
                 f'This server does not know itself as "{name[:80]}". If that is its name, say so '
                 "in its setting public_url; else use its address."
             )
-        if scope["method"] not in READING and not _is_own(host, fields):
+        if scope["method"] not in READING and not self._is_own(host, fields):
             return "This was sent by a page of another site, which may not act here."
         return ""
 
@@ -67,6 +70,14 @@ class SameOrigin:
         if not self._own_name:
             self._own_name = (await asyncio.to_thread(socket.getfqdn)).casefold()
         return name == self._own_name
+
+    def _is_own(self, host: str, fields: dict[bytes, bytes]) -> bool:
+        """Browsers say how far away the page is, but by plain HTTP only to the same machine."""
+        fetched_from = fields.get(b"sec-fetch-site")
+        if fetched_from is not None:
+            return fetched_from in (b"same-origin", b"none")
+        origin = fields.get(b"origin", b"").decode("latin-1").casefold()
+        return not origin or origin == self._origin or origin.partition("://")[2] == host
 
 
 def is_private(name: str) -> bool:
@@ -78,12 +89,3 @@ def is_private(name: str) -> bool:
     except ValueError:
         return name.endswith(PRIVATE_SUFFIXES)
     return True
-
-
-def _is_own(host: str, fields: dict[bytes, bytes]) -> bool:
-    """Newer browsers say how far away the page is, but for plain HTTP only to the same machine."""
-    fetched_from = fields.get(b"sec-fetch-site")
-    if fetched_from is not None:
-        return fetched_from in (b"same-origin", b"none")
-    origin = fields.get(b"origin")
-    return origin is None or origin.decode("latin-1").casefold().partition("://")[2] == host

@@ -276,3 +276,23 @@ def test_the_first_of_a_list_comes_by_itself(
         expect(clients.locator("#node-table")).to_contain_text(":one")
         clients.keyboard.press("a")
         expect(clients.locator("[data-picked]")).to_have_text("1 selected")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"status": 403, "content_type": "text/plain", "body": "Not from here."}, "Not from here."),
+        ({"status": 502, "content_type": "text/html", "body": "<h1>Bad</h1>"}, "the status 502"),
+    ],
+)
+def test_an_answer_that_is_no_page_of_ours_is_told(
+    studio: Any, watched: Any, answer: dict[str, Any], said: str
+) -> None:
+    watched.forgiven = ("403", "502")
+    page = watched.open(f"{studio.url}/groups")
+    page.route("**/groups/create", lambda route: route.fulfill(**answer))
+    name = page.get_by_label("Name of the new group")
+    name.fill("far away")
+    name.press("Enter")
+    expect(page.locator(".said")).to_contain_text(said)
+    expect(name).to_have_value("far away")

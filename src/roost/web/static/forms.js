@@ -39,6 +39,11 @@ export async function send(form, submitter) {
     const html = await response.text();
     if (html.includes('id="question"')) return ask(html);
     dialog().close();
+    if (!html.includes('id="main"')) {
+      // Somebody else's answer, such as a proxy's; ours are short and say why.
+      const text = response.headers.get("content-type")?.startsWith("text/plain") ? html : "";
+      return say(text.slice(0, 400) || `This may not have been done: the answer has the status ${response.status}.`);
+    }
     if (response.url && new URL(response.url).pathname !== address) history.replaceState(null, "", response.url);
     await showPage(html, { whole: true });
     // What was refused is still there to be put right.
