@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -135,6 +136,13 @@ async def test_what_came_of_a_form_is_said_once_with_whom_it_left_out(world: Wor
     assert answer.headers["location"] == "/jobs"
     assert "1 job cancelled. 1 left out" in html and f"/jobs?every=1&amp;ids={over}" in html
     assert "1 job cancelled" not in (await world.client.get("/jobs")).text
+
+
+async def test_what_came_of_a_form_is_said_whatever_it_names(world: World) -> None:
+    for name in ("🦖" * 5_000, '"' * 5_000, "x" * 100_000):
+        answer = await world.post("/resources/set", {"name": name, "max": "1"})
+        assert len(answer.headers["set-cookie"]) < 4_096
+        assert name[:200] in html.unescape(await world.page("/jobs"))
 
 
 async def test_what_came_of_a_form_is_not_taken_by_a_page_that_renews_itself(

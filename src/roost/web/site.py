@@ -45,6 +45,8 @@ FOLDER = Path(__file__).parent
 FORM_BYTES_MAX = 4 * 1024 * 1024
 SAID = "roost-said"
 """Cookie with the outcome of a form, shown once by the page it leads to."""
+SAID_BYTES_MAX = 3_500
+"""Browsers drop a cookie of more than 4 KiB."""
 REFRESH = "roost-refresh"
 """Header of a request by which a shown page renews itself."""
 THEME = "roost-theme"
@@ -206,9 +208,12 @@ class Site:
         response = RedirectResponse(address, 303)
         told = Said(said) if isinstance(said, str) else said
         if told.text:
-            # Cookies are small; the end of a long sentence is its least interesting part.
-            short = msgspec.structs.replace(told, text=told.text[:600])
-            value = quote(msgspec.json.encode(short))
+            value = quote(msgspec.json.encode(told))
+            while len(value) > SAID_BYTES_MAX and told.text:
+                # The end of a long sentence is its least interesting part.
+                text = told.text[: min(len(told.text) * 3 // 4, SAID_BYTES_MAX)]
+                told = msgspec.structs.replace(told, text=text)
+                value = quote(msgspec.json.encode(told))
             response.set_cookie(SAID, value, max_age=60, httponly=True, samesite="strict")
         return response
 
