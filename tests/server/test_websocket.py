@@ -101,6 +101,14 @@ async def test_messages_come_whole_and_in_order(server: Server) -> None:
     assert session.heard == [b"one", b"two, in pieces", b""]
 
 
+async def test_a_page_in_a_browser_is_no_agent(server: Server) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(server.url, proxy=None, origin="http://evil.example"):  # type: ignore[arg-type]
+            pass
+    assert refused.value.response.status_code == 403
+    assert server.sessions == []
+
+
 async def test_no_compression_is_agreed_on(server: Server) -> None:
     async with connect(server.url, proxy=None, compression="deflate") as client:
         assert client.protocol.extensions == []

@@ -23,10 +23,11 @@ from roost.core.state import Rules
 from roost.hqueue import dispatch
 from roost.server.access import Access
 from roost.server.engine import Engine
+from roost.server.sameorigin import SameOrigin
 from roost.store.database import Database
 from roost.store.output import OutputStore
 from roost.web import pages
-from roost.web.site import Look
+from roost.web.site import Look, Site
 
 
 class World:
@@ -96,8 +97,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await engine.load()
     running = asyncio.ensure_future(engine.run())
     listener = socket.create_server(("127.0.0.1", 0))
-    site = pages.routes(access, Look("Test farm", settings=(("port", "5000", "default"),)))
-    app = dispatch.Endpoint(access, Starlette(routes=site))
+    site = Site(access, Look("Test farm", settings=(("port", "5000", "default"),)))
+    others = Starlette(routes=pages.routes(site), exception_handlers={404: site.nothing_here})
+    app = SameOrigin(dispatch.Endpoint(access, others))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
     with _signals_kept(server):
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))

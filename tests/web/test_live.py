@@ -63,6 +63,17 @@ async def test_a_page_is_told_of_a_line_that_a_run_adds_to_its_story(world: Worl
     assert told.jobs == (job,) and not told.counts
 
 
+async def test_a_page_is_told_of_notes_and_when_they_go(world: World) -> None:
+    [job, other] = [(await world.submit({"name": "a", "command": "true"}))[0] for _ in range(2)]
+    seen = world.access.revision()
+    note = await world.ask(m.AddNote("Looks good.", job=job))
+    told = await first_told(world, [job, other], seen)
+    assert told.jobs == (job,) and told.nodes
+    seen = world.access.revision()
+    await world.ask(m.RemoveNotes((note,)))
+    assert (await first_told(world, [job], seen)).nodes
+
+
 async def test_a_page_is_told_when_a_cancelled_run_has_ended(world: World) -> None:
     node = await world.node("a")
     [job] = await world.submit({"name": "a", "command": "true"})

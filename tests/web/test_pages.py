@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -86,14 +87,16 @@ class Inspector(HTMLParser):
 async def test_every_answer_has_a_policy_that_forbids_foreign_code(world: World) -> None:
     for path in ("/", "/jobs", "/jobs/99", "/nowhere"):
         response = await world.client.get(path)
-        if path != "/nowhere":
-            assert response.headers["content-security-policy"].startswith("default-src 'self';")
-            assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["content-security-policy"].startswith("default-src 'self';")
+        assert response.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_what_does_not_exist_is_said_in_one_sentence(world: World) -> None:
     assert "There is no job 7; it may have been deleted." in await world.page("/jobs/7", 404)
     assert "There is no client 7" in await world.page("/nodes/7", 404)
+    assert "There is no page /<b>" not in await world.page("/<b>", 404)
+    for path in ("/nowhere", "/jobs/x", f"/jobs/{'9' * 5000}", "/drawings/nowhere"):
+        assert f"There is no page {path[:200]}." in await world.page(path, 404)
     assert "There is no job 99999999999999999999" in await world.page(f"/jobs/{'9' * 20}", 404)
 
 
@@ -135,6 +138,13 @@ async def test_what_came_of_a_form_is_said_once_with_whom_it_left_out(world: Wor
     assert "1 job cancelled" not in (await world.client.get("/jobs")).text
 
 
+async def test_what_came_of_a_form_is_said_whatever_it_names(world: World) -> None:
+    for name in ("🦖" * 5_000, '"' * 5_000, "x" * 100_000):
+        answer = await world.post("/resources/set", {"name": name, "max": "1"})
+        assert len(answer.headers["set-cookie"]) < 4_096
+        assert name[:200] in html.unescape(await world.page("/jobs"))
+
+
 async def test_what_came_of_a_form_is_not_taken_by_a_page_that_renews_itself(
     world: World,
 ) -> None:
@@ -164,7 +174,7 @@ async def test_all_that_match_are_acted_on_not_only_the_page(world: World) -> No
         ({"action": "cancel"}, "No job is selected"),
         ({"action": "priority", "ids": ["1"], "priority": "high"}, "not a whole number"),
         ({"action": "priority", "ids": ["1"], "priority": "-1"}, "0 or more"),
-        ({"action": "cancel", "ids": ["x"]}, "each must be a whole number"),
+        ({"action": "cancel", "ids": ["x"]}, "is not a whole number"),
     ],
 )
 async def test_a_form_that_makes_no_sense_is_refused(
@@ -172,6 +182,64 @@ async def test_a_form_that_makes_no_sense_is_refused(
 ) -> None:
     answer = await world.post("/jobs/act", form)
     assert answer.status_code == 400 and sentence in answer.text
+
+
+HUGE = "9" * 25
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/jobs/act", {"action": "priority", "ids": "1", "priority": HUGE}),
+        ("/jobs/act", {"action": "pause", "ids": HUGE}),
+        ("/jobs/confirm", {"action": "cancel", "ids": HUGE}),
+        ("/nodes/act", {"action": "add_to_group", "ids": "1", "group": HUGE}),
+        ("/nodes/1/groups", {"groups": HUGE}),
+        ("/nodes/1/hours", {"cell": "168"}),
+        ("/nodes/1/hours", {"cell": "-1"}),
+        ("/resources/set", {"name": "houdini", "max": HUGE}),
+        ("/notes/add", {"text": "hello", "thread": HUGE}),
+        ("/submit", {"command": "true", "priority": HUGE}),
+    ],
+)
+async def test_a_number_that_no_farm_can_keep_is_refused_and_the_farm_goes_on(
+    world: World, path: str, form: dict[str, str]
+) -> None:
+    [job] = await world.submit({"name": "a", "command": "true"})
+    await world.node("one")
+    assert (await world.post(path, form)).status_code == 400
+    await world.page(f"/jobs/{job}")
+
+
+@pytest.mark.parametrize("path", [f"/jobs/{HUGE}", f"/nodes/{HUGE}", f"/groups/{HUGE}"])
+async def test_what_has_a_number_that_large_is_not_there(world: World, path: str) -> None:
+    for form in ("", "/notes", "/attributes", "/description", "/permitted"):
+        answer = await world.post(path + form, {"name": "a", "text": "1", "any": "1"})
+        assert answer.status_code in (404, 405)
+    assert "film" in await world.page(f"/submit?like={HUGE}")
+
+
+async def test_a_note_on_what_is_gone_is_refused_and_kept_nowhere(world: World) -> None:
+    for path in ("/jobs/7/notes", "/nodes/7/notes"):
+        assert (await world.post(path, {"text": "hello"})).status_code == 404
+    assert "Nobody has left a note yet" in await world.page("/notes")
+
+
+async def test_after_deleting_a_page_of_what_was_deleted_is_not_gone_back_to(world: World) -> None:
+    jobs = [(await world.submit({"name": "a", "command": "true"}))[0] for _ in range(3)]
+    await world.ask(m.CancelJobs(tuple(jobs)))
+    for job, back, leads_to in (
+        (jobs[0], f"/jobs/{jobs[0]}?tab=notes", "/jobs"),
+        (jobs[1], f"/jobs/{jobs[2]}", f"/jobs/{jobs[2]}"),
+    ):
+        answer = await world.post("/jobs/act", {"action": "delete", "ids": job, "back": back})
+        assert answer.headers["location"] == leads_to
+
+
+async def test_an_address_in_a_form_that_is_none_says_nothing(world: World) -> None:
+    await world.submit({"name": "a", "command": "true"})
+    form = {"action": "pause", "all": "1", "view": "http://[", "back": "http://["}
+    assert (await world.post("/jobs/act", form)).headers["location"] == "/jobs"
 
 
 async def test_a_search_for_one_thing_leads_to_it(world: World) -> None:
@@ -281,6 +349,23 @@ async def test_removing_a_node_asks_first(world: World) -> None:
     assert await world.access.nodes() == []
 
 
+async def test_what_cannot_be_undone_is_done_only_when_said_again(world: World) -> None:
+    group = await world.ask(m.CreateGroup("gpu"))
+    await world.ask(m.SetResource("nuke", 3))
+    await world.ask(m.AddNote("The fan is loud."))
+    for page, form, address, name in (
+        ("/groups", {"action": "delete"}, f"/groups/{group}", "gpu"),
+        ("/resources", {"name": "nuke"}, "/resources/remove", "nuke"),
+        ("/notes", {"thread": 1}, "/notes/remove", "The fan is loud."),
+    ):
+        asked = (await world.post(address, {**form, "back": page})).text
+        assert name in asked and 'id="question"' in asked
+        assert name in await world.page(page)
+        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked))
+        assert (await world.post(address, fields)).headers["location"] == page
+        assert name not in re.sub(r'role="status">.*?</div>', "", await world.page(page))
+
+
 async def test_home_says_so_when_all_is_well_and_else_what_is_not(world: World) -> None:
     assert "All is well" in await world.page("/")
     await furnished(world)
@@ -307,6 +392,25 @@ async def test_children_are_squares_in_their_order_too(world: World) -> None:
     assert re.findall(r'aria-label="(frame \d: \w+)"', html) == [
         f"frame {n}: runnable" for n in (1, 2, 3)
     ]
+
+
+async def test_a_chip_of_children_keeps_how_they_are_shown(world: World) -> None:
+    frames = [{"name": name, "command": "true"} for name in "ab"]
+    root = (await world.submit({"name": "r", "children": frames}))[0]
+    address = f"/jobs/{root}?tab=children"
+    shown = await world.page(f"{address}&status=runnable&sort=failed&look=grid")
+    links = set(re.findall(r'class="chip" href="([^"]*)"', shown))
+    assert f"{address}&sort=failed&look=grid" in links  # without the status
+    assert f"{address}&status=runnable&sort=failed" in links  # without the grid
+
+
+async def test_the_clients_of_one_group_at_a_time_are_ticked(world: World) -> None:
+    for name in "ab":
+        await world.node(name)
+        await world.ask(m.CreateGroup(f"group {name}"))
+    assert 'name="nodes"' not in await world.page("/groups")
+    asked = await world.page("/groups?change=2")
+    assert asked.count('name="nodes"') == 2 and 'action="/groups/2"' in asked
 
 
 async def test_graphics_processors_are_shown_where_there_are_any(world: World) -> None:

@@ -53,6 +53,12 @@ def test_a_change_of_the_view_begins_at_its_first_page() -> None:
     assert view.query(before=20) == "?q=a&before=20"
 
 
+def test_a_form_keeps_what_it_does_not_ask() -> None:
+    view = of("q=a&sort=name&up=1&ids=3,1&columns=id,name&before=9")
+    kept = view.fields("columns", "dense", "before", "skip")
+    assert kept == [("q", "a"), ("ids", "3,1"), ("sort", "name"), ("up", "1")]
+
+
 def test_a_chip_adds_its_status_or_takes_it_away() -> None:
     assert of("status=failed").toggled("running") == "?status=failed,running"
     assert of("status=failed,running").toggled("failed") == "?status=running"

@@ -16,7 +16,7 @@ from roost.core.lifecycle import TRANSITIONS
 from roost.core.records import JobStatus
 from roost.gateway import NODE_STATES
 from roost.web import jobs, nodes, pages, presenters
-from roost.web.site import Look
+from roost.web.site import Look, Site
 
 World = Any
 
@@ -54,7 +54,7 @@ class Nobody:
 
 
 def routes(method: str) -> set[str]:
-    served = pages.routes(Nobody(), Look())  # type: ignore[arg-type]
+    served = pages.routes(Site(Nobody(), Look()))  # type: ignore[arg-type]
     return {
         route.path
         for route in served

@@ -515,12 +515,16 @@ class Access:
         counts = submitted or bool(changes.jobs or changes.deleted or changes.attributes)
         nodes = bool(changes.nodes or changes.groups or changes.groups_deleted)
         nodes = nodes or bool(changes.resources or changes.resources_deleted or changes.notes)
+        nodes = nodes or bool(changes.notes_deleted or changes.threads_deleted)
         found = dict.fromkeys(job.id for job, _ in changes.submitted)
         found.update(dict.fromkeys(job.id for job, _ in changes.jobs))
         found.update(dict.fromkeys(changes.deleted))
         found.update(dict.fromkeys(attribute.job for attribute in changes.attributes))
         found.update(dict.fromkeys(attempt.job for attempt in changes.attempts))
         found.update(dict.fromkeys(event.job for event in changes.events))
+        threads = self._engine.farm.board.threads
+        about = (threads[note.thread] for note in changes.notes if note.thread in threads)
+        found.update(dict.fromkeys(thread.job for thread in about if thread.job is not None))
         if not (found or nodes):
             return
         jobs = tuple(found)

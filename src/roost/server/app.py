@@ -50,13 +50,14 @@ from roost.server.expiry import Expiry
 from roost.server.local import LocalSocket
 from roost.server.postman import Postman
 from roost.server.removal import Removal
+from roost.server.sameorigin import SameOrigin
 from roost.server.websocket import websocket_class
 from roost.settings import ServerOptions, ServerReady
 from roost.store import queries
 from roost.store.database import Database
 from roost.store.output import OutputStore
 from roost.web import pages
-from roost.web.site import Look
+from roost.web.site import Look, Site
 from roost.websocket import WebSocket
 from roost.wire import link
 
@@ -156,13 +157,14 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         await engine.load()
         database.lengthen_log()
         postman.take(await database.read(queries.notices))
-        look = Look(options.farm_name, options.farm_colour, options.shown)
-        site = pages.routes(access, look)
-        others = Starlette(routes=[*_routes(), *site, *api.routes(access)])
+        site = Site(access, Look(options.farm_name, options.farm_colour, options.shown))
+        routes = [*_routes(), *pages.routes(site), *api.routes(access)]
+        others = Starlette(routes=routes, exception_handlers={404: site.nothing_here})
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
+        guarded = SameOrigin(app, options.host, options.public_url)
         http = connection_class(agents.open_channel, app.respond, options.body_bytes_max)
         links = websocket_class(link.PATH, link.FRAME_BYTES_MAX, agents.open_session)
-        server = _Server(_configuration(app, http, links))
+        server = _Server(_configuration(guarded, http, links))
         running = asyncio.ensure_future(engine.run())
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         running.add_done_callback(lambda _: server.stop())

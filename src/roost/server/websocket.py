@@ -40,7 +40,9 @@ class ServerWebSocket(WebSocket):
 
     def __init__(self, config: Any, server_state: Any, app_state: Any) -> None:
         protocol = ServerProtocol(
-            max_size=self.message_bytes_max, logger=logging.getLogger("websockets.server")
+            origins=[None],  # a page of whatever site in a browser has one, and is no agent
+            max_size=self.message_bytes_max,
+            logger=logging.getLogger("websockets.server"),
         )
         super().__init__(protocol, SILENT_S_MAX, CLOSE_S_MAX)
         self._connections: set[Any] = server_state.connections

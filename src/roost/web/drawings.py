@@ -31,6 +31,7 @@ from roost.errors import Invalid, NotFound, Refused
 from roost.gateway import AttemptView, Gateway, NodeView, OutputLines, Part
 from roost.web import presenters
 from roost.web.presenters import node_mark, outcome, tone
+from roost.web.site import id_in_path
 from roost.wire.rest import ErrorBody, ErrorDetail
 
 LINES = 500
@@ -91,10 +92,6 @@ def _asked(request: Request, type_: type[T]) -> T:
         raise Invalid(f"The address is not as wanted: {error}.") from None
 
 
-def _id(request: Request) -> int:
-    return min(int(request.path_params["id"]), WHOLE_MAX)
-
-
 # --- output --------------------------------------------------------------------------------------
 
 
@@ -102,7 +99,7 @@ async def output(gateway: Gateway, request: Request) -> OutputLines:
     """Lines of the log of a job or of one attempt, by number; the last ones unless told."""
     asked = _asked(request, LinesAsked)
     return await gateway.output_lines(
-        JobId(_id(request)), asked.first, asked.count, asked.attempt, timed=asked.times
+        JobId(id_in_path(request)), asked.first, asked.count, asked.attempt, timed=asked.times
     )
 
 
@@ -118,7 +115,7 @@ async def search_output(gateway: Gateway, request: Request) -> Struct:
     asked = _asked(request, SearchAsked)
     try:
         return await gateway.search_output(
-            JobId(_id(request)), asked.pattern, asked.first, MATCHES_MAX, asked.attempt
+            JobId(id_in_path(request)), asked.pattern, asked.first, MATCHES_MAX, asked.attempt
         )
     except Invalid as error:
         return Mistake(str(error))
@@ -132,7 +129,7 @@ async def follow_output(gateway: Gateway, request: Request) -> Response:
     event tells that nothing more can come. The id of an event is where the next one begins, so
     that a reader who comes back goes on from there.
     """
-    job = JobId(_id(request))
+    job = JobId(id_in_path(request))
     asked = _asked(request, LinesAsked)
     latest = request.headers.get("last-event-id", "")
     first = int(latest) if latest.isdecimal() and int(latest) <= WHOLE_MAX else asked.first
@@ -169,7 +166,7 @@ async def _lines_as_printed(
 
 async def download_output(gateway: Gateway, request: Request) -> Response:
     """The whole log as it is now, as a file."""
-    job = JobId(_id(request))
+    job = JobId(id_in_path(request))
     total = (await gateway.output_part(job, 0, 1)).total
 
     async def parts() -> AsyncIterator[bytes]:
@@ -216,7 +213,7 @@ class JobFacts(Struct, frozen=True):
 
 
 async def children(gateway: Gateway, request: Request) -> Children:
-    found = await gateway.child_statuses(JobId(_id(request)))
+    found = await gateway.child_statuses(JobId(id_in_path(request)))
     letters = "".join(LETTERS[status] for _, status in found)
     return Children([job for job, _ in found], letters, LEGEND)
 
@@ -333,14 +330,14 @@ async def node_timeline(gateway: Gateway, request: Request) -> Timeline:
     """The attempts on a node in the last `?hours=24`."""
     end = gateway.now()
     start = Moment(end - int(_asked(request, HoursAsked).hours * 3_600_000))
-    found = await gateway.attempts_on_node(NodeId(_id(request)), start, ATTEMPTS_MAX + 1)
+    found = await gateway.attempts_on_node(NodeId(id_in_path(request)), start, ATTEMPTS_MAX + 1)
     return await _timeline(gateway, found, start, end)
 
 
 async def job_timeline(gateway: Gateway, request: Request) -> Timeline:
     """The attempts of a job and of its children, from the first one to the last."""
     end = gateway.now()
-    found = await gateway.attempts_of_family(JobId(_id(request)), ATTEMPTS_MAX + 1)
+    found = await gateway.attempts_of_family(JobId(id_in_path(request)), ATTEMPTS_MAX + 1)
     ends = [view.attempt.ended_at for view in found]
     latest = end if None in ends else max((at for at in ends if at), default=end)
     start = min((view.attempt.assigned_at for view in found), default=end)
@@ -395,7 +392,7 @@ class AttemptChoice(Struct, frozen=True):
 
 async def attempts(gateway: Gateway, request: Request) -> list[AttemptChoice]:
     """The attempts of a job that can have printed something, the latest first."""
-    job = JobId(_id(request))
+    job = JobId(id_in_path(request))
     views = await gateway.job_views((job,), frozenset({Part.ATTEMPTS}))
     if not views:
         raise NotFound(f"There is no job {job}; it may have been deleted.")
@@ -420,7 +417,7 @@ class Series(Struct, frozen=True):
 
 async def attribute(gateway: Gateway, request: Request) -> Series:
     """The history of a numeric attribute of a job."""
-    job, name = JobId(_id(request)), attributes.fold(request.path_params["name"])
+    job, name = JobId(id_in_path(request)), attributes.fold(request.path_params["name"])
     views = await gateway.job_views((job,), frozenset({Part.ATTRIBUTES}))
     if not views:
         raise NotFound(f"There is no job {job}; it may have been deleted.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from xml.etree import ElementTree
 
@@ -39,8 +40,10 @@ from roost.gateway import (
     ServerError,
     ThreadView,
 )
+from roost.web import views
+from roost.web.jobs import Question, ask, fields_of
 from roost.web.presenters import counted
-from roost.web.site import Form, Site
+from roost.web.site import Form, Site, id_in_path
 
 HOME_JOBS = 12
 HOME_NODES = 12
@@ -149,6 +152,16 @@ async def _concerns(gateway: Gateway) -> Concerns:
     )
 
 
+def _ask_about(
+    site: Site, request: Request, form: Form, label: str, noun: str, name: str, warning: str
+) -> Awaitable[Response]:
+    """Whether one thing is really to be done away with: the same form, with `sure`."""
+    fields = [*fields_of(form), ("sure", "1")]
+    address = request.url.path
+    question = Question(label, f"1 {noun}", 1, [name], [], warning, address, fields)
+    return ask(site, request, form, question)
+
+
 # --- groups --------------------------------------------------------------------------------------
 
 
@@ -158,6 +171,8 @@ async def show_groups(site: Site, request: Request) -> Response:
         "groups.html",
         title="Client groups",
         groups=await site.gateway.groups(),
+        # A box for each client in the form of each group would be millions of them.
+        changing=views.whole(request.query_params.get("change", "")),
         nodes={view.node.id: view for view in await site.gateway.nodes()},
         live="?watch=nodes",
     )
@@ -169,8 +184,12 @@ async def create_group(site: Site, request: Request, form: Form) -> Response:
 
 
 async def change_group(site: Site, request: Request, form: Form) -> Response:
-    group = GroupId(int(request.path_params["id"]))
+    group = GroupId(id_in_path(request))
     if form.text("action") == "delete":
+        if not form.text("sure"):
+            name = next((one.name for one in await site.gateway.groups() if one.id == group), "")
+            warning = "Its clients stay. Jobs that ask for it wait until there is one of that name."
+            return await _ask_about(site, request, form, "Delete", "group", name, warning)
         await site.gateway.ask(DeleteGroup(group))
         return site.back(form, "/groups", "The group is deleted.")
     nodes = tuple(map(NodeId, form.numbers("nodes")))
@@ -202,6 +221,11 @@ async def set_resource(site: Site, request: Request, form: Form) -> Response:
 
 
 async def remove_resource(site: Site, request: Request, form: Form) -> Response:
+    if not form.text("sure"):
+        warning = "Jobs that need it wait until it is entered again."
+        return await _ask_about(
+            site, request, form, "Remove", "resource", form.text("name"), warning
+        )
     await site.gateway.ask(RemoveResource(form.text("name")))
     said = f"{form.text('name')} is removed; jobs that need it wait."
     return site.back(form, "/resources", said)
@@ -239,6 +263,11 @@ async def add_note(site: Site, request: Request, form: Form) -> Response:
 
 async def remove_note(site: Site, request: Request, form: Form) -> Response:
     if thread := form.number("thread", 0):
+        if not form.text("sure"):
+            found = await site.gateway.threads([ThreadId(thread)])
+            first = found[0].notes[0].text if found else ""
+            warning = "All notes of the thread go, whoever wrote them. This cannot be undone."
+            return await _ask_about(site, request, form, "Remove", "thread", first, warning)
         await site.gateway.ask(RemoveThreads((ThreadId(thread),)))
         return site.back(form, "/notes", "The thread is removed.")
     if await site.gateway.ask(RemoveNotes((NoteId(form.number("note")),))):

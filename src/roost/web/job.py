@@ -33,7 +33,7 @@ from roost.web.jobs import (
     live_query,
     row_parts,
 )
-from roost.web.site import Form, Site
+from roost.web.site import Form, Site, id_in_path
 
 CHILDREN_SHOWN = 200
 SQUARES_SHOWN = 5_000
@@ -269,7 +269,7 @@ _TABS = {
 
 
 def _id(request: Request) -> JobId:
-    return JobId(int(request.path_params["id"]))
+    return JobId(id_in_path(request))
 
 
 async def set_permitted(site: Site, request: Request, form: Form) -> Response:
@@ -302,5 +302,6 @@ async def set_attribute(site: Site, request: Request, form: Form) -> Response:
 
 
 async def add_note(site: Site, request: Request, form: Form) -> Response:
+    await find_job(site.gateway, request, frozenset())  # else the note would be one of the farm
     await site.gateway.ask(AddNote(form.text("text"), job=_id(request)))
     return site.back(form, f"/jobs/{_id(request)}?tab=notes", "The note is added.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Awaitable, Sequence
-from urllib.parse import urlsplit
 
 from msgspec import Struct
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -18,7 +17,7 @@ from roost.core.records import Attempt, JobId, JobStatus
 from roost.errors import Invalid, NotFound
 from roost.gateway import Acted, Gateway, JobFilter, JobStanding, JobView, NodesActed, Part
 from roost.web import presenters, views
-from roost.web.site import Form, Said, Site, local
+from roost.web.site import Form, Said, Site, id_in_path, local
 from roost.web.views import Column, JobsView
 
 S = JobStatus
@@ -194,11 +193,9 @@ async def show_glance(site: Site, request: Request) -> Response:
 
 async def find_job(gateway: Gateway, request: Request, parts: frozenset[Part]) -> JobView:
     """Raises `NotFound`."""
-    number = int(request.path_params["id"])
-    if number < 2**53:
-        for view in await gateway.job_views((JobId(number),), parts):
-            return view
-    raise NotFound(f"There is no job {number}; it may have been deleted.")
+    for view in await gateway.job_views((JobId(id_in_path(request)),), parts):
+        return view
+    raise NotFound(f"There is no job {request.path_params['id']}; it may have been deleted.")
 
 
 async def failures(gateway: Gateway, job: JobView) -> list[Failure]:
@@ -306,8 +303,16 @@ async def act(site: Site, request: Request, form: Form) -> Response:
     which, ids = _chosen(site.gateway, form)
     acted = await site.gateway.act(name, which, ids, priority)
     done = f"{presenters.counted(len(acted.applied), 'job')} {actions.find(name).done}."
-    listing = "/jobs?every=1&ids="
-    return site.back(form, "/jobs", outcome(done, acted, listing))
+    told = outcome(done, acted, "/jobs?every=1&ids=")
+    if name == "delete" and await _is_gone(site.gateway, form.text("back")):
+        return site.to("/jobs", told)
+    return site.back(form, "/jobs", told)
+
+
+async def _is_gone(gateway: Gateway, address: str) -> bool:
+    """Whether the page at this address is that of a job that is no more."""
+    found = re.match(r"/jobs/(\d{1,15})\b", address)
+    return found is not None and not await gateway.job_views((JobId(int(found[1])),), frozenset())
 
 
 def outcome(done: str, acted: Acted | NodesActed, listing: str) -> Said:
@@ -348,7 +353,7 @@ def said(name: str) -> str:
 def _chosen(gateway: Gateway, form: Form) -> tuple[JobFilter | None, tuple[JobId, ...]]:
     """All that match the list the form was on, or the ticked ones. Raises `Invalid` for none."""
     if form.text("all"):
-        view = views.parse(QueryParams(urlsplit(form.text("view")).query))
+        view = views.parse(form.query("view"))
         if view.ids:
             return None, tuple(map(JobId, view.ids))
         return view.filter(gateway.now(), ACTED_MAX), ()

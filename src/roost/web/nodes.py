@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from msgspec import Struct
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -25,7 +23,7 @@ from roost.errors import Invalid, NotFound
 from roost.gateway import NODE_STATES, Gateway, NodeFilter, NodeView, Part
 from roost.web import presenters, week
 from roost.web.jobs import Button, Question, ask, fields_of, outcome, said
-from roost.web.site import Form, Site
+from roost.web.site import Form, Site, id_in_path
 
 PAGE_NODES = 200
 ERRORS_SHOWN = 20
@@ -182,7 +180,7 @@ async def act(site: Site, request: Request, form: Form) -> Response:
         raise
     many = presenters.counted(len(acted.applied), "client")
     told = outcome(f"{many} {actions.NODE_ACTIONS[name].done}.", acted, "/nodes?ids=")
-    if name == "remove" and urlsplit(form.text("back")).path != "/nodes":
+    if name == "remove" and form.text("back").partition("?")[0] != "/nodes":
         return site.to("/nodes", told)  # the page it was on is that of a client no more
     return site.back(form, "/nodes", told)
 
@@ -197,7 +195,7 @@ def _action_of(form: Form) -> str:
 def _chosen(form: Form) -> tuple[NodeFilter | None, tuple[NodeId, ...]]:
     """All that match the list the form was on, or the ticked ones. Raises `Invalid` for none."""
     if form.text("all"):
-        asked = parse(QueryParams(urlsplit(form.text("view")).query))
+        asked = parse(form.query("view"))
         return (None, asked.ids) if asked.ids else (asked.which, ())
     ids = tuple(dict.fromkeys(map(NodeId, form.numbers("ids"))))
     if not ids:
@@ -219,7 +217,7 @@ async def _chosen_views(gateway: Gateway, form: Form) -> list[NodeView]:
 
 async def find_node(gateway: Gateway, request: Request) -> NodeView:
     """Raises `NotFound`."""
-    number = int(request.path_params["id"])
+    number = id_in_path(request)
     for view in await gateway.nodes(with_former=True):
         if view.node.id == number:
             return view
@@ -280,7 +278,7 @@ async def show_node(site: Site, request: Request) -> Response:
 
 
 def _id(request: Request) -> NodeId:
-    return NodeId(int(request.path_params["id"]))
+    return NodeId(id_in_path(request))
 
 
 async def describe(site: Site, request: Request, form: Form) -> Response:
@@ -291,7 +289,9 @@ async def describe(site: Site, request: Request, form: Form) -> Response:
 async def set_hours(site: Site, request: Request, form: Form) -> Response:
     """What the grid says, besides rules that do not fit it; and idleness."""
     view = await find_node(site.gateway, request)
-    ticked = [(cell // week.HOURS, cell % week.HOURS) for cell in form.numbers("cell")]
+    ticked = {divmod(cell, week.HOURS) for cell in form.numbers("cell")}
+    if not ticked <= week.EVERYTHING:
+        raise Invalid(f"cell: the hours of a week are 0 to {len(week.EVERYTHING) - 1}.")
     kept = [rule for rule in view.node.availability if not week.fits(rule)]
     if "idle" in form:
         kept = [rule for rule in kept if rule.type != "idle"]
@@ -315,5 +315,6 @@ async def set_groups(site: Site, request: Request, form: Form) -> Response:
 
 
 async def add_note(site: Site, request: Request, form: Form) -> Response:
+    await find_node(site.gateway, request)  # else the note would be one of the farm
     await site.gateway.ask(AddNote(form.text("text"), node=_id(request)))
     return site.back(form, f"/nodes/{_id(request)}?tab=notes", "The note is added.")

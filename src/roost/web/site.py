@@ -1,11 +1,11 @@
-"""What all pages share: the frame around them, how they refuse, and what keeps other sites out.
+"""What all pages share: the frame around them, how they refuse, and the policy sent with them.
 
 Knows templates, headers and forms. Must not decide anything about the farm: pages ask the gateway
 what to show, and every form becomes a command that the JSON API has as well.
 
 Always holds: a page answers a GET and changes nothing; a form answers a POST, which another
-site's page cannot send (its browser says where it comes from), and leads back by a redirect, so
-that reloading does not do it again. No page contains a script or a style of its own, and the
+site's page cannot send (`server.sameorigin`), and leads back by a redirect, so that reloading does
+not do it again. No page contains a script or a style of its own, and the
 policy sent with it forbids any that is not a file of ours.
 """
 
@@ -19,13 +19,14 @@ import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 
 import jinja2
 import msgspec
 import structlog
 from msgspec import Struct
-from starlette.datastructures import ImmutableMultiDict
+from starlette.convertors import IntegerConvertor, register_url_convertor
+from starlette.datastructures import ImmutableMultiDict, QueryParams
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -34,7 +35,8 @@ from starlette.routing import Route
 
 from roost import __version__, package
 from roost.body import whole_body
-from roost.errors import Forbidden, Invalid, Refused
+from roost.core.jobspec import WHOLE_MAX
+from roost.errors import Invalid, NotFound, Refused
 from roost.gateway import Gateway, Headline
 from roost.web import presenters
 from roost.web.fragments import Fragments
@@ -43,6 +45,8 @@ FOLDER = Path(__file__).parent
 FORM_BYTES_MAX = 4 * 1024 * 1024
 SAID = "roost-said"
 """Cookie with the outcome of a form, shown once by the page it leads to."""
+SAID_BYTES_MAX = 3_500
+"""Browsers drop a cookie of more than 4 KiB."""
 REFRESH = "roost-refresh"
 """Header of a request by which a shown page renews itself."""
 THEME = "roost-theme"
@@ -63,6 +67,15 @@ _log = structlog.get_logger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+class Number(IntegerConvertor):
+    """Ids in addresses. Python reads no number of thousands of digits."""
+
+    regex = "[0-9]{1,100}"
+
+
+register_url_convertor("int", Number())
+
+
 class Form(ImmutableMultiDict[str, str]):
     """The fields of a posted form."""
 
@@ -74,16 +87,26 @@ class Form(ImmutableMultiDict[str, str]):
         text = self.text(name)
         if not text and default is not None:
             return default
-        try:
-            return int(text)
-        except ValueError:
-            raise Invalid(f"{name}: {text!r} is not a whole number.") from None
+        return _number(name, text)
 
     def numbers(self, name: str) -> list[int]:
-        try:
-            return [int(text) for text in self.getlist(name)]
-        except ValueError:
-            raise Invalid(f"{name}: each must be a whole number.") from None
+        """Raises `Invalid` naming the field."""
+        return [_number(name, text) for text in self.getlist(name)]
+
+    def query(self, name: str) -> QueryParams:
+        """Of an address."""
+        return QueryParams(self.text(name).partition("?")[2])
+
+
+def _number(name: str, text: str) -> int:
+    """No larger than what the farm can keep."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise Invalid(f"{name}: {text[:40]!r} is not a whole number.") from None
+    if abs(number) > WHOLE_MAX:
+        raise Invalid(f"{name}: must be a number up to {WHOLE_MAX}.")
+    return number
 
 
 class Said(Struct, frozen=True):
@@ -185,9 +208,12 @@ class Site:
         response = RedirectResponse(address, 303)
         told = Said(said) if isinstance(said, str) else said
         if told.text:
-            # Cookies are small; the end of a long sentence is its least interesting part.
-            short = msgspec.structs.replace(told, text=told.text[:600])
-            value = quote(msgspec.json.encode(short))
+            value = quote(msgspec.json.encode(told))
+            while len(value) > SAID_BYTES_MAX and told.text:
+                # The end of a long sentence is its least interesting part.
+                text = told.text[: min(len(told.text) * 3 // 4, SAID_BYTES_MAX)]
+                told = msgspec.structs.replace(told, text=text)
+                value = quote(msgspec.json.encode(told))
             response.set_cookie(SAID, value, max_age=60, httponly=True, samesite="strict")
         return response
 
@@ -201,7 +227,6 @@ class Site:
         self, path: str, function: Callable[[Site, Request, Form], Awaitable[Response]]
     ) -> Route:
         async def posted(request: Request) -> Response:
-            _refuse_other_sites(request)
             form = await _form(request)
             try:
                 return await function(self, request, form)
@@ -214,6 +239,14 @@ class Site:
 
     def static(self) -> Route:
         return Route("/static/{version}/{path:path}", _file, methods=["GET", "HEAD"])
+
+    async def nothing_here(self, request: Request, _: Exception) -> Response:
+        """The answer at an address that leads nowhere."""
+
+        async def refuse(request: Request) -> Response:
+            raise NotFound(f"There is no page {request.url.path[:200]}.")
+
+        return await self._guarded(refuse)(request)
 
     def _guarded(self, endpoint: Endpoint) -> Endpoint:
         async def answer(request: Request) -> Response:
@@ -299,18 +332,6 @@ def _packed(path: str) -> tuple[bytes, bytes, str] | None:
     return plain, packed, mimetypes.guess_type(file.name)[0] or "application/octet-stream"
 
 
-def _refuse_other_sites(request: Request) -> None:
-    """A browser says where a form comes from; whoever says nothing is no browser."""
-    fetched_from = request.headers.get("sec-fetch-site")
-    if fetched_from is not None:
-        is_own = fetched_from in ("same-origin", "none")
-    else:
-        origin = request.headers.get("origin")
-        is_own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
-    if not is_own:
-        raise Forbidden("This was sent by a page of another site, which may not act here.")
-
-
 async def _form(request: Request) -> Form:
     body = await whole_body(request, FORM_BYTES_MAX)
     try:
@@ -334,6 +355,11 @@ def _said(request: Request) -> Said:
 def _here(request: Request) -> str:
     """The address of this page on this server."""
     return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+
+
+def id_in_path(request: Request) -> int:
+    """The id that an address names. Of one that is too large for any, another that nothing has."""
+    return min(int(request.path_params["id"]), WHOLE_MAX)
 
 
 def local(address: str) -> str:

@@ -21,7 +21,7 @@ from roost.core.records import JobId
 from roost.errors import Invalid, Refused
 from roost.frames import Spec, command_spec, frame_spec
 from roost.gateway import Part
-from roost.web import presenters
+from roost.web import presenters, views
 from roost.web.site import Form, Site
 
 EXCERPT_LINES = 3
@@ -55,8 +55,9 @@ class Mistake(Struct, frozen=True):
 
 async def show_form(site: Site, request: Request) -> Response:
     spec = EXAMPLE
-    if (like := request.query_params.get("like", "")).isdecimal():
-        for view in await site.gateway.job_views((JobId(int(like)),), frozenset({Part.SPEC})):
+    like = views.whole(request.query_params.get("like", ""))
+    if like:
+        for view in await site.gateway.job_views((JobId(like),), frozenset({Part.SPEC})):
             spec = _pretty(jobspec.unparse(view.job, view.job.spec.conditions))
     return await _page(site, request, spec=spec, as_spec=bool(like))
 

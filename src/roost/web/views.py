@@ -111,15 +111,19 @@ class JobsView(Struct, frozen=True):
         """The address with some of it changed, from `?` on; it begins at the first page again
         unless the page is what changes."""
         first = {} if {"before", "skip"} & changes.keys() else {"before": 0, "skip": 0}
-        words = asdict(replace(self, **first, **changes))
+        pairs = replace(self, **first, **changes).fields()
+        return f"?{urlencode(pairs, safe=',')}" if pairs else "?"
+
+    def fields(self, *left_out: str) -> list[tuple[str, str]]:
+        """What the address says, for a form that says the rest."""
         pairs = []
-        for name, value in words.items():
-            if value == _DEFAULTS[name]:
+        for name, value in asdict(self).items():
+            if value == _DEFAULTS[name] or name in left_out:
                 continue
             if isinstance(value, tuple):
                 value = ",".join(map(str, value))
             pairs.append((name, "1" if value is True else str(value)))
-        return f"?{urlencode(pairs, safe=',')}" if pairs else "?"
+        return pairs
 
     def toggled(self, status: str) -> str:
         """The address with one status more, or less."""
@@ -147,7 +151,7 @@ def parse(query: Mapping[str, str]) -> JobsView:
     sort = query.get("sort", "id")
     within = query.get("within", "")
     columns = [key for key in _words(query, "columns") if key in _KNOWN]
-    ids = [number for word in _words(query, "ids") if (number := _whole(word))]
+    ids = [number for word in _words(query, "ids") if (number := whole(word))]
     view = JobsView(
         status=tuple(dict.fromkeys(w for w in _words(query, "status") if w in _STATUSES)),
         q=query.get("q", "").strip(),
@@ -160,8 +164,8 @@ def parse(query: Mapping[str, str]) -> JobsView:
         up=query.get("up", "") in ("1", "true", "on"),
         columns=tuple(dict.fromkeys(columns)),
         dense=query.get("dense", "") in ("1", "true", "on"),
-        before=_whole(query.get("before", "")),
-        skip=_whole(query.get("skip", "")),
+        before=whole(query.get("before", "")),
+        skip=whole(query.get("skip", "")),
     )
     return replace(view, columns=()) if view.columns == USUAL else view
 
@@ -171,6 +175,7 @@ def _words(query: Mapping[str, str], name: str) -> Iterable[str]:
     return [word.strip() for text in values for word in text.split(",") if word.strip()]
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """0 for what is no number that an id or a place in a list can be."""
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
     return number if number <= WHOLE_MAX else 0

@@ -177,6 +177,27 @@ def shot(studio: Any) -> int:
     return job
 
 
+HIDDEN = "Object.defineProperty(document, 'hidden', {get: () => window.isSeen !== true});"
+SEEN = "() => { window.isSeen = true; document.dispatchEvent(new Event('visibilitychange')); }"
+
+
+def test_outputs_opened_behind_each_other_leave_the_browser_its_connections(
+    studio: Any, open_page: Open, gate: Any
+) -> None:
+    """It has six for a server, whatever page they are for."""
+    job = studio.submit(command=f"echo begun; head -n 1 {gate.path}; echo ended")
+    address = f"{studio.url}/jobs/{job}/output"
+    context = open_page(f"{studio.url}/submit").context
+    context.add_init_script(HIDDEN)
+    tabs = [context.new_page() for _ in range(7)]
+    for tab in tabs:
+        tab.goto(address)
+        expect(tab.locator("roost-log")).to_contain_text("begun")
+    gate.path.write_text("go on\n")
+    tabs[0].evaluate(SEEN)
+    expect(tabs[0].locator("roost-log")).to_contain_text("ended")
+
+
 def test_frames_are_selected_with_mouse_and_keyboard(
     studio: Any, shot: int, open_page: Open
 ) -> None:

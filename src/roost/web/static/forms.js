@@ -31,26 +31,31 @@ export async function send(form, submitter) {
   const body = new URLSearchParams();
   for (const [name, value] of new FormData(form, submitter)) body.append(name, String(value));
   const address = submitter?.getAttribute("formaction") ?? form.getAttribute("action") ?? location.href;
-  const buttons = [...form.querySelectorAll("button")].filter((button) => !button.disabled);
-  for (const button of buttons) button.disabled = true;
+  // Its buttons stay as they are: one that is disabled loses the focus.
+  if (form.hasAttribute("aria-busy")) return;
   form.setAttribute("aria-busy", "true");
   try {
     const response = await fetch(address, { method: "POST", body });
     const html = await response.text();
     if (html.includes('id="question"')) return ask(html);
     dialog().close();
+    if (!html.includes('id="main"')) {
+      // Somebody else's answer, such as a proxy's; ours are short and say why.
+      const text = response.headers.get("content-type")?.startsWith("text/plain") ? html : "";
+      return say(text.slice(0, 400) || `This may not have been done: the answer has the status ${response.status}.`);
+    }
     if (response.url && new URL(response.url).pathname !== address) history.replaceState(null, "", response.url);
     await showPage(html, { whole: true });
-    if (response.ok) {
+    // What was refused is still there to be put right.
+    if (response.ok && !document.querySelector("#main > .said.refused")) {
       if ("reset" in form.dataset) form.reset();
       document.dispatchEvent(new CustomEvent("roost-acted"));
     }
     scrollTo({ top: 0 });
   } catch {
-    say("The server cannot be reached; nothing was changed.");
+    say("The server did not answer, so this may not have been done. Look again when it is back.");
   } finally {
     form.removeAttribute("aria-busy");
-    for (const button of buttons) button.disabled = false;
   }
 }
 

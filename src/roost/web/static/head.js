@@ -19,5 +19,9 @@
   apply();
   dark.addEventListener("change", apply);
   addEventListener("roost-theme", apply);
-  root.classList.toggle("look-only", localStorage.getItem("roost-look") === "1");
+  try {
+    root.classList.toggle("look-only", localStorage.getItem("roost-look") === "1");
+  } catch {
+    // A browser that keeps nothing has nothing to say.
+  }
 })();

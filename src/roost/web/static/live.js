@@ -85,7 +85,7 @@ function connect() {
     if (button instanceof HTMLElement) {
       button.hidden = !count;
       button.textContent = `${count >= 100 ? "100 or more" : count} new ${count === 1 ? "job" : "jobs"}: show`;
-    } else if (count) later();
+    } else if (count) refresh({ whole: true }).catch(() => {}); // none is shown yet
   });
   source.addEventListener("changed", () => {
     heard();

@@ -2,6 +2,8 @@
 // head.js sets the class before the page is drawn; here it is switched, and meant: whatever slips
 // past the style sheet is not sent.
 
+import { store } from "./stored.js";
+
 const KEY = "roost-look";
 const IS_ON = "look-only";
 
@@ -20,8 +22,7 @@ function set(on) {
 
 /** @param {boolean} on */
 function choose(on) {
-  if (on) localStorage.setItem(KEY, "1");
-  else localStorage.removeItem(KEY);
+  store(KEY, on ? "1" : "");
   set(on);
 }
 

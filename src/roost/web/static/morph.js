@@ -16,10 +16,18 @@ async function htmx() {
 
 /** @param {Element} target @param {Element} fresh */
 async function morph(target, fresh) {
+  // What somebody has opened or closed stays so.
+  for (const details of /** @type {NodeListOf<HTMLDetailsElement>} */ (fresh.querySelectorAll("details[id]"))) {
+    const shown = target.querySelector(`#${details.id}`);
+    if (shown instanceof HTMLDetailsElement) details.open = shown.open;
+  }
   const morpher = await htmx();
   if (morpher) await morpher.swap({ text: fresh.innerHTML, target, swap: "innerMorph" });
   else target.replaceChildren(...fresh.childNodes);
 }
+
+/** @param {Element} page */
+const parts = (page) => [...page.querySelectorAll("[data-fresh]")].map((part) => part.id).join();
 
 /**
  * @param {string} html the whole page
@@ -32,7 +40,8 @@ export async function showPage(html, { whole = false } = {}) {
   if (!main || !fresh) return;
   const headline = page.querySelector("#headline");
   if (headline) await morph(/** @type {Element} */ (document.querySelector("#headline")), headline);
-  if (whole) {
+  // A part that came or went is another page: the first row of a list, or what is gone.
+  if (whole || parts(main) !== parts(fresh)) {
     await morph(main, fresh);
   } else {
     for (const region of main.querySelectorAll("[data-fresh]")) {
@@ -49,5 +58,7 @@ export async function showPage(html, { whole = false } = {}) {
 /** Fetches this page again; what came of a form is for the page that the form leads to. @param {{whole?: boolean}} options */
 export async function refresh(options = {}) {
   const response = await fetch(location.href, { headers: { "roost-refresh": "1" } });
+  // A failure of the moment leaves what is shown.
+  if (response.status >= 500 && !options.whole) return;
   await showPage(await response.text(), options);
 }

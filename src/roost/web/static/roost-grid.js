@@ -7,6 +7,7 @@
  */
 
 import { Drawing, counted, element } from "./drawing.js";
+import { store, storedObject } from "./stored.js";
 
 const REMEMBERED = "roost-grid";
 const COLOURS = { state: "State", load: "Load", cpus: "CPUs in use", memory: "Memory in use" };
@@ -39,7 +40,8 @@ class RoostGrid extends Drawing {
     this.#sections.dataset.ownKeys = "";
     bar.append(labelled("Colour by", this.#colourBy), labelled("Size", this.#size), this.#summary);
     this.append(bar, this.#sections);
-    const { colour = "state", size = "medium" } = remembered();
+    /** @type {{colour?: string, size?: string}} */
+    const { colour = "state", size = "medium" } = storedObject(REMEMBERED, {});
     this.#colourBy.value = colour in COLOURS ? colour : "state";
     this.#size.value = size in SIZES ? size : "medium";
   }
@@ -51,7 +53,7 @@ class RoostGrid extends Drawing {
       choice.addEventListener(
         "change",
         () => {
-          remember({ colour: this.#colourBy.value, size: this.#size.value });
+          store(REMEMBERED, JSON.stringify({ colour: this.#colourBy.value, size: this.#size.value }));
           this.redraw();
         },
         on,
@@ -230,24 +232,6 @@ function labelled(text, control) {
   const label = element("label", "", `${text} `);
   label.append(control);
   return label;
-}
-
-/** @returns {{colour?: string, size?: string}} */
-function remembered() {
-  try {
-    return JSON.parse(localStorage.getItem(REMEMBERED) ?? "{}");
-  } catch {
-    return {};
-  }
-}
-
-/** @param {{colour: string, size: string}} choice */
-function remember(choice) {
-  try {
-    localStorage.setItem(REMEMBERED, JSON.stringify(choice));
-  } catch {
-    // A browser that keeps nothing shows the same, and forgets.
-  }
 }
 
 customElements.define("roost-grid", RoostGrid);

@@ -20,6 +20,7 @@ import { refusal } from "./drawing.js";
 import { Pages } from "./log-pages.js";
 import { copied, kindOf, lineOfAddress, MARKS, parts, rowOf, sizeOf } from "./log-parts.js";
 import { Search } from "./log-search.js";
+import { store, stored } from "./stored.js";
 
 const HEIGHT_MAX = 4_000_000;
 /** In heights of the view: a wheel moves by less at a time, who drags the scroll bar by more. */
@@ -64,7 +65,7 @@ class RoostLog extends HTMLElement {
   #life = new AbortController();
   #marked = 0;
   #previousKey = "";
-  #withTimes = localStorage.getItem(TIMES_SHOWN) === "1";
+  #withTimes = stored(TIMES_SHOWN) === "1";
   /** @type {Search | null} */
   #search = null;
   /** @type {ReturnType<typeof parts> | undefined} */
@@ -239,6 +240,9 @@ class RoostLog extends HTMLElement {
     stream.addEventListener("lines", (event) => {
       this.#retryMs = RETRY_MS;
       this.#receive(JSON.parse(/** @type {MessageEvent} */ (event).data));
+      // Of a page that nobody looks at the beginning is enough. A browser has six connections for
+      // all pages of a server: as many logs that are opened behind each other would take them all.
+      if (document.hidden) this.#closeStream();
     });
     stream.addEventListener("end", () => {
       this.#complete = true;
@@ -482,7 +486,7 @@ class RoostLog extends HTMLElement {
   /** Show when each line came, or not. @param {boolean} shown */
   #showTimes(shown) {
     this.#withTimes = shown;
-    localStorage.setItem(TIMES_SHOWN, shown ? "1" : "");
+    store(TIMES_SHOWN, shown ? "1" : "");
     this.#shown.timesButton.setAttribute("aria-pressed", String(shown));
     for (const { row } of this.#rows.values()) row.remove();
     this.#rows.clear();

@@ -1,13 +1,15 @@
 // Views of the jobs page under a name. They are addresses, kept in this browser.
 
+import { store, stored, storedObject } from "./stored.js";
+
 const KEY = "roost-views";
 const DEFAULT = "roost-view";
 
 /** @returns {Record<string, string>} */
-const saved = () => JSON.parse(localStorage.getItem(KEY) ?? "{}");
+const saved = () => storedObject(KEY, {});
 
 export function startViews() {
-  const first = localStorage.getItem(DEFAULT);
+  const first = stored(DEFAULT);
   for (const link of document.querySelectorAll('.pages a[href="/jobs"]')) {
     if (first) link.setAttribute("href", first);
   }
@@ -19,15 +21,14 @@ export function startViews() {
     event.preventDefault();
     const name = String(new FormData(form).get("name") ?? "").trim();
     if (!name) return;
-    localStorage.setItem(KEY, JSON.stringify({ ...saved(), [name]: address() }));
+    store(KEY, JSON.stringify({ ...saved(), [name]: address() }));
     form.reset();
     show();
   });
   document.addEventListener("change", (event) => {
     const box = /** @type {HTMLInputElement} */ (event.target);
     if (!("defaultView" in box.dataset)) return;
-    if (box.checked) localStorage.setItem(DEFAULT, address());
-    else localStorage.removeItem(DEFAULT);
+    store(DEFAULT, box.checked ? address() : "");
   });
   document.addEventListener("submit", (event) => {
     const form = /** @type {HTMLFormElement} */ (event.target);
@@ -62,7 +63,7 @@ function show() {
     remove.addEventListener("click", () => {
       const views = saved();
       delete views[name];
-      localStorage.setItem(KEY, JSON.stringify(views));
+      store(KEY, JSON.stringify(views));
       show();
     });
     item.append(link, " ", remove);
@@ -70,5 +71,5 @@ function show() {
   });
   list.replaceChildren(...items);
   const box = document.querySelector("[data-default-view]");
-  if (box instanceof HTMLInputElement) box.checked = localStorage.getItem(DEFAULT) === address();
+  if (box instanceof HTMLInputElement) box.checked = stored(DEFAULT) === address();
 }

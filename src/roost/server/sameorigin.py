@@ -1,0 +1,91 @@
+"""Keeps what other sites' pages do in somebody's browser away from the farm.
+
+A farm without a login trusts whoever reaches its port. A browser reaches it for every page that it
+shows, so what a browser sends is looked at: whatever changes something must come from a page of
+ours, and the name by which we are asked must be one that strangers cannot have. A page of
+evil.example whose name begins to mean 127.0.0.1 (DNS rebinding) is of the same origin as a server
+that would listen to any name.
+
+Programs are left alone: they send neither an origin nor the language that their reader prefers,
+both of which a page can set to something else, but cannot leave out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import socket
+from urllib.parse import urlsplit
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+BROWSERS_FIELDS = frozenset({b"origin", b"sec-fetch-site", b"accept-language"})
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+PRIVATE_SUFFIXES = (".localhost", ".local", ".lan", ".home", ".corp", ".internal", ".intranet",
+                    ".private", ".home.arpa")  # fmt: skip
+"""What names end with that nobody can register."""
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(:\d*)?")
+
+
+class SameOrigin:
+    """An application before which another one's pages stand still. The server is known by the name
+    in `public_url`, and by `name`, besides its addresses and the machine's own name. Its pages come
+    from there also where a proxy before it changes by which name it is asked."""
+
+    def __init__(self, app: ASGIApp, name: str = "", public_url: str = "") -> None:
+        self._app = app
+        public = urlsplit(public_url.casefold())
+        self._names = {name.casefold(), public.hostname or ""}
+        self._origin = f"{public.scheme}://{public.netloc}"
+        self._own_name = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            fields = {name: value for name, value in scope["headers"] if name in BROWSERS_FIELDS}
+            if fields and (refusal := await self._refusal(scope, fields)):
+                headers = {"x-content-type-options": "nosniff"}
+                answer = PlainTextResponse(f"{refusal}\n", 403, headers)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _refusal(self, scope: Scope, fields: dict[bytes, bytes]) -> str:
+        given = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        host = given.decode("latin-1").casefold()
+        found = _HOST.fullmatch(host)
+        name = found[1].rstrip(".") if found else ""
+        if not (is_private(name) or name in self._names or await self._is_of_this_machine(name)):
+            return (
+                f'This server does not know itself as "{name[:80]}". If that is its name, say so '
+                "in its setting public_url; else use its address."
+            )
+        if scope["method"] not in READING and not self._is_own(host, fields):
+            return "This was sent by a page of another site, which may not act here."
+        return ""
+
+    async def _is_of_this_machine(self, name: str) -> bool:
+        """Its full name is asked for when it matters, as that may take a while."""
+        if not self._own_name:
+            self._own_name = (await asyncio.to_thread(socket.getfqdn)).casefold()
+        return name == self._own_name
+
+    def _is_own(self, host: str, fields: dict[bytes, bytes]) -> bool:
+        """Browsers say how far away the page is, but by plain HTTP only to the same machine."""
+        fetched_from = fields.get(b"sec-fetch-site")
+        if fetched_from is not None:
+            return fetched_from in (b"same-origin", b"none")
+        origin = fields.get(b"origin", b"").decode("latin-1").casefold()
+        return not origin or origin == self._origin or origin.partition("://")[2] == host
+
+
+def is_private(name: str) -> bool:
+    """A host by address, or by a name that only those have who own the network."""
+    if "." not in name and ":" not in name:
+        return bool(name)
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return name.endswith(PRIVATE_SUFFIXES)
+    return True
