@@ -44,6 +44,8 @@ async def test_a_site_whose_name_means_this_machine_is_another_site(path: str) -
     url = f"http://evil.example:5000{path}"
     assert await status("POST", url, origin="http://evil.example:5000") == 403
     assert await status("GET", url, **WITH_LANGUAGE) == 403
+    fetched = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", **WITH_LANGUAGE}
+    assert await status("GET", url, **fetched) == 403
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,8 @@ async def test_the_machine_s_own_name_is_known(monkeypatch: pytest.MonkeyPatch) 
 async def test_programs_may_call_us_what_they_like() -> None:
     for method in ("GET", "POST", "PUT", "DELETE"):
         assert await status(method, "http://alias.studio.example:5000/") == 200
+        node = {"accept-language": "*", "sec-fetch-mode": "cors"}
+        assert await status(method, "http://alias.studio.example:5000/", **node) == 200
 
 
 async def test_a_refusal_says_what_to_do() -> None:

@@ -7,7 +7,8 @@ evil.example whose name begins to mean 127.0.0.1 (DNS rebinding) is of the same 
 that would listen to any name.
 
 Programs are left alone: they send neither an origin nor the language that their reader prefers,
-both of which a page can set to something else, but cannot leave out.
+both of which a page can set to something else, but cannot leave out. (Node's `fetch` sends a
+language, and of what browsers say of a page's request only the mode, never where it is from.)
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from urllib.parse import urlsplit
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-BROWSERS_FIELDS = frozenset({b"origin", b"sec-fetch-site", b"accept-language"})
+BROWSERS_FIELDS = frozenset({b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"accept-language"})
+NODES_FIELDS = frozenset({b"sec-fetch-mode", b"accept-language"})
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 PRIVATE_SUFFIXES = (".localhost", ".local", ".lan", ".home", ".corp", ".internal", ".intranet",
                     ".private", ".home.arpa")  # fmt: skip
@@ -44,7 +46,8 @@ class SameOrigin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             fields = {name: value for name, value in scope["headers"] if name in BROWSERS_FIELDS}
-            if fields and (refusal := await self._refusal(scope, fields)):
+            is_browser = fields.keys() - NODES_FIELDS or fields.keys() == {b"accept-language"}
+            if is_browser and (refusal := await self._refusal(scope, fields)):
                 headers = {"x-content-type-options": "nosniff"}
                 answer = PlainTextResponse(f"{refusal}\n", 403, headers)
                 await answer(scope, receive, send)
