@@ -214,6 +214,8 @@ def on_pause_jobs(farm: State, command: PauseJobs) -> ResumeJobs | None:
             assert attempt is not None
             farm.set_status(job, S.PAUSING)
             farm.signal(attempt, "pause")
+        elif job.status is S.EJECTING:
+            farm.set_status(job, S.PAUSING)  # and paused when the node has let go of it
         else:
             continue
         changed.append(job_id)

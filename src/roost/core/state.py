@@ -294,8 +294,16 @@ class State:
         return S.RUNNABLE if job.spec.has_command else S.SUCCEEDED
 
     def move_on(self, job: Job, message: str = "", **fields: Any) -> Job:
-        """Set the status that `next_status` finds for the job with these fields."""
+        """Set the status that `next_status` finds for the job with these fields; one that people
+        have paused stays so until it is over."""
         status = self.next_status(job, fields.get("command_outcome", job.command_outcome))
+        if status not in FINAL and job.status is S.PAUSED:
+            job = self.update_job(job, **fields)
+            self._update_assigned(job)
+            self.log(job.id, S.PAUSED.value, message)
+            return job
+        if status not in FINAL and job.status is S.PAUSING:
+            status = S.PAUSED
         if status is S.FAILED and not message:
             message = self._children_failed_text(job) or "its command failed"
         return self.set_status(job, status, message, **fields)
@@ -641,13 +649,7 @@ class State:
         elif cause in (C.EJECTED, C.LOST, C.FENCED):
             if job.status is S.EJECTING:
                 self.log(job.id, S.EJECTED.value)
-            job = self.update_job(job, progress=0)
-            if job.status is S.PAUSING:
-                self.set_status(job, S.PAUSED)
-            elif job.status is S.PAUSED:
-                self._update_assigned(job)
-            else:
-                self.move_on(job, text or f"to run again: {cause.value}")
+            self.move_on(job, text or f"to run again: {cause.value}", progress=0)
         elif attempt.purpose == CHILD_ERROR:
             if self.tree.has_open_children(job.id):
                 self.move_on(job)
