@@ -92,7 +92,19 @@ def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
             _open_again(farm, parent_id)
             farm.unsettle(parent_id)
         farm.requeue_below(child for new in linked for child in new.child_ids)
+        for job, new in zip(jobs, new_jobs, strict=True):
+            if new.child_ids:
+                _start_with_children(farm, job.id, new.child_ids)
     return [job.id for job in jobs]
+
+
+def _start_with_children(farm: State, job_id: JobId, children: Iterable[JobId]) -> None:
+    """A job above one that runs already has started; what had ended before it came is history."""
+    begun = [job for job in map(farm.jobs.__getitem__, children) if job.status not in FINAL]
+    starts = [job.started_at for job in begun if job.started_at is not None]
+    if starts:
+        for above in (job_id, *farm.tree.ancestors(job_id)):
+            farm.start_with_others(farm.jobs[above], min(starts))
 
 
 def _submitter(parents: Iterable[JobId], first: int, fresh: Sequence[Job], farm: State) -> str:
@@ -241,6 +253,7 @@ def on_resume_jobs(farm: State, command: ResumeJobs) -> PauseJobs | None:
             farm.signal(attempt, "resume")
         else:
             farm.set_status(job, S.QUEUED)
+            farm.tell(job_id, "resumed")
             farm.unsettle(job_id)
     return PauseJobs(tuple(changed), alone=True) if changed else None
 

@@ -152,6 +152,7 @@ def _take_back(farm: State, attempt: Attempt, held: HeldAttempt) -> None:
         farm.set_status(job, S.PAUSED)
     elif job.status is S.RESUMING and held.state == "running":
         farm.set_status(job, S.RUNNING)
+        farm.tell(job.id, "resumed")
     elif job.status is S.RUNNING and held.state == "paused":
         farm.signal(attempt, "resume")
     else:

@@ -433,10 +433,16 @@ class State:
             command_ended_at=None,
         )
         for ancestor_id in self.tree.ancestors(job_id):
-            ancestor = self.jobs[ancestor_id]
-            if ancestor.started_at is None:
-                self.update_job(ancestor, started_at=self.now)
+            self.start_with_others(self.jobs[ancestor_id], self.now)
         self.emit(StartAttempt(nodes[0], self.order(job, attempt)))
+
+    def start_with_others(self, job: Job, at: Moment) -> None:
+        """A job below this one started at that moment. One without a command never runs itself:
+        whoever wants to hear that it runs hears it when the first below it starts."""
+        if job.started_at is None or job.started_at > at:
+            self.update_job(job, started_at=at)
+        if job.started_at is None and not job.spec.has_command:
+            self.tell(job.id, S.RUNNING.value, "the first job beneath it has started")
 
     def order(self, job: Job, attempt: Attempt) -> AttemptOrder:
         """What the attempt's first node is told; the same each time it is asked for."""
