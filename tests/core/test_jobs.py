@@ -315,6 +315,14 @@ def test_a_new_priority_counts_at_once(play: Play) -> None:
     assert play.status(first) == "runnable"
 
 
+def test_nothing_is_told_of_a_priority_that_stays_what_it_is(play: Play) -> None:
+    job = play.submit(priority=3)
+    play.set_priority(job, 3)
+    assert "priority changed" not in play.story(job)
+    play.set_priority(job, 4)
+    assert play.story(job).count("priority changed") == 1
+
+
 def test_a_priority_is_never_negative(play: Play) -> None:
     job = play.submit(priority=3)
     play.set_priority(job, -1)

@@ -353,16 +353,18 @@ def on_set_priorities(farm: State, command: SetPriorities) -> SetPriorities | No
     before: list[tuple[JobId, int]] = []
     for job_id, priority in command.priorities:
         job = farm.jobs.get(job_id)
-        if job is not None:
-            if job.priority != max(priority, 0):
-                before.append((job_id, job.priority))
+        if job is not None and job.priority != max(priority, 0):
+            before.append((job_id, job.priority))
             change_priority(farm, job, priority)
     return SetPriorities(tuple(before)) if before else None
 
 
 def change_priority(farm: State, job: Job, priority: int) -> None:
-    """Below 0 means 0."""
-    changed = farm.update_job(job, priority=max(priority, 0))
+    """Below 0 means 0. Nothing is told of a priority that stays what it is."""
+    priority = max(priority, 0)
+    if priority == job.priority:
+        return
+    changed = farm.update_job(job, priority=priority)
     farm.log(job.id, "priority changed", f"from {job.priority} to {changed.priority}")
     farm.requeue(changed)
 
