@@ -201,18 +201,7 @@ def _open_again(farm: State, job_id: JobId) -> None:
 
 
 def on_cancel_jobs(farm: State, command: CancelJobs) -> None:
-    for job_id in farm.tree.with_descendants(command.ids):
-        job = farm.jobs[job_id]
-        if job.status not in FINAL:
-            cancel(farm, job)
-
-
-def cancel(farm: State, job: Job, message: str = "") -> None:
-    """The job is cancelled at once; what runs of it is stopped and keeps its room until then."""
-    attempt = farm.live_attempt(job)
-    farm.set_status(job, S.CANCELLED, message)
-    if attempt is not None:
-        farm.stop_attempt(attempt, "cancel")
+    farm.cancel(command.ids)
 
 
 def on_pause_jobs(farm: State, command: PauseJobs) -> ResumeJobs | None:

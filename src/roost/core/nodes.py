@@ -18,7 +18,6 @@ the machine, and on the clock. `_review_duty` is asked whenever one of these may
 from __future__ import annotations
 
 from roost.core import availability, blackboard
-from roost.core.jobs import cancel
 from roost.core.lifecycle import FINAL
 from roost.core.messages import (
     AttemptEnded,
@@ -185,7 +184,7 @@ def on_node_left(farm: State, report: NodeLeft) -> None:
         job = farm.jobs.get(attempt.job)
         if job is not None and job.attempt == attempt.number:
             if job.status in (S.PAUSED, S.PAUSING):
-                cancel(farm, job, "its node is leaving the farm")
+                farm.cancel((job.id,), "its node is leaving the farm")
 
 
 def on_remove_nodes(farm: State, command: RemoveNodes) -> None:

@@ -614,6 +614,19 @@ class State:
         for key in list(self.floor.uses[node].strays):
             self.remove_stray(node, key)
 
+    def cancel(self, ids: Sequence[JobId], message: str = "") -> None:
+        """These jobs and all below them that are not over are cancelled at once, also when nobody
+        but a time limit asks for it (spec §5); what runs of them is stopped and keeps its room
+        until then. The message is for the story of `ids`."""
+        named = set(ids)
+        for job_id in self.tree.with_descendants(ids):
+            job = self.jobs[job_id]
+            if job.status not in FINAL:
+                attempt = self.live_attempt(job)
+                self.set_status(job, S.CANCELLED, message if job_id in named else "")
+                if attempt is not None:
+                    self.stop_attempt(attempt, "cancel")
+
     def conclude(
         self,
         attempt: Attempt,
@@ -652,6 +665,7 @@ class State:
         if cause in (C.CANCELLED, C.TIME_LIMIT):
             reason = text or f"its {cause.value} was reached" if cause is C.TIME_LIMIT else text
             self.set_status(job, S.CANCELLED, reason)
+            self.cancel((job.id,))
         elif cause in (C.EJECTED, C.LOST, C.FENCED):
             if job.status is S.EJECTING:
                 self.log(job.id, S.EJECTED.value)
