@@ -106,6 +106,18 @@ def test_the_child_error_script_runs_alone_and_the_job_fails(play: Play) -> None
     assert play.status(top) == "failed"
 
 
+def test_a_job_that_reports_a_failed_child_can_be_cancelled_and_has_its_time_limit(
+    play: Play,
+) -> None:
+    play.joins("n")
+    spec = tree(LEAF, onChildError="report", onCancel="tidy", onSuccess="boast", maxTime=60)
+    _, child = play.submit(spec)
+    play.fails(child)
+    order = play.effects[-1].order
+    assert (order.on_child_error, order.on_cancel, order.max_time_ms) == ("report", "tidy", 60_000)
+    assert order.on_success == ""
+
+
 def test_a_job_waiting_to_report_a_failed_child_that_is_deleted_does_what_it_would(
     play: Play,
 ) -> None:

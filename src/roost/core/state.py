@@ -468,6 +468,8 @@ class State:
                 shell=spec.shell,
                 cwd=spec.cwd,
                 cpus=spec.cpus,
+                max_time_ms=spec.max_time_ms,
+                on_cancel=spec.on_cancel,
                 on_child_error=spec.on_child_error,
             )
         return AttemptOrder(
