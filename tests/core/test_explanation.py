@@ -32,7 +32,7 @@ def test_paused(play: Play) -> None:
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        ({"conditions": on("z")}, "n fails the condition hostname == 'z'."),
+        ({"conditions": on("z")}, 'n fails the condition hostname == "z".'),
         ({"cpus": 8}, "n has 2 CPUs, and the job needs 8."),
         ({"cpus": 2}, "n is busy: 1 CPU free, and the job needs 2."),
         (
@@ -50,6 +50,12 @@ def test_what_stands_against_a_node(play: Play, spec: dict[str, Any], text: str)
     play.joins("n", cpus=2)
     play.submit()
     assert play.why(play.submit(**spec)) == text
+
+
+def test_a_condition_that_names_many_machines_is_not_repeated_whole(play: Play) -> None:
+    play.joins("n")
+    names = ",".join(f"render{number}" for number in range(1_000))
+    assert len(play.why(play.submit(host=names))) < 100
 
 
 def test_nodes_with_the_same_obstacle_are_named_together(play: Play) -> None:

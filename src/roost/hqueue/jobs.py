@@ -282,7 +282,7 @@ async def get_num_waiting_jobs(
 
     A wait_time of 0 or less counts all of them; a priority below 0 does not restrict.
     """
-    before = Moment(gateway.now() - round(max(wait_time, 0) * MINUTE_MS))
+    before = Moment(max(gateway.now() - round(max(wait_time, 0) * MINUTE_MS), 0))
     return await gateway.count_waiting(
         before,
         min_priority if min_priority >= 0 else None,
