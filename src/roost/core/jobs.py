@@ -359,11 +359,16 @@ def change_priority(farm: State, job: Job, priority: int) -> None:
 
 
 def on_set_conditions(farm: State, command: SetConditions) -> None:
-    """Raises `NotFound`. Jobs beneath it that inherit its conditions follow."""
+    """Raises `NotFound`. Jobs beneath it that inherit its conditions follow. Where its runs failed
+    is forgiven: who says which nodes may run a job has seen the blocked ones, and means these."""
     job = _known(farm, command.id)
-    if job.spec.conditions != command.conditions:
+    is_new = job.spec.conditions != command.conditions
+    if is_new:
         job = farm.update_spec(job, replace(job.spec, conditions=command.conditions))
         farm.log(job.id, "conditions changed")
+    if job.failures:
+        farm.update_job(job, failures=(), blocked_warning=False)
+    if is_new or job.failures:
         farm.requeue_below((job.id,))
 
 
