@@ -180,6 +180,7 @@ def on_node_left(farm: State, report: NodeLeft) -> None:
     if node is None or node.leaving:
         return
     farm.update_node(node, leaving=True)
+    _tell_of_loss(farm, node, "is leaving the farm")
     for attempt in farm.attempts_on(node.id):
         job = farm.jobs.get(attempt.job)
         if job is not None and job.attempt == attempt.number:
@@ -366,6 +367,17 @@ def _go_silent(farm: State, node: Node, why: str) -> None:
         job = farm.jobs[attempt.job]
         if job.status is not S.ABANDONED:
             farm.set_status(job, S.ABANDONED, f"{node.facts.label} {why}")
+    if not node.leaving:
+        _tell_of_loss(farm, node, why)
+
+
+def _tell_of_loss(farm: State, node: Node, why: str) -> None:
+    """Jobs that have this node besides the one that runs their command go on without it; their
+    stories say so (decision 28)."""
+    for key in farm.floor.uses[node.id].attempts:
+        attempt = farm.attempts[key]
+        if attempt.nodes[0] != node.id and not attempt.stopping:
+            farm.log(attempt.job, "client lost", f"{node.facts.label} {why}")
 
 
 def on_restarted(farm: State, _: Restarted) -> None:
