@@ -41,6 +41,12 @@ def resuming(play: Play) -> JobId:
     return job
 
 
+def ejecting(play: Play) -> JobId:
+    job = running(play)
+    play.eject(job)
+    return job
+
+
 def succeeded(play: Play) -> JobId:
     job = running(play)
     play.ends(job)
@@ -59,7 +65,7 @@ def cancelled(play: Play) -> JobId:
     return job
 
 
-STATES = (runnable, running, pausing, paused, resuming, succeeded, failed, cancelled)
+STATES = (runnable, running, pausing, paused, resuming, ejecting, succeeded, failed, cancelled)
 
 
 @pytest.mark.parametrize("name", [*actions.ACTIONS, "reschedule_failed"])

@@ -6,7 +6,7 @@ import pytest
 from play import Play
 
 from roost.core import messages as m
-from roost.core.jobspec import permitted
+from roost.core.jobspec import conditions_as_dicts, permitted
 from roost.core.records import AttemptCause, Condition, JobId, NodeFacts
 from roost.errors import Invalid, NotFound
 
@@ -141,6 +141,21 @@ def test_rescheduling_the_root_forgives(strict: Play) -> None:
     assert strict.status(top) == "failed"
     strict.reschedule(top)
     assert strict.status(frames[0]) == "running"
+    assert not strict.job(top).blocked_warning
+
+
+@pytest.mark.parametrize("before", [(), (permitted(["a"]),)])
+def test_permitting_the_root_on_nodes_forgives_them(
+    strict: Play, before: tuple[Condition, ...]
+) -> None:
+    strict.joins("a")
+    conditions = conditions_as_dicts(before)
+    top, *frames = strict.submit({**FRAMES, "conditions": conditions})
+    strict.fails(frames[0])
+    strict.fails(frames[1])
+    assert strict.status(frames[2]) == "runnable"
+    strict.send(m.SetConditions(top, (permitted(["a"]),)))
+    assert strict.status(frames[2]) == "running"
     assert not strict.job(top).blocked_warning
 
 

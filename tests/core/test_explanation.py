@@ -32,7 +32,7 @@ def test_paused(play: Play) -> None:
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        ({"conditions": on("z")}, "n fails the condition hostname == 'z'."),
+        ({"conditions": on("z")}, 'n fails the condition hostname == "z".'),
         ({"cpus": 8}, "n has 2 CPUs, and the job needs 8."),
         ({"cpus": 2}, "n is busy: 1 CPU free, and the job needs 2."),
         (
@@ -52,11 +52,20 @@ def test_what_stands_against_a_node(play: Play, spec: dict[str, Any], text: str)
     assert play.why(play.submit(**spec)) == text
 
 
+def test_a_condition_that_names_many_machines_is_not_repeated_whole(play: Play) -> None:
+    play.joins("n")
+    play.joins("o")
+    names = ",".join(f"render{number}" for number in range(1_000))
+    why = play.why(play.submit(host=names))
+    assert why.startswith("Each of n and o fails the condition hostname in ")
+    assert len(why) < 120
+
+
 def test_nodes_with_the_same_obstacle_are_named_together(play: Play) -> None:
     for number in range(6):
         play.joins(f"n{number}")
     job = play.submit(cpus=2)
-    assert play.why(job) == "n0, n1, n2, n3, and 2 more has 1 CPU, and the job needs 2."
+    assert play.why(job) == "Each of n0, n1, n2, n3 and 2 more has 1 CPU, and the job needs 2."
 
 
 def test_silent_for_what_runs_and_what_is_over(play: Play) -> None:

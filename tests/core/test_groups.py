@@ -40,7 +40,7 @@ def test_a_job_starts_as_soon_as_a_node_comes_into_its_group(play: Play) -> None
     node = play.joins("a")
     group = play.groups("fast")
     job = play.submit(hostgroup="fast")
-    assert "fails the condition group in 'fast'" in play.why(job)
+    assert 'fails the condition group in "fast"' in play.why(job)
     play.send(m.AddToGroup(group, (node, node)))
     assert play.nodes_of(job) == ["a"]
     assert play.farm.groups["fast"].nodes == (node,)

@@ -128,6 +128,55 @@ def test_a_job_that_ends_while_it_is_being_paused_has_ended(play: Play) -> None:
     assert play.status(job) == "succeeded"
 
 
+def test_a_job_that_fails_while_it_is_being_paused_does_not_try_again_until_it_is_resumed(
+    play: Play,
+) -> None:
+    play.joins("n")
+    job = play.submit(triesLeft=1)
+    play.pause(job)
+    play.fails(job)
+    assert (play.status(job), play.job(job).tries_left) == ("paused", 0)
+    play.resume(job)
+    assert (play.status(job), play.job(job).attempt) == ("running", 2)
+
+
+def test_a_paused_job_whose_command_is_killed_does_not_try_again_until_it_is_resumed(
+    play: Play,
+) -> None:
+    play.joins("n")
+    job = play.submit(triesLeft=1)
+    play.pause(job)
+    play.pauses(job)
+    play.ends(job, -9)
+    assert (play.status(job), play.job(job).tries_left) == ("paused", 0)
+    play.resume(job)
+    assert (play.status(job), play.job(job).attempt) == ("running", 2)
+
+
+def test_a_job_that_is_paused_while_it_is_ejected_is_paused_when_the_node_lets_go(
+    play: Play,
+) -> None:
+    play.joins("n")
+    job = play.submit()
+    play.eject(job)
+    play.pause(job)
+    assert play.status(job) == "pausing"
+    play.ends(job, -2, AttemptCause.EJECTED)
+    assert play.status(job) == "paused"
+    play.resume(job)
+    assert (play.status(job), play.job(job).attempt) == ("running", 2)
+
+
+def test_a_job_paused_and_resumed_while_it_is_ejected_runs_again(play: Play) -> None:
+    play.joins("n")
+    job = play.submit()
+    play.eject(job)
+    play.pause(job)
+    play.resume(job)
+    play.ends(job, -2, AttemptCause.EJECTED)
+    assert (play.status(job), play.job(job).attempt) == ("running", 2)
+
+
 def test_resume_overtakes_a_pause_that_is_under_way(play: Play) -> None:
     play.joins("n")
     job = play.submit()
@@ -264,6 +313,14 @@ def test_a_new_priority_counts_at_once(play: Play) -> None:
     play.joins("n")
     assert play.status(second) == "running"
     assert play.status(first) == "runnable"
+
+
+def test_nothing_is_told_of_a_priority_that_stays_what_it_is(play: Play) -> None:
+    job = play.submit(priority=3)
+    play.set_priority(job, 3)
+    assert "priority changed" not in play.story(job)
+    play.set_priority(job, 4)
+    assert play.story(job).count("priority changed") == 1
 
 
 def test_a_priority_is_never_negative(play: Play) -> None:

@@ -6,6 +6,7 @@ import pytest
 from play import Play
 
 from roost.core.lifecycle import FAILED, FINAL, FINISHED, INITIAL, ON_NODE, TRANSITIONS, ui_status
+from roost.core.messages import SignalAttempt
 from roost.core.records import AttemptCause, JobId, JobStatus
 
 S = JobStatus
@@ -118,6 +119,15 @@ def test_a_job_over_its_time_limit_is_cancelled(play: Play) -> None:
     job = play.submit(triesLeft=1)
     play.ends(job, -15, AttemptCause.TIME_LIMIT)
     assert play.story(job) == ["runnable", "running", "cancelled"]
+
+
+def test_a_job_over_its_time_limit_takes_what_it_submitted_along(play: Play) -> None:
+    play.joins("n", cpus=2)
+    job = play.submit(maxTime=60)
+    running, waiting = play.submit(parent=job), play.submit(parent=job, cpus=9)
+    play.ends(job, None, AttemptCause.TIME_LIMIT)
+    assert [play.status(one) for one in (job, running, waiting)] == ["cancelled"] * 3
+    assert play.has_effect(SignalAttempt, job=running, action="cancel")
 
 
 def test_a_silent_node_abandons_and_a_returning_one_goes_on(play: Play) -> None:

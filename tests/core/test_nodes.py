@@ -277,6 +277,16 @@ def test_an_unknown_node_is_not_found(play: Play) -> None:
         play.send(m.SetNodesDisabled((NodeId(9),), True))
 
 
+def test_a_paused_job_that_a_leaving_node_cancels_takes_what_is_below_along(play: Play) -> None:
+    play.joins("a")
+    job = play.submit()
+    child = play.submit(parent=job, cpus=9)
+    play.pause(job)
+    play.pauses(job)
+    play.send(m.NodeLeft(play.node_ids["a"]))
+    assert [play.status(one) for one in (job, child)] == ["cancelled"] * 2
+
+
 def test_a_leaving_node_finishes_what_runs_and_cancels_what_is_paused(play: Play) -> None:
     node = play.joins("n", cpus=2)
     running, paused = play.submit({"name": "a", "command": "x"}, {"name": "b", "command": "x"})

@@ -8,6 +8,7 @@ from tests.core.play import Play
 from roost.core import messages as m
 from roost.core.notices import MAIL, REASONS, WEBHOOK, HookRules, NoticeRules
 
+LEAF = {"name": "leaf", "command": "x"}
 ANN = {"emailTo": "ann@x.example", "emailReasons": "running, Failed,priority changed, resumed"}
 
 
@@ -50,6 +51,38 @@ def test_what_is_rescheduled_is_said_to_be(play: Play) -> None:
     play.fails(job)
     play.reschedule(job)
     assert told(play) == [(MAIL, "a@b.example", job, "rescheduled")]
+
+
+def test_a_job_that_only_holds_others_runs_from_the_start_of_the_first(play: Play) -> None:
+    play.joins("box", cpus=2)
+    shot, a, b = play.submit({"name": "shot", **ANN, "children": [LEAF, LEAF]})
+    assert told(play) == [(MAIL, "ann@x.example", shot, "running")]
+    assert play.job(a).status == play.job(b).status == "running"
+
+
+def test_a_job_with_a_command_runs_when_its_command_does(play: Play) -> None:
+    play.joins("box")
+    comp, frame = play.submit({"name": "comp", "command": "x", **ANN, "children": [LEAF]})
+    assert told(play) == []
+    play.ends(frame)
+    assert told(play) == [(MAIL, "ann@x.example", comp, "running")]
+
+
+def test_a_job_that_was_paused_off_the_machines_is_said_to_be_resumed(play: Play) -> None:
+    shot, _ = play.submit({"name": "shot", **ANN, "children": [LEAF]})
+    play.pause(shot)
+    play.resume(shot)
+    assert told(play) == [(MAIL, "ann@x.example", shot, "resumed")]
+
+
+def test_a_job_that_a_returning_node_has_resumed_is_said_to_be(play: Play) -> None:
+    play.joins("box")
+    job = play.submit(emailTo="a@b.example", emailReasons="resumed")
+    play.pause(job)
+    play.pauses(job)
+    play.resume(job)
+    play.joins("box", held=[(job, 1, "running")])
+    assert told(play) == [(MAIL, "a@b.example", job, "resumed")]
 
 
 @pytest.mark.parametrize(

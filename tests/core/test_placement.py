@@ -297,6 +297,25 @@ def test_losing_a_secondary_node_does_not_end_the_run(play: Play) -> None:
         play.later(minutes=4)
         play.beats("a")
     assert play.status(job) == "running"
+    assert play.story(job).count("client lost") == 1
+
+
+def test_a_secondary_node_that_leaves_is_told_of_once(play: Play) -> None:
+    play.joins("a")
+    node = play.joins("b")
+    job = play.submit(minHosts=2)
+    play.send(m.NodeLeft(node))
+    play.disconnects("b")
+    play.later(minutes=9)
+    assert play.story(job).count("client lost") == 1
+
+
+def test_a_secondary_node_that_is_removed_is_told_of(play: Play) -> None:
+    play.joins("a")
+    node = play.joins("b")
+    job = play.submit(minHosts=2)
+    play.send(m.RemoveNodes((node,)))
+    assert play.story(job)[-1] == "client lost"
 
 
 # --- cost ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from play import Play
 
 from roost.core import messages as m
 from roost.core.explanation import explain
-from roost.core.lifecycle import FINAL
+from roost.core.lifecycle import FINAL, FINISHED
 from roost.core.records import AttemptCause, Condition, Job, JobId, JobSpec, JobStatus, Moment
 from roost.core.tree import Tally, Tree, share_of
 from roost.errors import Refused
@@ -245,6 +245,26 @@ def test_a_waiting_job_is_explained_and_only_a_waiting_job(seed: int) -> None:
     for job in play.farm.jobs.values():
         is_waiting = job.status in (S.QUEUED, S.RUNNABLE, S.PAUSED)
         assert bool(explain(play.farm, [job.id])[job.id]) == is_waiting, job
+
+
+@pytest.mark.parametrize("seed", range(40, 60))
+def test_what_people_paused_does_not_run_until_they_say_so_or_its_node_is_lost(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, held = Play.send, frozenset({S.PAUSING, S.PAUSED})
+    may_follow = held | FINISHED
+    say_so = (m.ResumeJobs, m.EjectJobs, m.RescheduleJobs)
+
+    def watched(play: Play, message: m.Message) -> object:
+        paused = [job.id for job in play.farm.jobs.values() if job.status in held]
+        reply = send(play, message)
+        left = [play.farm.jobs[job] for job in paused if job in play.farm.jobs]
+        if not isinstance(message, say_so):
+            assert all(job.status in may_follow for job in left), (message, left)
+        return reply
+
+    monkeypatch.setattr(Play, "send", watched)
+    History(seed, 80)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -106,6 +106,18 @@ def test_the_child_error_script_runs_alone_and_the_job_fails(play: Play) -> None
     assert play.status(top) == "failed"
 
 
+def test_a_job_that_reports_a_failed_child_can_be_cancelled_and_has_its_time_limit(
+    play: Play,
+) -> None:
+    play.joins("n")
+    spec = tree(LEAF, onChildError="report", onCancel="tidy", onSuccess="boast", maxTime=60)
+    _, child = play.submit(spec)
+    play.fails(child)
+    order = play.effects[-1].order
+    assert (order.on_child_error, order.on_cancel, order.max_time_ms) == ("report", "tidy", 60_000)
+    assert order.on_success == ""
+
+
 def test_a_job_waiting_to_report_a_failed_child_that_is_deleted_does_what_it_would(
     play: Play,
 ) -> None:
@@ -207,6 +219,30 @@ def test_a_tree_starts_with_its_first_descendant(play: Play) -> None:
     play.joins("n")
     assert play.status(leaf) == "running"
     assert play.job(top).started_at == play.job(middle).started_at == play.now
+
+
+def test_a_parent_that_comes_above_running_jobs_has_started_with_the_first_of_them(
+    play: Play,
+) -> None:
+    top, _ = play.submit(tree({**LEAF, "cpus": 9}))
+    play.joins("n", cpus=2)
+    early = play.submit()
+    began = play.now
+    play.later(ms=1_000)
+    late = play.submit()
+    [middle] = play.submit({"name": "middle", "childrenIds": [late, early]}, parent=top)
+    assert play.job(early).started_at == began < play.now
+    assert play.job(middle).started_at == play.job(top).started_at == began
+
+
+def test_a_parent_that_comes_above_finished_jobs_has_a_start_of_its_own(play: Play) -> None:
+    play.joins("n")
+    child = play.submit()
+    play.ends(child)
+    play.later(ms=1_000)
+    play.revive(child)
+    [parent] = play.submit({"name": "later", "command": "x", "childrenIds": [child]})
+    assert play.job(parent).started_at == play.now
 
 
 def test_a_finished_tree_leaves_memory_and_comes_back_whole(play: Play) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import xmlrpc.client
@@ -456,6 +457,25 @@ def test_cancelling_interrupts_and_leaves_nothing_behind_not_even_what_hid(
     assert "interrupted" in printed and "on cancel" in printed
     for end in ends:
         house.wait_for_exit(end)
+
+
+def test_what_a_client_runs_can_be_asked_for_also_when_it_was_deleted_meanwhile(
+    house: Any, rpc: Any, signpost: Any
+) -> None:
+    job = house.submit(f"trap '' INT; echo $$ > {signpost.path}; sleep 1000")
+    pid = int(signpost.line())
+    [client] = [one["id"] for one in rpc.getClients() if job in one["runningJobs"]]
+    rpc.cancelJobs([job])
+    assert job in running(rpc, client)
+    rpc.deleteJobs([job])
+    assert job not in running(rpc, client)
+    assert job not in rpc.getJobIdsAssignedToClient(client)
+    os.killpg(pid, signal.SIGKILL)
+
+
+def running(rpc: Any, client: int) -> list[int]:
+    jobs: list[int] = rpc.getClient(client, ["runningJobs"])["runningJobs"]
+    return jobs
 
 
 def test_a_job_of_a_killed_node_is_abandoned_and_runs_again_when_the_node_returns(

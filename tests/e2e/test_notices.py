@@ -240,8 +240,8 @@ def test_a_webhook_can_ask_for_every_job_and_other_words(farm: Farm, receiver: R
     start(farm, receiver, 'events = ["running", "failed"]\nevery_job = true')
     with farm.rpc as rpc:
         rpc.newjob({"name": "tree", "children": [{"name": "leaf", "command": "false"}]})
-    seen = [(told["event"], told["name"]) for _, told, _ in (receiver.call() for _ in range(3))]
-    assert seen == [("running", "leaf"), ("failed", "leaf"), ("failed", "tree")]
+    seen = [(told["event"], told["name"]) for _, told, _ in (receiver.call() for _ in range(4))]
+    assert seen == [(word, name) for word in ("running", "failed") for name in ("leaf", "tree")]
 
 
 def test_a_webhook_that_fails_is_tried_again_and_one_that_refuses_is_not(

@@ -287,6 +287,8 @@ async def test_waiting_jobs_are_counted_by_minutes_and_priority(farm: Any, call:
     assert farm.waiting_asked == (farm.now() - 600_000, 0, 5)
     await call("getNumWaitingJobs", 0.5, -1, -1)
     assert farm.waiting_asked == (farm.now() - 30_000, None, None)
+    await call("getNumWaitingJobs", 2.0**52)
+    assert farm.waiting_asked == (0, None, None)
 
 
 async def test_output_survives_rubbish_and_counts_characters(farm: Any, call: Caller) -> None:

@@ -45,7 +45,11 @@ class Action(Struct, frozen=True):
 
 
 ACTIONS: dict[str, Action] = {
-    "pause": Action(PauseJobs, frozenset({S.RUNNABLE, S.QUEUED, S.RUNNING, S.RESUMING}), "paused"),
+    "pause": Action(
+        PauseJobs,
+        frozenset({S.RUNNABLE, S.QUEUED, S.RUNNING, S.RESUMING, S.EJECTING}),
+        "paused",
+    ),
     "resume": Action(ResumeJobs, frozenset({S.PAUSED, S.PAUSING}), "resumed"),
     "reschedule": Action(RescheduleJobs, _IS_OVER, "rescheduled", asks_first=True),
     "eject": Action(

@@ -7,7 +7,7 @@ placement walks (`matching`); nodes with the same obstacle are named together.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from roost.core.matching import Need, Rank, rank_of
 from roost.core.records import Job, JobId, JobStatus, NodeId, Reason
@@ -82,8 +82,13 @@ def _why_no_node(farm: State, need: Need, rank: Rank) -> tuple[Reason, ...]:
             Reason(f"It needs {need.hosts_min} machines at once, and {len(fitting)} can take it.")
         )
     for text, nodes in by_text.items():
-        names = [farm.nodes[node].facts.label for node in nodes[:NODES_NAMED_MAX]]
-        if len(nodes) > NODES_NAMED_MAX:
-            names.append(f"and {len(nodes) - NODES_NAMED_MAX} more")
-        reasons.append(Reason(f"{', '.join(names)} {text}.", tuple(nodes)))
+        reasons.append(Reason(f"{_subject(farm, nodes)} {text}.", tuple(nodes)))
     return tuple(reasons)
+
+
+def _subject(farm: State, nodes: Sequence[NodeId]) -> str:
+    """What the obstacle of one node, such as "is disabled", can be said of."""
+    *names, last = [farm.nodes[node].facts.label for node in nodes[:NODES_NAMED_MAX]]
+    if len(nodes) > NODES_NAMED_MAX:
+        names, last = [*names, last], f"{len(nodes) - NODES_NAMED_MAX} more"
+    return f"Each of {', '.join(names)} and {last}" if names else last

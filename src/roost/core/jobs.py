@@ -92,7 +92,19 @@ def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
             _open_again(farm, parent_id)
             farm.unsettle(parent_id)
         farm.requeue_below(child for new in linked for child in new.child_ids)
+        for job, new in zip(jobs, new_jobs, strict=True):
+            if new.child_ids:
+                _start_with_children(farm, job.id, new.child_ids)
     return [job.id for job in jobs]
+
+
+def _start_with_children(farm: State, job_id: JobId, children: Iterable[JobId]) -> None:
+    """A job above one that runs already has started; what had ended before it came is history."""
+    begun = [job for job in map(farm.jobs.__getitem__, children) if job.status not in FINAL]
+    starts = [job.started_at for job in begun if job.started_at is not None]
+    if starts:
+        for above in (job_id, *farm.tree.ancestors(job_id)):
+            farm.start_with_others(farm.jobs[above], min(starts))
 
 
 def _submitter(parents: Iterable[JobId], first: int, fresh: Sequence[Job], farm: State) -> str:
@@ -189,18 +201,7 @@ def _open_again(farm: State, job_id: JobId) -> None:
 
 
 def on_cancel_jobs(farm: State, command: CancelJobs) -> None:
-    for job_id in farm.tree.with_descendants(command.ids):
-        job = farm.jobs[job_id]
-        if job.status not in FINAL:
-            cancel(farm, job)
-
-
-def cancel(farm: State, job: Job, message: str = "") -> None:
-    """The job is cancelled at once; what runs of it is stopped and keeps its room until then."""
-    attempt = farm.live_attempt(job)
-    farm.set_status(job, S.CANCELLED, message)
-    if attempt is not None:
-        farm.stop_attempt(attempt, "cancel")
+    farm.cancel(command.ids)
 
 
 def on_pause_jobs(farm: State, command: PauseJobs) -> ResumeJobs | None:
@@ -214,6 +215,8 @@ def on_pause_jobs(farm: State, command: PauseJobs) -> ResumeJobs | None:
             assert attempt is not None
             farm.set_status(job, S.PAUSING)
             farm.signal(attempt, "pause")
+        elif job.status is S.EJECTING:
+            farm.set_status(job, S.PAUSING)  # and paused when the node has let go of it
         else:
             continue
         changed.append(job_id)
@@ -239,6 +242,7 @@ def on_resume_jobs(farm: State, command: ResumeJobs) -> PauseJobs | None:
             farm.signal(attempt, "resume")
         else:
             farm.set_status(job, S.QUEUED)
+            farm.tell(job_id, "resumed")
             farm.unsettle(job_id)
     return PauseJobs(tuple(changed), alone=True) if changed else None
 
@@ -338,26 +342,33 @@ def on_set_priorities(farm: State, command: SetPriorities) -> SetPriorities | No
     before: list[tuple[JobId, int]] = []
     for job_id, priority in command.priorities:
         job = farm.jobs.get(job_id)
-        if job is not None:
-            if job.priority != max(priority, 0):
-                before.append((job_id, job.priority))
+        if job is not None and job.priority != max(priority, 0):
+            before.append((job_id, job.priority))
             change_priority(farm, job, priority)
     return SetPriorities(tuple(before)) if before else None
 
 
 def change_priority(farm: State, job: Job, priority: int) -> None:
-    """Below 0 means 0."""
-    changed = farm.update_job(job, priority=max(priority, 0))
+    """Below 0 means 0. Nothing is told of a priority that stays what it is."""
+    priority = max(priority, 0)
+    if priority == job.priority:
+        return
+    changed = farm.update_job(job, priority=priority)
     farm.log(job.id, "priority changed", f"from {job.priority} to {changed.priority}")
     farm.requeue(changed)
 
 
 def on_set_conditions(farm: State, command: SetConditions) -> None:
-    """Raises `NotFound`. Jobs beneath it that inherit its conditions follow."""
+    """Raises `NotFound`. Jobs beneath it that inherit its conditions follow. Where its runs failed
+    is forgiven: who says which nodes may run a job has seen the blocked ones, and means these."""
     job = _known(farm, command.id)
-    if job.spec.conditions != command.conditions:
+    is_new = job.spec.conditions != command.conditions
+    if is_new:
         job = farm.update_spec(job, replace(job.spec, conditions=command.conditions))
         farm.log(job.id, "conditions changed")
+    if job.failures:
+        farm.update_job(job, failures=(), blocked_warning=False)
+    if is_new or job.failures:
         farm.requeue_below((job.id,))
 
 

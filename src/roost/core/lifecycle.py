@@ -77,7 +77,9 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
             S.ABANDONED,
         }
     ),
-    S.EJECTING: frozenset({S.RUNNABLE, S.QUEUED, S.CANCELLED, S.ABANDONED, S.SUCCEEDED, S.FAILED}),
+    S.EJECTING: frozenset(
+        {S.RUNNABLE, S.QUEUED, S.PAUSING, S.CANCELLED, S.ABANDONED, S.SUCCEEDED, S.FAILED}
+    ),
     S.ABANDONED: frozenset(
         {
             S.RUNNING,

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from roost.core.jobspec import show
 from roost.core.records import (
     AttemptKey,
     Condition,
@@ -237,7 +238,7 @@ def _passes_conditions(c: Candidate) -> str | None:
         if condition == NOBODY:
             return "may not run it: the list of clients permitted for the job is empty"
         if not condition_holds(condition, c.node, c.groups):
-            return f"fails the condition {condition.name} {condition.op} {condition.value!r}"
+            return f"fails the condition {condition.name} {condition.op} {show(condition.value)}"
     return None
 
 

@@ -17,7 +17,6 @@ the machine, and on the clock. `_review_duty` is asked whenever one of these may
 from __future__ import annotations
 
 from roost.core import availability, blackboard
-from roost.core.jobs import cancel
 from roost.core.lifecycle import FINAL
 from roost.core.messages import (
     AttemptEnded,
@@ -151,6 +150,7 @@ def _take_back(farm: State, attempt: Attempt, held: HeldAttempt) -> None:
         farm.set_status(job, S.PAUSED)
     elif job.status is S.RESUMING and held.state == "running":
         farm.set_status(job, S.RUNNING)
+        farm.tell(job.id, "resumed")
     elif job.status is S.RUNNING and held.state == "paused":
         farm.signal(attempt, "resume")
     else:
@@ -179,11 +179,12 @@ def on_node_left(farm: State, report: NodeLeft) -> None:
     if node is None or node.leaving:
         return
     farm.update_node(node, leaving=True)
+    _tell_of_loss(farm, node, "is leaving the farm")
     for attempt in farm.attempts_on(node.id):
         job = farm.jobs.get(attempt.job)
         if job is not None and job.attempt == attempt.number:
             if job.status in (S.PAUSED, S.PAUSING):
-                cancel(farm, job, "its node is leaving the farm")
+                farm.cancel((job.id,), "its node is leaving the farm")
 
 
 def on_remove_nodes(farm: State, command: RemoveNodes) -> None:
@@ -365,6 +366,17 @@ def _go_silent(farm: State, node: Node, why: str) -> None:
         job = farm.jobs[attempt.job]
         if job.status is not S.ABANDONED:
             farm.set_status(job, S.ABANDONED, f"{node.facts.label} {why}")
+    if not node.leaving:
+        _tell_of_loss(farm, node, why)
+
+
+def _tell_of_loss(farm: State, node: Node, why: str) -> None:
+    """Jobs that have this node besides the one that runs their command go on without it; their
+    stories say so (decision 28)."""
+    for key in farm.floor.uses[node.id].attempts:
+        attempt = farm.attempts[key]
+        if attempt.nodes[0] != node.id and not attempt.stopping:
+            farm.log(attempt.job, "client lost", f"{node.facts.label} {why}")
 
 
 def on_restarted(farm: State, _: Restarted) -> None:

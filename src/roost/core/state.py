@@ -294,8 +294,16 @@ class State:
         return S.RUNNABLE if job.spec.has_command else S.SUCCEEDED
 
     def move_on(self, job: Job, message: str = "", **fields: Any) -> Job:
-        """Set the status that `next_status` finds for the job with these fields."""
+        """Set the status that `next_status` finds for the job with these fields; one that people
+        have paused stays so until it is over."""
         status = self.next_status(job, fields.get("command_outcome", job.command_outcome))
+        if status not in FINAL and job.status is S.PAUSED:
+            job = self.update_job(job, **fields)
+            self._update_assigned(job)
+            self.log(job.id, S.PAUSED.value, message)
+            return job
+        if status not in FINAL and job.status is S.PAUSING:
+            status = S.PAUSED
         if status is S.FAILED and not message:
             message = self._children_failed_text(job) or "its command failed"
         return self.set_status(job, status, message, **fields)
@@ -425,10 +433,16 @@ class State:
             command_ended_at=None,
         )
         for ancestor_id in self.tree.ancestors(job_id):
-            ancestor = self.jobs[ancestor_id]
-            if ancestor.started_at is None:
-                self.update_job(ancestor, started_at=self.now)
+            self.start_with_others(self.jobs[ancestor_id], self.now)
         self.emit(StartAttempt(nodes[0], self.order(job, attempt)))
+
+    def start_with_others(self, job: Job, at: Moment) -> None:
+        """A job below this one started at that moment. One without a command never runs itself:
+        whoever wants to hear that it runs hears it when the first below it starts."""
+        if job.started_at is None or job.started_at > at:
+            self.update_job(job, started_at=at)
+        if job.started_at is None and not job.spec.has_command:
+            self.tell(job.id, S.RUNNING.value, "the first job beneath it has started")
 
     def order(self, job: Job, attempt: Attempt) -> AttemptOrder:
         """What the attempt's first node is told; the same each time it is asked for."""
@@ -454,6 +468,8 @@ class State:
                 shell=spec.shell,
                 cwd=spec.cwd,
                 cpus=spec.cpus,
+                max_time_ms=spec.max_time_ms,
+                on_cancel=spec.on_cancel,
                 on_child_error=spec.on_child_error,
             )
         return AttemptOrder(
@@ -600,6 +616,19 @@ class State:
         for key in list(self.floor.uses[node].strays):
             self.remove_stray(node, key)
 
+    def cancel(self, ids: Sequence[JobId], message: str = "") -> None:
+        """These jobs and all below them that are not over are cancelled at once, also when nobody
+        but a time limit asks for it (spec §5); what runs of them is stopped and keeps its room
+        until then. The message is for the story of `ids`."""
+        named = set(ids)
+        for job_id in self.tree.with_descendants(ids):
+            job = self.jobs[job_id]
+            if job.status not in FINAL:
+                attempt = self.live_attempt(job)
+                self.set_status(job, S.CANCELLED, message if job_id in named else "")
+                if attempt is not None:
+                    self.stop_attempt(attempt, "cancel")
+
     def conclude(
         self,
         attempt: Attempt,
@@ -638,16 +667,11 @@ class State:
         if cause in (C.CANCELLED, C.TIME_LIMIT):
             reason = text or f"its {cause.value} was reached" if cause is C.TIME_LIMIT else text
             self.set_status(job, S.CANCELLED, reason)
+            self.cancel((job.id,))
         elif cause in (C.EJECTED, C.LOST, C.FENCED):
             if job.status is S.EJECTING:
                 self.log(job.id, S.EJECTED.value)
-            job = self.update_job(job, progress=0)
-            if job.status is S.PAUSING:
-                self.set_status(job, S.PAUSED)
-            elif job.status is S.PAUSED:
-                self._update_assigned(job)
-            else:
-                self.move_on(job, text or f"to run again: {cause.value}")
+            self.move_on(job, text or f"to run again: {cause.value}", progress=0)
         elif attempt.purpose == CHILD_ERROR:
             if self.tree.has_open_children(job.id):
                 self.move_on(job)

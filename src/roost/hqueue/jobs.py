@@ -282,7 +282,7 @@ async def get_num_waiting_jobs(
 
     A wait_time of 0 or less counts all of them; a priority below 0 does not restrict.
     """
-    before = Moment(gateway.now() - round(max(wait_time, 0) * MINUTE_MS))
+    before = Moment(max(gateway.now() - round(max(wait_time, 0) * MINUTE_MS), 0))
     return await gateway.count_waiting(
         before,
         min_priority if min_priority >= 0 else None,
@@ -381,7 +381,8 @@ async def save_permitted_clients_list(
     """Let only the specified clients run the job; its previous conditions are replaced.
 
     `hostname` permits all clients of that host, `hostname:name` one, `hostname:` the one without
-    a name. An empty list permits none. An unknown job is a fault.
+    a name. An empty list permits none. Clients that were blocked because too much of the job
+    failed there may have it again, if they are permitted. An unknown job is a fault.
     """
     await gateway.ask(SetConditions(job_id, (jobspec.permitted(clients),)))
 

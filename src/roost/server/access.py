@@ -317,7 +317,8 @@ class Access:
             time_zone=str(farm.rules.zone),
             utc_offset_minutes=offset_minutes(now(), farm.rules.zone),
             groups=groups,
-            running=tuple(dict.fromkeys(job for job, _ in use.attempts)),
+            # A deleted job's run may still be on its way out; nobody could ask about that job.
+            running=tuple(dict.fromkeys(job for job, _ in use.attempts if job in farm.jobs)),
             cpus_busy=min(use.cpus_busy, node.facts.cpus),
             needs_upgrade=bool(node.facts.version) and node.facts.version != self._version,
             latest_note=latest_note,
