@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,9 +48,9 @@ def spec_sent(farm: Any) -> Any:
 
 
 def test_without_an_address_it_is_the_farm_of_the_command_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("ROOST_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("ROOST_CONFIG", os.devnull)
     monkeypatch.delenv("ROOST_SERVER", raising=False)
     monkeypatch.setenv("HQSERVER", "http://inside:1")
     assert roost.connect().url == "http://inside:1"

@@ -88,8 +88,8 @@ def settings_in_force(found: Settings) -> list[dict[str, str]]:
     """Every setting with its value as text and where it comes from; secrets are not shown."""
     lines = []
     for name, source in found.sources.items():
-        value = getattr(found.values, name)
-        shown = "(hidden)" if value and name in settings.SECRETS else str(value)
+        is_hidden = name in settings.SECRETS and getattr(found.values, name)
+        shown = "(hidden)" if is_hidden else found.text(name)
         lines.append({"name": name, "value": shown, "source": source})
     return lines
 
