@@ -558,6 +558,8 @@ class Remote:
     def _encoded(self, spec: object) -> bytes:
         try:
             return msgspec.json.encode(spec)
+        except UnicodeEncodeError as error:
+            raise errors.Invalid(f"{error.object!r} is not text in UTF-8.") from None
         except (TypeError, ValueError, OverflowError) as error:
             raise errors.Invalid(f"A job specification must be plain JSON data: {error}.") from None
 
