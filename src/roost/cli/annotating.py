@@ -58,7 +58,7 @@ def _precise(at: int) -> str:
 
 
 @click.command("event-log")
-@job_ids
+@job_ids()
 @options.server_url
 def event_log(texts: tuple[str, ...], **_: object) -> None:
     """Print the story of jobs as an HTCondor event log, for tools that read these.

@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING
 import click
 
 from roost import ranges
-from roost.cli import options, tables
+from roost.cli import completion, options, tables
 from roost.cli.asking import LOOKED_UP_MAX, farm, job_id, tell_acted, tell_done
 from roost.errors import NotFound
 
 if TYPE_CHECKING:
     from roost.remote import Remote
 
-node_names = click.argument("nodes", metavar="NODES…", nargs=-1, required=True)
-group_name = click.argument("group", metavar="GROUP")
+node_names = click.argument(
+    "nodes", metavar="NODES…", nargs=-1, required=True, shell_complete=completion.nodes
+)
+nodes_or_none = click.argument(
+    "nodes", metavar="[NODES…]", nargs=-1, shell_complete=completion.nodes
+)
+group_name = click.argument("group", metavar="GROUP", shell_complete=completion.groups)
+resource_name = click.argument("name", shell_complete=completion.resources)
 
 
 @click.group(invoke_without_command=True)
@@ -49,7 +55,7 @@ def groups(context: click.Context, /, as_json: bool, **_: object) -> None:
 
 @groups.command("create")
 @click.argument("name")
-@click.argument("nodes", metavar="[NODES…]", nargs=-1)
+@nodes_or_none
 @options.server_url
 def create_group(name: str, nodes: tuple[str, ...], **_: object) -> None:
     """Make a group, with these machines in it."""
@@ -156,7 +162,7 @@ def show_resources(as_json: bool) -> None:
 
 
 @resources.command("set")
-@click.argument("name")
+@resource_name
 @click.option("--max", "maximum", type=options.Whole(min=0), metavar="N", help="How many exist.")
 @click.option("--no-limit", is_flag=True, help="As many as anybody needs.")
 @click.option(
@@ -183,7 +189,7 @@ def set_resource(
 
 
 @resources.command("remove")
-@click.argument("name")
+@resource_name
 @options.server_url
 def remove_resource(name: str, **_: object) -> None:
     """Remove a resource that is not in use. Jobs that need it wait from then on."""
@@ -194,7 +200,7 @@ def remove_resource(name: str, **_: object) -> None:
 
 @click.command()
 @click.argument("level", metavar="N", type=options.Whole(min=0))
-@click.argument("texts", metavar="JOBS…", nargs=-1, required=True)
+@click.argument("texts", metavar="JOBS…", nargs=-1, required=True, shell_complete=completion.jobs())
 @options.server_url
 def priority(level: int, texts: tuple[str, ...], **_: object) -> None:
     """Set the priority of jobs: N for JOBS, which are ids and ranges. Higher goes first."""
@@ -210,7 +216,7 @@ def priority(level: int, texts: tuple[str, ...], **_: object) -> None:
 
 @click.command()
 @job_id
-@click.argument("nodes", metavar="[NODES…]", nargs=-1)
+@nodes_or_none
 @click.option("--any", "anywhere", is_flag=True, help="Drop all conditions of the job.")
 @options.server_url
 @options.as_json

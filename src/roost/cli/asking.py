@@ -7,14 +7,14 @@ Every command asks `roost.remote` and shows the answer. What `--json` prints is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from roost import ranges
-from roost.cli import options, tables, watching
+from roost.cli import completion, options, tables, watching
 from roost.cli.submitting import submit
 
 if TYPE_CHECKING:
@@ -26,8 +26,15 @@ VALUE_SHOWN_MAX = 100
 LOOKED_UP_MAX = 100
 """With more ids than this, an action does not first look whether all of them exist."""
 
-job_id = click.argument("number", metavar="ID", type=options.Whole(min=1))
-job_ids = click.argument("texts", metavar="IDS…", nargs=-1, required=True)
+job_id = click.argument(
+    "number", metavar="ID", type=options.Whole(min=1), shell_complete=completion.jobs()
+)
+
+
+def job_ids(action: str = "") -> Callable[[Any], Any]:
+    """Tab offers those to which the action applies."""
+    offered = completion.jobs(action)
+    return click.argument("texts", metavar="IDS…", nargs=-1, required=True, shell_complete=offered)
 
 
 @contextmanager
@@ -52,7 +59,11 @@ def _statuses(begun: str) -> list[str]:
     "--all", "everything", is_flag=True, help="Children too, not only jobs without parent."
 )
 @click.option(
-    "--parent", type=options.Whole(min=1), metavar="ID", help="Only children of this job."
+    "--parent",
+    type=options.Whole(min=1),
+    metavar="ID",
+    shell_complete=completion.jobs(),
+    help="Only children of this job.",
 )
 @click.option(
     "--status",
@@ -267,7 +278,7 @@ def why(number: int, as_json: bool, **_: object) -> None:
 
 
 @click.command()
-@job_ids
+@job_ids()
 @options.server_url
 @options.as_json
 def wait(texts: tuple[str, ...], as_json: bool, **_: object) -> int:
@@ -309,7 +320,7 @@ def doctor(as_json: bool, **_: object) -> int:
 
 def _action(name: str, done: str, text: str) -> click.Command:
     @click.command(name, help=f"{text}\n\nIDS are ids and ranges: 3 7-12 20,22.")
-    @job_ids
+    @job_ids(name)
     @options.server_url
     @options.as_json
     def act(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roost.cli import options, tables, watching
-from roost.cli.arranging import find_group, find_nodes
+from roost.cli import completion, options, tables, watching
+from roost.cli.arranging import find_group, find_nodes, nodes_or_none
 from roost.cli.asking import compact, farm, tell_done
 from roost.errors import NotFound
 
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     from roost.remote import Remote
     from roost.wire.rest import AvailabilityRule, NodeDetail
 
-node_name = click.argument("node", metavar="NODE")
+node_name = click.argument("node", metavar="NODE", shell_complete=completion.nodes)
 chosen = options.together(
-    click.argument("nodes", metavar="[NODES…]", nargs=-1),
-    click.option("--group", metavar="GROUP", help="All machines of this client group."),
+    nodes_or_none,
+    click.option(
+        "--group",
+        metavar="GROUP",
+        shell_complete=completion.groups,
+        help="All machines of this client group.",
+    ),
 )
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 import click
 
 from roost import ranges
-from roost.cli import options, watching
+from roost.cli import completion, options, watching
 from roost.errors import Invalid
 from roost.frames import Spec, command_spec, frame_spec
 from roost.scripting.submission import line_of
@@ -76,7 +76,11 @@ class WithCommand(click.Command):
     "--submit-dir", metavar="FOLDER", help="Folder on the server that its Chirp files lie in."
 )
 @click.option(
-    "--parent", type=options.Whole(min=1), metavar="ID", help="Becomes a child of this job."
+    "--parent",
+    type=options.Whole(min=1),
+    metavar="ID",
+    shell_complete=completion.jobs(),
+    help="Becomes a child of this job.",
 )
 @click.option("--wait", is_flag=True, help="Draw the progress until the job has ended.")
 @options.as_json
