@@ -96,9 +96,11 @@ class Acted(Done, frozen=True, kw_only=True):
     """What became of a wish for several jobs."""
 
     applied: list[int] = []
-    """Jobs that the action applied to; what is linked to them is not listed."""
+    """Jobs that the action applied to. Of what is below them, only what was ejected, or rescheduled
+    as failed, is listed."""
     skipped: list[int] = []
-    """Unknown, or in a state that does not allow it."""
+    """Unknown, or in a state that does not allow it; nothing below them was acted on either where
+    that is listed."""
     undo: str = ""
     """To be sent to `/undo` to take it back; empty when it cannot be."""
 
