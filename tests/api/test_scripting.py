@@ -236,6 +236,16 @@ def test_actions_reach_the_farm(farm: Any, client: roost.Farm) -> None:
     ]
 
 
+def test_only_what_failed_is_rescheduled_where_that_is_wanted(
+    farm: Any, client: roost.Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.add_job(3)
+    told: list[object] = []
+    monkeypatch.setattr(client.remote, "act", lambda *wish: told.append(wish))
+    client.job(3).reschedule(failed=True)
+    assert told == [("reschedule_failed", [3])]
+
+
 def test_attributes_are_read_with_the_job_and_set_by_name(farm: Any, client: roost.Farm) -> None:
     farm.add_rich_job(7)
     job = client.job(7)

@@ -189,6 +189,25 @@ def test_an_action_says_what_it_left_out_and_how_it_is_undone(
     assert run("pause", "3-4")[2] == "Jobs 3-4 were left out: their status does not allow it.\n"
 
 
+def test_only_what_failed_is_rescheduled_where_that_is_wanted(
+    farm: Any, run: Any, known: Any
+) -> None:
+    farm.known = {3: known(3), 4: known(4, "succeeded")}
+    assert json.loads(run("reschedule", "--failed", "3", "--json")[1])["applied"] == [3]
+    assert farm.acted == [("reschedule_failed", [3])]
+    assert run("reschedule", "--failed", "3-4")[2] == (
+        "Rescheduled job 3.\nJob 4 was left out: nothing there has failed.\n"
+    )
+    assert run("eject", "4")[2] == "Job 4 was left out: nothing there is on a machine.\n"
+
+
+def test_of_many_ids_some_may_be_no_jobs(farm: Any, run: Any, known: Any) -> None:
+    farm.known = {number: known(number, "succeeded") for number in range(1, 201)}
+    assert run("pause", "1-200")[2] == (
+        "Jobs 1-200 were left out: their status does not allow it, or there is no such job.\n"
+    )
+
+
 def test_what_was_done_is_undone_and_that_as_well(farm: Any, run: Any) -> None:
     farm.token = "5ead"
     code, out, err = run("undo", "5ead")

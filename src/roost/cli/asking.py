@@ -25,6 +25,11 @@ VALUE_SHOWN_MAX = 100
 """Characters of an attribute's value."""
 LOOKED_UP_MAX = 100
 """With more ids than this, an action does not first look whether all of them exist."""
+LEFT_OUT = {
+    "eject": "nothing there is on a machine",
+    "reschedule_failed": "nothing there has failed",
+}
+"""Why an action that also looks beneath the jobs does nothing."""
 
 job_id = click.argument(
     "number", metavar="ID", type=options.Whole(min=1), shell_complete=completion.jobs()
@@ -327,9 +332,11 @@ def _action(name: str, done: str, text: str) -> click.Command:
         texts: tuple[str, ...],
         as_json: bool,
         yes: bool = False,
+        failed: bool = False,
         **_: object,
     ) -> None:
         ids = ranges.parse_ids(texts)
+        action = "reschedule_failed" if failed else name
         if name == "delete" and not yes and sys.stdin.isatty():
             what = counted(ids, "job")
             click.confirm(f"Delete {what} and all beneath, with output, for ever?", abort=True)
@@ -338,15 +345,22 @@ def _action(name: str, done: str, text: str) -> click.Command:
                 for number in ids:
                     # The farm skips what it does not know; a person wants to hear of a slip.
                     remote.job(number)
-            acted = remote.act(name, ids)
+            acted = remote.act(action, ids)
         if as_json:
             outcome = {"applied": acted.applied, "skipped": acted.skipped, "undo": acted.undo}
-            tables.document({"action": name, "ids": ids, **outcome})
+            tables.document({"action": action, "ids": ids, **outcome})
         else:
-            tell_acted(done, acted)
+            tell_acted(done, acted, LEFT_OUT.get(action, ""))
 
     if name == "delete":
         act = click.option("--yes", is_flag=True, help="Do not ask.")(act)
+    if name == "reschedule":
+        act = click.option(
+            "--failed",
+            is_flag=True,
+            help="Only what failed, was cancelled or abandoned, of IDS and all beneath them; also "
+            "while the rest still runs.",
+        )(act)
     return act
 
 
@@ -355,15 +369,18 @@ def counted(ids: Sequence[int], noun: str) -> str:
     return f"{noun} {ids[0]}" if len(ids) == 1 else f"{len(ids)} {noun}s"
 
 
-def tell_acted(done: str, acted: Acted) -> None:
-    """What became of an action on jobs, after a word such as `Paused`."""
+def tell_acted(done: str, acted: Acted, why: str = "") -> None:
+    """What became of an action on jobs, after a word such as `Paused`; `why` it did nothing."""
     if acted.applied:
         tell_done(f"{done} {counted(acted.applied, 'job')}", acted.undo)
     if len(acted.skipped) == 1:
-        click.echo(f"Job {acted.skipped[0]} was left out: its status does not allow it.", err=True)
+        why = why or "its status does not allow it"
+        click.echo(f"Job {acted.skipped[0]} was left out: {why}.", err=True)
     elif acted.skipped:
-        skipped = compact(sorted(acted.skipped))
-        click.echo(f"Jobs {skipped} were left out: their status does not allow it.", err=True)
+        why = why or "their status does not allow it"
+        if len(acted.skipped) + len(acted.applied) > LOOKED_UP_MAX:
+            why += ", or there is no such job"
+        click.echo(f"Jobs {compact(sorted(acted.skipped))} were left out: {why}.", err=True)
 
 
 def tell_done(text: str, undo: str) -> None:
@@ -404,7 +421,11 @@ ACTIONS = (
         "Rescheduled",
         "Run finished jobs again, and beneath them what has not succeeded.",
     ),
-    _action("eject", "Ejected", "Take running jobs off their machines, to run elsewhere."),
+    _action(
+        "eject",
+        "Ejected",
+        "Take running jobs, and those beneath them, off their machines, to run elsewhere.",
+    ),
     _action("delete", "Deleted", "Remove finished jobs with all beneath them and their output."),
 )
 

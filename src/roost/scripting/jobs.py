@@ -286,9 +286,13 @@ class Job:
     def resume(self) -> None:
         self._remote.act("resume", [self._id])
 
-    def reschedule(self) -> None:
-        """Run it again once it has finished, and beneath it what has not succeeded."""
-        self._remote.act("reschedule", [self._id])
+    def reschedule(self, *, failed: bool = False) -> None:
+        """Run it again once it has finished, and beneath it what has not succeeded.
+
+        With `failed` only what failed, was cancelled or abandoned, of it and beneath it; also
+        while the rest still runs.
+        """
+        self._remote.act("reschedule_failed" if failed else "reschedule", [self._id])
 
     def eject(self) -> None:
         """Take it off its machine, to run elsewhere."""
