@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -292,10 +293,16 @@ class Remote:
         """A snapshot of each job now and whenever it changes, until all are finished.
 
         With `seconds` it also ends after that time. Continues after a restart of the server, then
-        repeating where the jobs stand. Raises `errors.NotFound`, `Unreachable`.
+        repeating where the jobs stand. More than `rest.FOLLOWED_JOBS_MAX` jobs are followed in
+        turns. Raises `errors.NotFound`, `Unreachable`.
         """
-        query: dict[str, Any] = {"ids": ",".join(map(str, ids))}
+        left = iter(ids)
         end = None if seconds is None else self._clock() + seconds
+        while batch := list(islice(left, rest.FOLLOWED_JOBS_MAX)):
+            yield from self._follow(batch, end)
+
+    def _follow(self, ids: Sequence[int], end: float | None) -> Iterator[rest.JobChange]:
+        query: dict[str, Any] = {"ids": ",".join(map(str, ids))}
         waits = iter(RECONNECT_WAITS_S)
         first = True
         while True:

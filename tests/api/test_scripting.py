@@ -31,6 +31,7 @@ from roost.core.records import Attempt, AttemptCause, Note
 from roost.errors import Invalid, NotFound
 from roost.gateway import ThreadView
 from roost.scripting import jobs as scripting
+from roost.wire import rest
 
 
 @pytest.fixture
@@ -317,7 +318,7 @@ def test_waiting_returns_the_job_as_it_ended(farm: Any, served: Any, client: roo
 def test_more_jobs_than_can_be_followed_at_once_are_waited_for_in_turns(
     farm: Any, client: roost.Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scripting, "FOLLOWED_AT_ONCE", 2)
+    monkeypatch.setattr(rest, "FOLLOWED_JOBS_MAX", 2)
     for number in range(1, 6):
         farm.add_job(number, "succeeded")
     assert all(job.succeeded for job in client.wait(client.jobs(), progress=False))

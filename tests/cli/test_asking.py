@@ -224,6 +224,16 @@ def test_waiting_for_several_ends_with_the_worst(farm: Any, run: Any, standing: 
     assert json.loads(out) == {"statuses": {"1": "cancelled", "2": "failed", "3": "succeeded"}}
 
 
+def test_many_jobs_that_ended_are_counted(farm: Any, run: Any, standing: Any) -> None:
+    farm.changes = [standing(n, "failed" if n > 21 else "succeeded") for n in range(1, 24)]
+    code, _, err = run("wait", "1-23")
+    assert code == 1
+    assert err.splitlines()[-2:] == [
+        "23 jobs: 21 succeeded, 2 failed.",
+        "The first that failed: roost job 22",
+    ]
+
+
 @pytest.mark.parametrize(
     ("statuses", "code"),
     [

@@ -17,6 +17,8 @@ from msgspec import Meta, Struct
 
 PREFIX = "/api/v1"
 
+FOLLOWED_JOBS_MAX = 1_000
+"""Jobs that one stream tells of."""
 EVENT_CHANGE = "job"
 EVENT_END = "end"
 """Names of the server-sent events of /jobs/events: a `JobChange`, and "all are finished"."""
