@@ -61,6 +61,17 @@ def test_a_list_on_a_terminal_has_a_line_for_each_and_cuts_names_alone(
     ]
 
 
+def test_no_status_and_no_name_makes_two_lines_of_one(
+    farm: Any, run: Any, known: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.known = {3: known(3, name="two\nlines", ui_status="waiting for resources")}
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for variable, value in {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}.items():
+        monkeypatch.setenv(variable, value)
+    *_, row = re.sub(r"\x1b\[[0-9;]*m", "", run("jobs")[1]).splitlines()
+    assert row.startswith(" 3  two lines  waiting for") and len(row) <= 80
+
+
 def test_a_list_as_json_has_the_keys_of_the_api(farm: Any, run: Any, known: Any) -> None:
     farm.known = {3: known(3)}
     document = json.loads(run("jobs", "--json")[1])
