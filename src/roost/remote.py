@@ -31,6 +31,7 @@ import msgspec
 
 from roost import __version__, errors
 from roost.errors import ProtocolError, Refused, RoostError, Unreachable
+from roost.settings import check_address
 from roost.wire import rest
 
 ACTIONS = ("cancel", "pause", "resume", "reschedule", "reschedule_failed", "eject", "delete")
@@ -75,14 +76,11 @@ class Remote:
         """Connects on first use. Raises `errors.Invalid` for what is no URL."""
         timeout = httpx2.Timeout(ANSWER_S_MAX, connect=CONNECT_S_MAX)
         headers = {"user-agent": f"roost/{__version__}"}
+        check_address(url)
         try:
             address = httpx2.URL(url)
         except httpx2.InvalidURL as error:
-            raise errors.Invalid(f"{url} is no address of a server: {error}.") from None
-        if address.scheme not in ("http", "https") or not address.host:
-            raise errors.Invalid(
-                f"{url} is no address of a server: write it like http://farm:5000."
-            )
+            raise errors.Invalid(f"{url!r} is no address of a server: {error}.") from None
         self.url = str(address.copy_with(userinfo=b"")).rstrip("/")
         self._sleep = sleep
         self._clock = clock

@@ -20,6 +20,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 import platformdirs
@@ -338,6 +339,17 @@ def read_inis(files: Sequence[Path]) -> inifiles.Ini:
     read = [_read_ini(file) for file in files]
     values = {name: value for ini in read for name, value in ini.values.items()}
     return inifiles.Ini(values, tuple(sentence for ini in read for sentence in ini.ignored))
+
+
+def check_address(url: str) -> None:
+    """Raises `Invalid` for what cannot be the address of a server."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one or not url.isprintable():
+        raise Invalid(f"{url!r} is no address of a server: write it like http://farm:5000.")
 
 
 def _read_ini(file: Path) -> inifiles.Ini:

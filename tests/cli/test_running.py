@@ -49,6 +49,37 @@ def test_closed_standard_streams_are_no_obstacle(tmp_path: Path, closed: str) ->
     assert code == 2 and "Traceback" not in said
 
 
+@pytest.mark.parametrize("url", ["farm", "farm:5000", "http://", "http://farm:99999", "ftp://farm"])
+def test_neither_agent_nor_command_looks_for_what_is_no_address(tmp_path: Path, url: str) -> None:
+    agent = ["agent", "--allow-root", "--port", "0", "--data", str(tmp_path / "agent")]
+    for arguments in (agent, ["jobs"]):
+        code, said = roost(tmp_path, *arguments, ROOST_SERVER=url)
+        assert code == 2
+        assert (
+            said == f"roost: {url!r} is no address of a server: write it like http://farm:5000.\n"
+        )
+
+
+@pytest.mark.parametrize("command", ["server", "agent"])
+def test_a_folder_that_cannot_be_is_named_with_what_to_do(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "below"
+    code, said = roost(
+        tmp_path, command, "--port", "0", "--data", str(folder), ROOST_ALLOW_ROOT="1"
+    )
+    assert code == 2
+    assert said.startswith(
+        f"roost: The {command} cannot work in {folder}: Not a directory. Give it"
+    )
+
+
+def test_the_doctor_says_of_a_folder_what_is_wrong_with_it(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, said = roost(tmp_path, "doctor", "--data", str(tmp_path / "file" / "below"))
+    assert code == 1
+    assert f"fail  data folder: Nothing can be written into {tmp_path / 'file'}" in said
+
+
 def test_letters_that_the_terminal_lacks_are_spelled_out(tmp_path: Path) -> None:
     code, said = roost(tmp_path, "submit", "--help", PYTHONIOENCODING="latin-1")
     assert code == 0 and r"COMMAND\u2026" in said
