@@ -292,6 +292,12 @@ def test_the_help_lists_each_command_in_one_section(run: Any) -> None:
     assert all(f"\n  {name} " in run("--help")[1] for name in listed)
 
 
+@pytest.mark.parametrize("group", [[], ["nodes"], ["groups"], ["resources"], ["notes"]])
+def test_no_command_is_told_of_in_half_a_sentence(run: Any, group: list[str]) -> None:
+    listed = run(*group, "--help")[1].partition("Commands:")[2] or run("--help")[1]
+    assert "..." not in listed.replace("[ARGS]...", "")
+
+
 def test_statuses_are_completed() -> None:
     from click.shell_completion import ShellComplete
 

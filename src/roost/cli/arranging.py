@@ -30,7 +30,7 @@ group_name = click.argument("group", metavar="GROUP", shell_complete=completion.
 resource_name = click.argument("name", shell_complete=completion.resources)
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="List client groups, or change them.")
 @options.server_url
 @options.as_json
 @click.pass_context
@@ -125,7 +125,9 @@ def find_nodes(remote: Remote, texts: Sequence[str]) -> list[int]:
     return [node.id for node in nodes.find(remote.nodes(), texts)] if texts else []
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    invoke_without_command=True, short_help="List what jobs need besides CPUs, or change it."
+)
 @options.server_url
 @options.as_json
 @click.pass_context
@@ -198,7 +200,7 @@ def remove_resource(name: str, **_: object) -> None:
     click.echo(f"Removed {name}.", err=True)
 
 
-@click.command()
+@click.command(short_help="Set the priority of jobs.")
 @click.argument("level", metavar="N", type=options.Whole(min=0))
 @click.argument("texts", metavar="JOBS…", nargs=-1, required=True, shell_complete=completion.jobs())
 @options.server_url
@@ -214,7 +216,7 @@ def priority(level: int, texts: tuple[str, ...], **_: object) -> None:
     tell_acted(f"Priority {level} for", acted)
 
 
-@click.command()
+@click.command(short_help="List the machines that may run a job, or choose them.")
 @job_id
 @nodes_or_none
 @click.option("--any", "anywhere", is_flag=True, help="Drop all conditions of the job.")

@@ -212,7 +212,7 @@ def compact(numbers: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-@click.command()
+@click.command(short_help="Print what a job wrote.")
 @job_id
 @options.server_url
 @click.option("-f", "--follow", is_flag=True, help="Go on as the job writes, until it has ended.")
@@ -301,7 +301,7 @@ def wait(texts: tuple[str, ...], as_json: bool, **_: object) -> int:
     return watching.exit_code(statuses.values())
 
 
-@click.command()
+@click.command(short_help="Check this machine and the farm, and say what to do.")
 @options.server_url
 @click.option("--data", type=options.FOLDER, help="Folder of the farm to look at.")
 @options.as_json
@@ -323,8 +323,10 @@ def doctor(as_json: bool, **_: object) -> int:
     return 0 if healthy else 1
 
 
-def _action(name: str, done: str, text: str) -> click.Command:
-    @click.command(name, help=f"{text}\n\nIDS are ids and ranges: 3 7-12 20,22.")
+def _action(name: str, done: str, text: str, short: str = "") -> click.Command:
+    help = f"{text}\n\nIDS are ids and ranges: 3 7-12 20,22."
+
+    @click.command(name, help=help, short_help=short or text)
     @job_ids(name)
     @options.server_url
     @options.as_json
@@ -388,7 +390,7 @@ def tell_done(text: str, undo: str) -> None:
     click.echo(f"{text}; roost undo {undo} takes it back." if undo else f"{text}.", err=True)
 
 
-@click.command()
+@click.command(short_help="Take back what an action did.")
 @click.argument("token")
 @options.server_url
 @options.as_json
@@ -420,11 +422,13 @@ ACTIONS = (
         "reschedule",
         "Rescheduled",
         "Run finished jobs again, and beneath them what has not succeeded.",
+        "Run finished jobs again, and what failed beneath them.",
     ),
     _action(
         "eject",
         "Ejected",
         "Take running jobs, and those beneath them, off their machines, to run elsewhere.",
+        "Take running jobs off their machines, to run elsewhere.",
     ),
     _action("delete", "Deleted", "Remove finished jobs with all beneath them and their output."),
 )

@@ -166,7 +166,7 @@ def enable(nodes: tuple[str, ...], group: str | None, **_: object) -> None:
     tell_done(f"Enabled {named(nodes, group)}", acted.undo)
 
 
-@nodes.command("upgrade")
+@nodes.command("upgrade", short_help="Give machines the server's own Roost.")
 @chosen
 @click.option("--all", "everybody", is_flag=True, help="All machines that run another Roost.")
 @click.option("--wait", "waiting", is_flag=True, help="Until it is done; fail if it failed.")

@@ -67,7 +67,7 @@ def show_thread(number: int, as_json: bool, **_: object) -> None:
     show_notes(found, labels, as_json)
 
 
-@notes.command("add")
+@notes.command("add", short_help="Write a note.")
 @click.argument("text")
 @about
 @click.option("--thread", type=options.Whole(min=1), metavar="ID", help="In this thread.")
@@ -122,7 +122,7 @@ def show_notes(threads: list[NoteThread], labels: dict[int, str], as_json: bool)
     tables.table(("THREAD", "NOTE", "ABOUT", "WHEN", "TEXT"), rows, numbers="THREAD NOTE")
 
 
-@click.command()
+@click.command(short_help="List errors of the server, and runs that did not start.")
 @click.option(
     "--node",
     metavar="NODE",
@@ -155,7 +155,7 @@ def errors(node: str | None, as_json: bool, **_: object) -> None:
     tables.table(("WHEN", "WHERE", "WHAT"), rows)
 
 
-@click.command()
+@click.command(short_help="List the jobs that last ended on a machine.")
 @click.argument("node", shell_complete=completion.nodes)
 @options.limit
 @options.server_url

@@ -38,7 +38,7 @@ class WithCommand(click.Command):
         return ["[OPTIONS]", "(FILE | - | -- COMMAND…)"]
 
 
-@click.command(cls=WithCommand)
+@click.command(cls=WithCommand, short_help="Give the farm a job: a JSON file or a command.")
 @click.argument("file", required=False, type=click.File("rb"))
 @options.server_url
 @click.option("--name", help="What the job is called.  [default: its command]")
