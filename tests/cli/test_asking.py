@@ -79,7 +79,7 @@ def test_a_list_as_json_has_the_keys_of_the_api(farm: Any, run: Any, known: Any)
     assert {"id", "name", "status", "ui_status", "overall_progress"} <= set(document["jobs"][0])
 
 
-def test_filters_reach_the_farm(farm: Any, run: Any) -> None:
+def test_filters_reach_the_farm(farm: Any, run: Any, known: Any) -> None:
     run("jobs", "--status", "failed", "--status", "running", "--name", "x", "--limit", "7")
     assert farm.listed == {
         "statuses": ("failed", "running"),
@@ -88,8 +88,13 @@ def test_filters_reach_the_farm(farm: Any, run: Any) -> None:
         "name_contains": "x",
         "limit": 7,
     }
+    farm.known = {3: known(3)}
     run("jobs", "--parent", "3")
     assert (farm.listed["roots_only"], farm.listed["parent"]) == (False, 3)
+
+
+def test_children_of_an_unknown_job_are_not_none(farm: Any, run: Any) -> None:
+    assert run("jobs", "--parent", "9") == (4, "", "roost: There is no job 9.\n")
 
 
 def test_a_job_shows_attempts_story_and_children(farm: Any, run: Any, known: Any) -> None:

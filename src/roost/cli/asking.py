@@ -98,6 +98,8 @@ def jobs(
             name_contains=name_contains or "",
             limit=limit,
         )
+        if parent is not None and not page.jobs:
+            remote.job(parent)  # says so when there is no such job
     if as_json:
         tables.document(page)
         return

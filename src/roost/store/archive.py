@@ -90,7 +90,9 @@ def write(data: Path, url: str | None, target: Path, progress: Progress = _no_pr
             os.fsync(file.fileno())
             part.rename(target)
     except OSError as error:
-        raise StoreFailure(f"{target} cannot be written: {error}.") from error
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        reason = f"{where}{error.strerror or error}"
+        raise StoreFailure(f"The farm cannot be exported to {target}: {reason}.") from error
     except SQLAlchemyError as error:
         raise StoreFailure(f"The database cannot be read: {error}.") from error
     return manifest
@@ -198,6 +200,9 @@ def _write_file(archive: tarfile.TarFile, name: str, folder: int) -> bool:
             return False
     except FileNotFoundError:
         return False
+    except OSError as error:
+        # Of its path, the system was told the end alone.
+        raise OSError(error.errno, error.strerror, name) from None
     return True
 
 
