@@ -92,6 +92,10 @@ def test_without_a_terminal_many_jobs_share_lines(capsys: pytest.CaptureFixture[
     assert len(lines) == 11
 
 
+def test_a_job_that_stands_alone_has_no_tasks() -> None:
+    assert progress.standing(change(1, 1.0, "failed", tasks_failed=1)) == "failed"
+
+
 def test_a_table_for_notebooks_is_escaped() -> None:
     page = progress.as_html([("<job>", 0.25, "a & b")])
     assert "&lt;job&gt;" in page and "a &amp; b" in page and 'value="0.2500"' in page

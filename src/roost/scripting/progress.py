@@ -85,8 +85,7 @@ def standing(change: JobChange) -> str:
     text = change.ui_status
     if change.tasks_total > 1:
         text += f", {change.tasks_done}/{change.tasks_total} tasks done"
-    if change.tasks_failed:
-        text += f", {change.tasks_failed} failed"
+        text += f", {change.tasks_failed} failed" if change.tasks_failed else ""
     return text
 
 
