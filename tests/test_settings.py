@@ -109,3 +109,11 @@ def test_values_are_shown_as_they_could_be_written() -> None:
     found = settings.load({"submit_roots": "/a:/b", "heartbeat": 2}, {})
     assert (found.text("submit_roots"), found.text("heartbeat")) == ("/a:/b", "2.0")
     assert found.text("cpus") == ""
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told_of() -> None:
+    variables = {"ROOST_CPUZ": "3", "ROOST_WEBHOOKS": "x", "ROOST_ATTEMPT": "1", "ROOST_PORT": "1"}
+    assert settings.load({}, variables).ignored == (
+        "ROOST_CPUZ is no setting and is ignored; did you mean ROOST_CPUS?",
+        "ROOST_WEBHOOKS is ignored: webhooks can only be in the settings file.",
+    )

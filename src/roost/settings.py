@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -200,6 +200,8 @@ class Values(Struct, frozen=True, kw_only=True):
 TYPES = {field.name: field.type for field in msgspec.structs.fields(Values)}
 JOB_VARIABLES = {"server": "HQSERVER"}
 """Variables that a job finds (spec §7.1): a script inside it means the farm that runs it."""
+ALIKE_MIN = 0.85
+"""From 0 to 1: how much a variable must be like a setting to be taken for a slip."""
 TABLES = frozenset({"hqueue", "job_environment", "webhooks"})
 """Settings that only the file can hold, as tables of names and texts."""
 
@@ -234,7 +236,7 @@ class Settings(Struct, frozen=True):
     inis: tuple[Path, ...] = ()
     """Files of HQueue that were read as well."""
     ignored: tuple[str, ...] = ()
-    """What these say that changes nothing, in sentences."""
+    """What these, and variables, say that changes nothing, in sentences."""
 
     def server_options(self, *, exit_with_stdin: bool = False) -> ServerOptions:
         values = self.values
@@ -326,12 +328,26 @@ def load(
         for variable in (JOB_VARIABLES.get(name, ""), f"ROOST_{name.upper()}"):
             if environment.get(variable) and name not in TABLES:
                 given[name] = (environment[variable], variable)
+    ignored += _slips(environment)
     for name, value in (command_line or {}).items():
         if value is not None:
             given[name] = (value, "command line")
     typed = {name: _convert(name, value, source) for name, (value, source) in given.items()}
     sources = {name: given[name][1] if name in given else "default" for name in TYPES}
     return Settings(Values(**typed), sources, chosen, tuple(inis), tuple(ignored))
+
+
+def _slips(environment: Mapping[str, str]) -> Iterator[str]:
+    """About variables that look like settings and are none; jobs and agents have others."""
+    names = {f"ROOST_{name.upper()}": name for name in TYPES}
+    for variable in sorted(environment):
+        if names.get(variable) in TABLES:
+            yield f"{variable} is ignored: {names[variable]} can only be in the settings file."
+        elif variable.startswith("ROOST_") and variable not in names:
+            import difflib  # seldom needed, and every command would pay for it
+
+            for meant in difflib.get_close_matches(variable, names, 1, ALIKE_MIN):
+                yield f"{variable} is no setting and is ignored; did you mean {meant}?"
 
 
 def read_inis(files: Sequence[Path]) -> inifiles.Ini:

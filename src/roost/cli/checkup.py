@@ -69,7 +69,7 @@ def examine(found: Settings) -> Iterator[Finding]:
     """All checks, the machine first and the farm last."""
     yield python_version()
     for sentence in found.ignored:
-        yield Finding("settings of HQueue", "warn", sentence)
+        yield Finding("settings", "warn", sentence)
     yield data_folder(found.values.data)
     yield free_space(found.values.data)
     yield sqlite_version()
