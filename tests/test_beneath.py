@@ -16,8 +16,10 @@ from roost.beneath import (
     Opener,
     open_by_kernel,
     open_by_walking,
+    open_folder,
     remove_tree,
     walk,
+    walk_paths,
 )
 
 SECRET = b"what nobody may read"
@@ -249,6 +251,43 @@ def test_a_folder_that_is_moved_while_it_is_walked_leads_nowhere_else(place: Pat
     with pytest.raises(OSError, match="temporarily unavailable"):
         list(steps)
     os.close(top)
+
+
+def test_paths_are_told_however_long_they_are(place: Path) -> None:
+    depth = 3 * sys.getrecursionlimit()
+    nested(place, depth)
+    top = os.open(place, os.O_PATH)
+    files = [path for _, path, is_folder in walk_paths(top) if not is_folder]
+    assert b"d/" * depth + b"file" in files and b"sub/deep" in files
+    below = open_folder(top, b"d/" * depth)
+    assert [entry.name for entry in os.scandir(below)] == ["file"]
+    os.close(below)
+    made = open_folder(top, b"e/" * depth, making=True)
+    assert not list(os.scandir(made))
+    os.close(made)
+    with pytest.raises(NotADirectoryError):
+        open_folder(top, b"to-sub/new", making=True)
+    os.close(top)
+    remove_tree(place)
+
+
+@pytest.mark.parametrize("happens", ["removed", "moved"])
+def test_a_walk_goes_on_where_a_folder_was_lost(tmp_path: Path, happens: str) -> None:
+    for name in ("a", "b", "c/d/e", "c/x", "c/y"):
+        (tmp_path / "top" / name).mkdir(parents=True)
+        (tmp_path / "top" / name / "file").touch()
+    top = os.open(tmp_path / "top", os.O_PATH)
+    steps = walk_paths(top)
+    seen = []
+    for _, path, _ in steps:
+        seen.append(path)
+        if path == b"c/d/e/file":
+            (tmp_path / "top/c/d").rename(tmp_path / "d")
+            if happens == "removed":
+                remove_tree(tmp_path / "d")
+    os.close(top)
+    assert {b"a/file", b"b/file", b"c/x/file", b"c/y/file", b"c/d/e/file"} <= set(seen)
+    assert len(seen) == len(set(seen))
 
 
 def test_files_gain_no_rights(folder: Beneath) -> None:

@@ -3,7 +3,8 @@
 Fences marked `sh` and `python` are run, page by page and from top to bottom, in a folder of their
 own and against one real farm; `python` fences with no `sh` between them are one program. Lines
 beginning with `$` in fences marked `console` are too big for that (they install, or never end) and
-are looked at instead: verbs, commands and options must exist.
+are looked at instead, as are lines that units of systemd start: verbs, commands and options must
+exist.
 """
 
 from __future__ import annotations
@@ -117,6 +118,11 @@ TRANSCRIPT_COMMANDS = [
     for line in body.splitlines()
     if line.startswith("$ ")
     for command in re.split(r" && | \| ", line[2:])
+] + [
+    pytest.param(command, id=f"{name_of(page)}: {command}")
+    for page in PAGES
+    for _, body in fences(page, "ini")
+    for command in re.findall(r"^ExecStart=/opt/roost/bin/(.*)$", body, re.MULTILINE)
 ]
 
 

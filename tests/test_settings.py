@@ -60,8 +60,15 @@ def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     ("environment", "said"),
     [
         ({"ROOST_PORT": "many"}, ["port", "'many'", "ROOST_PORT"]),
-        ({"ROOST_HEARTBEAT": "-1"}, ["heartbeat", "negative"]),
-        ({"ROOST_CPUS": "1.5"}, ["cpus", "ROOST_CPUS"]),
+        ({"ROOST_REQUEUE_AFTER": "-1"}, ["requeue_after", "negative"]),
+        ({"ROOST_CPUS": "1.5"}, ["cpus", "ROOST_CPUS", "must be a whole number"]),
+        ({"ROOST_ENABLE_CHIRP": "no"}, ["enable_chirp", "must be true or false"]),
+        ({"ROOST_FARM_COLOUR": "mauve"}, ["must be blue, green, red, orange or violet"]),
+        ({"ROOST_PORT": "99999"}, ["port", "must be at most 65,535"]),
+        ({"ROOST_HEARTBEAT": "nan"}, ["heartbeat", "must be a number"]),
+        ({"ROOST_ACTIVE_TIMEOUT": "inf"}, ["active_timeout", "must be at most"]),
+        ({"ROOST_BODY_BYTES_MAX": "0"}, ["body_bytes_max", "must be at least 1"]),
+        ({"ROOST_HOST": "b\udcff"}, ["host", "not text in UTF-8"]),
     ],
 )
 def test_a_wrong_value_names_its_setting_and_its_source(
@@ -81,14 +88,32 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str) -> None:
         settings.load({}, {}, file)
 
 
-def test_only_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
+def test_only_a_file_that_was_asked_for_must_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     missing = tmp_path / "none.toml"
-    settings.load({}, {"ROOST_CONFIG": str(missing)})
-    with pytest.raises(Invalid, match=r"none\.toml"):
-        settings.load({}, {}, missing)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    settings.load({}, {})
+    for environment, file in (({}, missing), ({"ROOST_CONFIG": str(missing)}, None)):
+        with pytest.raises(Invalid, match=r"There is no settings file .*none\.toml"):
+            settings.load({}, environment, file)
 
 
 def test_a_secret_is_not_repeated_in_a_refusal() -> None:
     with pytest.raises(Invalid) as refusal:
         settings.load({"database_url": 17})
     assert "17" not in str(refusal.value)
+
+
+def test_values_are_shown_as_they_could_be_written() -> None:
+    found = settings.load({"submit_roots": "/a:/b", "heartbeat": 2}, {})
+    assert (found.text("submit_roots"), found.text("heartbeat")) == ("/a:/b", "2.0")
+    assert found.text("cpus") == ""
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told_of() -> None:
+    variables = {"ROOST_CPUZ": "3", "ROOST_WEBHOOKS": "x", "ROOST_ATTEMPT": "1", "ROOST_PORT": "1"}
+    assert settings.load({}, variables).ignored == (
+        "ROOST_CPUZ is no setting and is ignored; did you mean ROOST_CPUS?",
+        "ROOST_WEBHOOKS is ignored: webhooks can only be in the settings file.",
+    )

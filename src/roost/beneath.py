@@ -388,15 +388,64 @@ def walk(
     passes over folders that cannot be listed. `unlocks`: takes all rights to a folder before it
     looks into it, as whoever has filled it may have given them up.
     """
+    for here, _, name, is_folder in _steps(top, lambda error: skips_errors, unlocks=unlocks):
+        yield here, name, is_folder
+
+
+def walk_paths(top: int) -> Iterator[tuple[int, bytes, bool]]:
+    """As `walk`, with the path from `top` in place of the name: it may be longer than the system
+    takes one, so that only its last part, in the folder given, is good for opening. Folders that
+    are removed or moved meanwhile are passed over; raises `OSError` for those that it may not
+    list."""
+    for here, way, name, is_folder in _steps(top, _is_gone, finds_back=True):
+        yield here, b"/".join((*(above for above, _, _ in way), name)), is_folder
+
+
+def open_folder(top: int, path: bytes, *, making: bool = False) -> int:
+    """A descriptor of the folder with this path, however long that is; made, if it is wanted, with
+    all above it. Raises `OSError`, also where there is a link."""
+    here = os.open(b".", _LISTED, dir_fd=top)
+    try:
+        for name in filter(None, path.split(b"/")):
+            if making:
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=here)
+            below = os.open(name, _LISTED, dir_fd=here)
+            os.close(here)
+            here = below
+    except OSError:
+        os.close(here)
+        raise
+    return here
+
+
+_Way = list[tuple[bytes, tuple[int, int], list[bytes]]]
+"""Of each folder on the way down: its name, which folder it is in, and what is still to be seen
+there."""
+
+
+def _is_gone(error: OSError) -> bool:
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def _steps(
+    top: int,
+    passes_over: Callable[[OSError], bool],
+    *,
+    finds_back: bool = False,
+    unlocks: bool = False,
+) -> Iterator[tuple[int, _Way, bytes, bool]]:
+    """The folder a thing is in, the way there, its name, and whether it is a folder. Where the way
+    back up is lost, it is looked for from the top or is an error."""
     if unlocks:
         _unlock(top)
     here = os.open(b".", _LISTED, dir_fd=top)
-    way: list[tuple[bytes, tuple[int, int], list[bytes]]] = []
+    way: _Way = []
     try:
         plain, folders = _sorted(here)
         while True:
             for name in plain:
-                yield here, name, False
+                yield here, way, name, False
             plain = []
             if folders:
                 name = folders.pop()
@@ -404,10 +453,10 @@ def walk(
                     _unlock_below(name, here)
                 try:
                     below = os.open(name, _LISTED, dir_fd=here)
-                except OSError:
-                    if not skips_errors:
+                except OSError as error:
+                    if not passes_over(error):
                         raise
-                    yield here, name, True
+                    yield here, way, name, True
                     continue
                 way.append((name, _identity(here), folders))
                 os.close(here)
@@ -415,16 +464,45 @@ def walk(
                 plain, folders = _sorted(here)
             elif way:
                 name, identity, folders = way.pop()
-                above = os.open(b"..", _FOLDER, dir_fd=here)
+                try:
+                    above = _same(os.open(b"..", _FOLDER, dir_fd=here), identity, name)
+                except OSError:
+                    if not finds_back:
+                        raise
+                    found = _found_again(top, way, identity, name, folders)
+                    if found is None:
+                        return
+                    above, name, folders = found
                 os.close(here)
                 here = above
-                if _identity(here) != identity:
-                    raise _failure(errno.EAGAIN, name)  # it was moved meanwhile
-                yield here, name, True
+                yield here, way, name, True
             else:
                 return
     finally:
         os.close(here)
+
+
+def _same(folder: int, identity: tuple[int, int], name: bytes) -> int:
+    """The folder, if it is the one that `name` was in before; else it is closed."""
+    if _identity(folder) != identity:
+        os.close(folder)
+        raise _failure(errno.EAGAIN, name)  # it was moved meanwhile
+    return folder
+
+
+def _found_again(
+    top: int, way: _Way, identity: tuple[int, int], name: bytes, folders: list[bytes]
+) -> tuple[int, bytes, list[bytes]] | None:
+    """The lowest folder on the way that is where it was, the name below it, and what is still to
+    be seen there. The way is cut to it."""
+    while True:
+        try:
+            folder = open_folder(top, b"/".join(above for above, _, _ in way))
+            return _same(folder, identity, name), name, folders
+        except OSError:
+            if not way:
+                return None
+            name, identity, folders = way.pop()
 
 
 def remove_tree(path: str | Path) -> None:

@@ -10,17 +10,23 @@ import fcntl
 import os
 from pathlib import Path
 
-from roost.errors import Conflict
+from roost.errors import Conflict, Invalid
 
 
 def lock_folder(folder: Path, name: str) -> int:
     """Make the folder and take it for the role `name` (such as `server`).
 
     Returns the descriptor that holds the lock. Raises `Conflict` naming the pid of the process
-    that has it, and `OSError` when the folder cannot be made.
+    that has it, and `Invalid` when the folder cannot be made or written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Invalid(
+            f"The {name} cannot work in {folder}: {error.strerror}. "
+            "Give it a folder that it may write, or choose another with --data."
+        ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

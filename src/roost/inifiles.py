@@ -98,7 +98,9 @@ def _parsed(text: str, name: str) -> dict[str, dict[str, str]]:
     try:
         parser.read_string(text)
     except configparser.Error as error:
-        raise Invalid(f"{name} is not a valid INI file: {str(error).splitlines()[0]}.") from None
+        raise Invalid(
+            f"{name} is not a valid INI file: {str(error).splitlines()[0].rstrip('.')}."
+        ) from None
     return {title: dict(parser[title]) for title in parser.sections()}
 
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -30,6 +31,7 @@ import msgspec
 
 from roost import __version__, errors
 from roost.errors import ProtocolError, Refused, RoostError, Unreachable
+from roost.settings import check_address
 from roost.wire import rest
 
 ACTIONS = ("cancel", "pause", "resume", "reschedule", "reschedule_failed", "eject", "delete")
@@ -74,14 +76,11 @@ class Remote:
         """Connects on first use. Raises `errors.Invalid` for what is no URL."""
         timeout = httpx2.Timeout(ANSWER_S_MAX, connect=CONNECT_S_MAX)
         headers = {"user-agent": f"roost/{__version__}"}
+        check_address(url)
         try:
             address = httpx2.URL(url)
         except httpx2.InvalidURL as error:
-            raise errors.Invalid(f"{url} is no address of a server: {error}.") from None
-        if address.scheme not in ("http", "https") or not address.host:
-            raise errors.Invalid(
-                f"{url} is no address of a server: write it like http://farm:5000."
-            )
+            raise errors.Invalid(f"{url!r} is no address of a server: {error}.") from None
         self.url = str(address.copy_with(userinfo=b"")).rstrip("/")
         self._sleep = sleep
         self._clock = clock
@@ -292,10 +291,16 @@ class Remote:
         """A snapshot of each job now and whenever it changes, until all are finished.
 
         With `seconds` it also ends after that time. Continues after a restart of the server, then
-        repeating where the jobs stand. Raises `errors.NotFound`, `Unreachable`.
+        repeating where the jobs stand. More than `rest.FOLLOWED_JOBS_MAX` jobs are followed in
+        turns. Raises `errors.NotFound`, `Unreachable`.
         """
-        query: dict[str, Any] = {"ids": ",".join(map(str, ids))}
+        left = iter(ids)
         end = None if seconds is None else self._clock() + seconds
+        while batch := list(islice(left, rest.FOLLOWED_JOBS_MAX)):
+            yield from self._follow(batch, end)
+
+    def _follow(self, ids: Sequence[int], end: float | None) -> Iterator[rest.JobChange]:
+        query: dict[str, Any] = {"ids": ",".join(map(str, ids))}
         waits = iter(RECONNECT_WAITS_S)
         first = True
         while True:
@@ -558,6 +563,8 @@ class Remote:
     def _encoded(self, spec: object) -> bytes:
         try:
             return msgspec.json.encode(spec)
+        except UnicodeEncodeError as error:
+            raise errors.Invalid(f"{error.object!r} is not text in UTF-8.") from None
         except (TypeError, ValueError, OverflowError) as error:
             raise errors.Invalid(f"A job specification must be plain JSON data: {error}.") from None
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 import platformdirs
@@ -199,8 +200,30 @@ class Values(Struct, frozen=True, kw_only=True):
 TYPES = {field.name: field.type for field in msgspec.structs.fields(Values)}
 JOB_VARIABLES = {"server": "HQSERVER"}
 """Variables that a job finds (spec §7.1): a script inside it means the farm that runs it."""
+ALIKE_MIN = 0.85
+"""From 0 to 1: how much a variable must be like a setting to be taken for a slip."""
 TABLES = frozenset({"hqueue", "job_environment", "webhooks"})
 """Settings that only the file can hold, as tables of names and texts."""
+
+
+BOUNDS: dict[str, tuple[float, float | None]] = {
+    **dict.fromkeys(("port", "agent_port", "mail_port"), (0, 65535)),
+    **dict.fromkeys(("active_timeout", "requeue_after"), (0, 1_000_000_000)),
+    "heartbeat": (0.001, 1_000_000),
+    "expire_jobs_days": (0, 100_000),
+    "body_bytes_max": (1, None),
+    "chirp_umask": (0, 0o777),
+}
+"""The least and the most that a number can be; others can be anything that is not negative."""
+WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    dict[str, str]: "a table of texts",
+    tuple[Path, ...]: "a list of folders",
+    Path: "the name of a folder",
+    str: "text",
+}
 
 
 class Settings(Struct, frozen=True):
@@ -213,7 +236,7 @@ class Settings(Struct, frozen=True):
     inis: tuple[Path, ...] = ()
     """Files of HQueue that were read as well."""
     ignored: tuple[str, ...] = ()
-    """What these say that changes nothing, in sentences."""
+    """What these, and variables, say that changes nothing, in sentences."""
 
     def server_options(self, *, exit_with_stdin: bool = False) -> ServerOptions:
         values = self.values
@@ -253,13 +276,19 @@ class Settings(Struct, frozen=True):
         said to be set."""
         found = []
         for name in sorted(TYPES):
-            value = getattr(self.values, name)
             if name in SECRETS or name in TABLES:
-                text = "set" if value else "not set"
+                text = "set" if getattr(self.values, name) else "not set"
             else:
-                text = "" if value is None else str(value)
+                text = self.text(name)
             found.append((name, text, self.sources[name]))
         return tuple(found)
+
+    def text(self, name: str) -> str:
+        """A value as it could be written into the environment; empty for None."""
+        value = getattr(self.values, name)
+        if isinstance(value, tuple):
+            return os.pathsep.join(map(str, value))
+        return "" if value is None else str(value)
 
     @property
     def agent_data(self) -> Path:
@@ -279,7 +308,9 @@ def load(
     """
     environment = os.environ if environment is None else environment
     given: dict[str, tuple[object, str]] = {}
-    chosen = file or _default_file(environment)
+    if file is None and environment.get("ROOST_CONFIG"):
+        file = Path(environment["ROOST_CONFIG"])
+    chosen = file or Path(platformdirs.user_config_dir("roost")) / "roost.toml"
     named = environment.get("ROOST_INI", "").split(os.pathsep)
     inis = inis or [Path(each) for each in named if each]
     ignored: list[str] = []
@@ -297,6 +328,7 @@ def load(
         for variable in (JOB_VARIABLES.get(name, ""), f"ROOST_{name.upper()}"):
             if environment.get(variable) and name not in TABLES:
                 given[name] = (environment[variable], variable)
+    ignored += _slips(environment)
     for name, value in (command_line or {}).items():
         if value is not None:
             given[name] = (value, "command line")
@@ -305,10 +337,17 @@ def load(
     return Settings(Values(**typed), sources, chosen, tuple(inis), tuple(ignored))
 
 
-def _default_file(environment: Mapping[str, str]) -> Path:
-    if environment.get("ROOST_CONFIG"):
-        return Path(environment["ROOST_CONFIG"])
-    return Path(platformdirs.user_config_dir("roost")) / "roost.toml"
+def _slips(environment: Mapping[str, str]) -> Iterator[str]:
+    """About variables that look like settings and are none; jobs and agents have others."""
+    names = {f"ROOST_{name.upper()}": name for name in TYPES}
+    for variable in sorted(environment):
+        if names.get(variable) in TABLES:
+            yield f"{variable} is ignored: {names[variable]} can only be in the settings file."
+        elif variable.startswith("ROOST_") and variable not in names:
+            import difflib  # seldom needed, and every command would pay for it
+
+            for meant in difflib.get_close_matches(variable, names, 1, ALIKE_MIN):
+                yield f"{variable} is no setting and is ignored; did you mean {meant}?"
 
 
 def read_inis(files: Sequence[Path]) -> inifiles.Ini:
@@ -316,6 +355,17 @@ def read_inis(files: Sequence[Path]) -> inifiles.Ini:
     read = [_read_ini(file) for file in files]
     values = {name: value for ini in read for name, value in ini.values.items()}
     return inifiles.Ini(values, tuple(sentence for ini in read for sentence in ini.ignored))
+
+
+def check_address(url: str) -> None:
+    """Raises `Invalid` for what cannot be the address of a server."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one or not url.isprintable():
+        raise Invalid(f"{url!r} is no address of a server: write it like http://farm:5000.")
 
 
 def _read_ini(file: Path) -> inifiles.Ini:
@@ -326,7 +376,8 @@ def _read_ini(file: Path) -> inifiles.Ini:
         if isinstance(config := found.values.get("hqueue"), dict) and beside.is_file():
             config.update(inifiles.folders(beside.read_text(encoding="utf-8"), str(beside)))
     except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"{file} cannot be read: {error}.") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise Invalid(f"{file} cannot be read: {reason}.") from None
     return found
 
 
@@ -337,7 +388,9 @@ def _read(file: Path, *, required: bool) -> dict[str, object]:
         if required:
             raise Invalid(f"There is no settings file {file}.") from None
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise Invalid(f"{file} is not valid TOML: it is not text in UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
         raise Invalid(f"{file} is not valid TOML: {error}.") from None
     except OSError as error:
         raise Invalid(f"{file} cannot be read: {error.strerror}.") from None
@@ -345,16 +398,47 @@ def _read(file: Path, *, required: bool) -> dict[str, object]:
 
 def _convert(name: str, value: object, source: str) -> Any:
     """As its type; text is read as a number where one is wanted (the environment has only text)."""
-    if TYPES[name] == tuple[Path, ...] and isinstance(value, str):
-        value = [part for part in value.split(os.pathsep) if part]
+    kind = TYPES[name]
+    if isinstance(value, str):
+        if kind == tuple[Path, ...]:
+            value = [part for part in value.split(os.pathsep) if part]
+        elif kind not in (Path, Path | None) and not _is_text(value):
+            raise Invalid(f"Setting {name} = {value!r} from {source} is not text in UTF-8.")
+    shown = "" if name in SECRETS else f" = {value!r}"
     try:
-        converted = msgspec.convert(value, TYPES[name], strict=False, dec_hook=_path)
+        converted = msgspec.convert(value, kind, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
-        shown = "" if name in SECRETS else f" = {value!r}"
-        raise Invalid(f"Setting {name}{shown} from {source} is not usable: {error}.") from None
-    if isinstance(converted, int | float) and converted < 0:
-        raise Invalid(f"Setting {name} = {value!r} from {source} must not be negative.")
+        wanted = _in_words(kind)
+        what = f"must be {wanted}" if wanted else f"is not usable: {error}"
+        raise Invalid(f"Setting {name}{shown} from {source} {what}.") from None
+    if isinstance(converted, int | float):
+        least, most = BOUNDS.get(name, (0, None))
+        if converted != converted:
+            raise Invalid(f"Setting {name}{shown} from {source} must be a number.")
+        if converted < least:
+            text = f"must be at least {least}" if least else "must not be negative"
+            raise Invalid(f"Setting {name}{shown} from {source} {text}.")
+        if most is not None and converted > most:
+            raise Invalid(f"Setting {name}{shown} from {source} must be at most {most:,}.")
     return converted
+
+
+def _is_text(value: str) -> bool:
+    """What bytes become that are not UTF-8 can be in the name of a file and nowhere else."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _in_words(kind: Any) -> str:
+    """What a value of this type is; empty where only msgspec can say."""
+    if get_origin(kind) is Literal:
+        *most, last = get_args(kind)
+        return f"{', '.join(most)} or {last}"
+    kinds = set(get_args(kind)) or {kind}
+    return next((words for each, words in WORDS.items() if each in kinds or each == kind), "")
 
 
 def _path(kind: type, value: object) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from roost.core.records import Attempt, AttemptCause, Note
 from roost.errors import Invalid, NotFound
 from roost.gateway import ThreadView
 from roost.scripting import jobs as scripting
+from roost.wire import rest
 
 
 @pytest.fixture
@@ -47,9 +49,9 @@ def spec_sent(farm: Any) -> Any:
 
 
 def test_without_an_address_it_is_the_farm_of_the_command_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("ROOST_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("ROOST_CONFIG", os.devnull)
     monkeypatch.delenv("ROOST_SERVER", raising=False)
     monkeypatch.setenv("HQSERVER", "http://inside:1")
     assert roost.connect().url == "http://inside:1"
@@ -235,6 +237,16 @@ def test_actions_reach_the_farm(farm: Any, client: roost.Farm) -> None:
     ]
 
 
+def test_only_what_failed_is_rescheduled_where_that_is_wanted(
+    farm: Any, client: roost.Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.add_job(3)
+    told: list[object] = []
+    monkeypatch.setattr(client.remote, "act", lambda *wish: told.append(wish))
+    client.job(3).reschedule(failed=True)
+    assert told == [("reschedule_failed", [3])]
+
+
 def test_attributes_are_read_with_the_job_and_set_by_name(farm: Any, client: roost.Farm) -> None:
     farm.add_rich_job(7)
     job = client.job(7)
@@ -306,7 +318,7 @@ def test_waiting_returns_the_job_as_it_ended(farm: Any, served: Any, client: roo
 def test_more_jobs_than_can_be_followed_at_once_are_waited_for_in_turns(
     farm: Any, client: roost.Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scripting, "FOLLOWED_AT_ONCE", 2)
+    monkeypatch.setattr(rest, "FOLLOWED_JOBS_MAX", 2)
     for number in range(1, 6):
         farm.add_job(number, "succeeded")
     assert all(job.succeeded for job in client.wait(client.jobs(), progress=False))

@@ -61,6 +61,17 @@ def test_a_list_on_a_terminal_has_a_line_for_each_and_cuts_names_alone(
     ]
 
 
+def test_no_status_and_no_name_makes_two_lines_of_one(
+    farm: Any, run: Any, known: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.known = {3: known(3, name="two\nlines", ui_status="waiting for resources")}
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for variable, value in {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}.items():
+        monkeypatch.setenv(variable, value)
+    *_, row = re.sub(r"\x1b\[[0-9;]*m", "", run("jobs")[1]).splitlines()
+    assert row.startswith(" 3  two lines  waiting for") and len(row) <= 80
+
+
 def test_a_list_as_json_has_the_keys_of_the_api(farm: Any, run: Any, known: Any) -> None:
     farm.known = {3: known(3)}
     document = json.loads(run("jobs", "--json")[1])
@@ -68,7 +79,7 @@ def test_a_list_as_json_has_the_keys_of_the_api(farm: Any, run: Any, known: Any)
     assert {"id", "name", "status", "ui_status", "overall_progress"} <= set(document["jobs"][0])
 
 
-def test_filters_reach_the_farm(farm: Any, run: Any) -> None:
+def test_filters_reach_the_farm(farm: Any, run: Any, known: Any) -> None:
     run("jobs", "--status", "failed", "--status", "running", "--name", "x", "--limit", "7")
     assert farm.listed == {
         "statuses": ("failed", "running"),
@@ -77,8 +88,13 @@ def test_filters_reach_the_farm(farm: Any, run: Any) -> None:
         "name_contains": "x",
         "limit": 7,
     }
+    farm.known = {3: known(3)}
     run("jobs", "--parent", "3")
     assert (farm.listed["roots_only"], farm.listed["parent"]) == (False, 3)
+
+
+def test_children_of_an_unknown_job_are_not_none(farm: Any, run: Any) -> None:
+    assert run("jobs", "--parent", "9") == (4, "", "roost: There is no job 9.\n")
 
 
 def test_a_job_shows_attempts_story_and_children(farm: Any, run: Any, known: Any) -> None:
@@ -189,6 +205,25 @@ def test_an_action_says_what_it_left_out_and_how_it_is_undone(
     assert run("pause", "3-4")[2] == "Jobs 3-4 were left out: their status does not allow it.\n"
 
 
+def test_only_what_failed_is_rescheduled_where_that_is_wanted(
+    farm: Any, run: Any, known: Any
+) -> None:
+    farm.known = {3: known(3), 4: known(4, "succeeded")}
+    assert json.loads(run("reschedule", "--failed", "3", "--json")[1])["applied"] == [3]
+    assert farm.acted == [("reschedule_failed", [3])]
+    assert run("reschedule", "--failed", "3-4")[2] == (
+        "Rescheduled job 3.\nJob 4 was left out: nothing there has failed.\n"
+    )
+    assert run("eject", "4")[2] == "Job 4 was left out: nothing there is on a machine.\n"
+
+
+def test_of_many_ids_some_may_be_no_jobs(farm: Any, run: Any, known: Any) -> None:
+    farm.known = {number: known(number, "succeeded") for number in range(1, 201)}
+    assert run("pause", "1-200")[2] == (
+        "Jobs 1-200 were left out: their status does not allow it, or there is no such job.\n"
+    )
+
+
 def test_what_was_done_is_undone_and_that_as_well(farm: Any, run: Any) -> None:
     farm.token = "5ead"
     code, out, err = run("undo", "5ead")
@@ -203,6 +238,16 @@ def test_waiting_for_several_ends_with_the_worst(farm: Any, run: Any, standing: 
     code, out, _ = run("wait", "1-3", "--json")
     assert code == 1
     assert json.loads(out) == {"statuses": {"1": "cancelled", "2": "failed", "3": "succeeded"}}
+
+
+def test_many_jobs_that_ended_are_counted(farm: Any, run: Any, standing: Any) -> None:
+    farm.changes = [standing(n, "failed" if n > 21 else "succeeded") for n in range(1, 24)]
+    code, _, err = run("wait", "1-23")
+    assert code == 1
+    assert err.splitlines()[-2:] == [
+        "23 jobs: 21 succeeded, 2 failed.",
+        "The first that failed: roost job 22",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -250,6 +295,12 @@ def test_the_help_lists_each_command_in_one_section(run: Any) -> None:
     listed = [name for names in SECTIONS.values() for name in names.split()]
     assert sorted(listed) == sorted(cli.commands)
     assert all(f"\n  {name} " in run("--help")[1] for name in listed)
+
+
+@pytest.mark.parametrize("group", [[], ["nodes"], ["groups"], ["resources"], ["notes"]])
+def test_no_command_is_told_of_in_half_a_sentence(run: Any, group: list[str]) -> None:
+    listed = run(*group, "--help")[1].partition("Commands:")[2] or run("--help")[1]
+    assert "..." not in listed.replace("[ARGS]...", "")
 
 
 def test_statuses_are_completed() -> None:

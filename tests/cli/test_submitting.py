@@ -147,3 +147,34 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(farm: Any, run: Any, standing
     assert (code, out) == (130, "11\n")
     assert "roost cancel 11" in err
     assert farm.acted == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"[" * 100_000, "is nested too deeply."),
+        (b'{"name": "x", "cpus": NaN}', "NaN is not a number that JSON has."),
+        (b'{"name": "x", "cpus": 1e999}', "1e999 is not a number that JSON has."),
+        (b'{"name": "\xff"}', "it is not text in UTF-8."),
+    ],
+)
+def test_what_is_no_specification_is_refused_in_a_sentence(
+    farm: Any, run: Any, tmp_path: Path, text: bytes, said: str
+) -> None:
+    file = tmp_path / "job.json"
+    file.write_bytes(text)
+    code, out, err = run("submit", str(file))
+    assert (code, out, farm.submitted) == (2, "", [])
+    assert err.startswith(f"roost: {file} is ") and err.endswith(f"{said}\n")
+
+
+def test_a_folder_that_is_gone_is_told_of(
+    farm: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, err = run("submit", "--", "true")
+    assert code == 2 and err.startswith("roost: The folder that you are in has been removed")
+    assert run("submit", "--cwd", "/", "--", "true")[0] == 0
+    monkeypatch.chdir("/")

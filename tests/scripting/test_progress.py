@@ -71,14 +71,29 @@ def test_nothing_is_shown_when_nothing_is_wanted(capsys: pytest.CaptureFixture[s
 
 
 def test_each_job_has_a_row_and_many_share_one() -> None:
-    last = {1: change(1, 0.5, tasks_total=4, tasks_done=2, tasks_failed=1)}
-    assert progress.rows(last, [1, 2]) == [
+    few = progress.Watched([1, 2])
+    few.take(change(1, 0.5, tasks_total=4, tasks_done=2, tasks_failed=1))
+    assert few.rows() == [
         ("job 1", 0.5, "running, 2/4 tasks done, 1 failed"),
         ("job 2", 0.0, ""),
     ]
-    many = list(range(1, progress.ROWS_MAX + 2))
-    last = {1: change(1, 1.0, "succeeded"), 2: change(2, 1.0, "failed"), 3: change(3, 0.1)}
-    assert progress.rows(last, many) == [("21 jobs", 2.1 / 21, "2/21 done, 1 failed")]
+    many = progress.Watched(range(1, progress.ROWS_MAX + 2))
+    for news in ((1, 0.5), (1, 1.0, "succeeded"), (2, 1.0, "failed"), (3, 0.5), (3, 0.125)):
+        many.take(change(*news))
+    assert many.rows() == [("21 jobs", 2.125 / 21, "2/21 done, 1 failed")]
+
+
+def test_without_a_terminal_many_jobs_share_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    ids = range(1, 101)
+    progress.watch([change(number, 1.0, "succeeded") for number in ids], ids)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "100 jobs:   1%  1/100 done"
+    assert lines[-1] == "100 jobs: 100%  100/100 done"
+    assert len(lines) == 11
+
+
+def test_a_job_that_stands_alone_has_no_tasks() -> None:
+    assert progress.standing(change(1, 1.0, "failed", tasks_failed=1)) == "failed"
 
 
 def test_a_table_for_notebooks_is_escaped() -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import json
+import os
 import shutil
 import sqlite3
+import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
 
-from roost.errors import Conflict, Invalid
+from roost import beneath
+from roost.errors import Conflict, Invalid, StoreFailure
 from roost.store import archive, schema
 from roost.store.database import migrate_to_head
 from roost.store.rows import save_changes
@@ -36,6 +42,16 @@ def farm(tmp_path: Path, make: Any) -> Path:
         save_changes(connection, make.submitted(*(make.job(number) for number in (1, 2, 3))))
     engine.dispose()
     return data
+
+
+@contextlib.contextmanager
+def opened(top: Path, path: bytes, *, making: bool = False) -> Iterator[int]:
+    """A folder whose path may be longer than the system takes one."""
+    above = os.open(top, os.O_RDONLY)
+    folder = beneath.open_folder(above, path, making=making)
+    yield folder
+    os.close(folder)
+    os.close(above)
 
 
 def tables_of(data: Path) -> dict[str, list[Any]]:
@@ -61,6 +77,36 @@ def test_every_table_and_file_comes_back(farm: Path, tmp_path: Path) -> None:
     tool = other / "jobs" / "2" / "link"
     assert tool.is_symlink() and tool.stat().st_mode & 0o777 == 0o755
     assert not (other / ".importing").exists()
+
+
+def test_folders_nested_more_deeply_than_calls_come_back(farm: Path, tmp_path: Path) -> None:
+    depth = 2 * sys.getrecursionlimit()
+    for top in (farm, tmp_path / "other"):
+        top.mkdir(exist_ok=True)
+    with opened(farm, b"jobs/2" + b"/d" * depth, making=True) as below:
+        os.close(os.open("file", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=below))
+    written = archive.write(farm, None, tmp_path / "farm.tar.gz")
+    assert written.files == 4
+    assert archive.read(tmp_path / "farm.tar.gz", tmp_path / "other") == written
+    with opened(tmp_path / "other", b"jobs/2" + b"/d" * depth) as below:
+        assert [entry.name for entry in os.scandir(below)] == ["file"]
+    for top in (farm, tmp_path / "other"):
+        beneath.remove_tree(top)
+
+
+def test_a_folder_that_cannot_be_listed_is_no_farm_without_it(
+    farm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, *more: Any, **named: Any) -> int:
+        if path == b"deep":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opening(path, *more, **named)  # type: ignore[arg-type]
+
+    opening = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StoreFailure, match="Permission denied"):
+        archive.write(farm, None, tmp_path / "farm.tar.gz")
+    assert not (tmp_path / "farm.tar.gz").exists()
 
 
 def test_a_farm_that_is_there_is_not_touched_unless_told(farm: Path, tmp_path: Path) -> None:

@@ -458,6 +458,27 @@ async def test_a_frame_chosen_together_with_its_job_is_counted_once(world: World
     assert acted.applied == (first,)
 
 
+async def test_what_is_above_a_rescheduled_frame_is_not_left_out(world: World) -> None:
+    node = await world.node("render1")
+    frames = [{"name": f"frame {n}", "command": "x"} for n in (1, 2)]
+    root, first, second = await world.submit({"name": "tree", "command": "x", "children": frames})
+    await world.run(node, first, 1, exit_code=1)
+    acted = await world.access.act("reschedule_failed", ids=(root, second))
+    assert (acted.applied, acted.left_out) == ((first,), (second,))
+
+
+async def test_what_eject_reports_is_what_was_on_a_machine(world: World) -> None:
+    frames = [{"name": f"frame {n}", "command": "x"} for n in (1, 2)]
+    root, first, second = await world.submit({"name": "tree", "command": "x", "children": frames})
+    acted = await world.access.act("eject", ids=(root,))
+    assert (acted.applied, acted.left_out) == ((), (root,))
+    node = await world.node("render1", cpus=1)
+    await world.report(node, m.AttemptStarted(first, 1))
+    await world.ask(m.PauseJobs((second,)))
+    acted = await world.access.act("eject", ids=(root, first, second))
+    assert (acted.applied, acted.left_out) == ((first,), (second,))
+
+
 async def test_all_clients_that_match_are_acted_on_not_only_the_page(world: World) -> None:
     for number in range(nodes.PAGE_NODES + 5):
         await world.node(f"render{number:03}")

@@ -103,8 +103,10 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
         raise Conflict(
-            f"The agent cannot listen on {host} port {port} ({error}): give it another port."
+            f"The agent cannot listen on {host} port {port} ({reason}): give it another port, "
+            "with --port, or --agent-port of roost up."
         ) from error
     return listener
 

@@ -87,7 +87,6 @@ OUTPUT_PART_BYTES_MAX = 4 * 1024 * 1024
 LINES = 500
 LINES_MAX = 2_000
 """Of an output log in one answer."""
-FOLLOWED_JOBS_MAX = 1_000
 HISTORY_JOBS = 50
 HISTORY_JOBS_MAX = 1_000
 ERRORS_MAX = 100
@@ -552,8 +551,8 @@ async def follow_jobs(gateway: Gateway, request: Request) -> Response:
         ids = list(dict.fromkeys(jobspec.job_id(word) for word in _words(request, "ids")))
     except Invalid as error:
         raise Invalid(f"ids: each {error}.") from None
-    if not 1 <= len(ids) <= FOLLOWED_JOBS_MAX:
-        raise Invalid(f"ids: give between 1 and {FOLLOWED_JOBS_MAX} job ids.")
+    if not 1 <= len(ids) <= rest.FOLLOWED_JOBS_MAX:
+        raise Invalid(f"ids: give between 1 and {rest.FOLLOWED_JOBS_MAX} job ids.")
     known = {view.job.id for view in await gateway.job_views(ids, frozenset())}
     if missing := [job_id for job_id in ids if job_id not in known]:
         raise _no_job(missing)

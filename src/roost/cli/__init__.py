@@ -25,6 +25,7 @@ server, the agent, HTTP, rich) is imported when that command runs.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ from roost.cli import (
     options,
     running,
 )
-from roost.errors import RoostError
+from roost.errors import Invalid, RoostError
 
 INTERRUPTED = 130
 PIPE_CLOSED = 1
@@ -118,6 +119,7 @@ for command in (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code and shows no traceback for what users can cause."""
+    _prepare_streams()
     try:
         result = cli.main(
             args=None if arguments is None else list(arguments),
@@ -139,12 +141,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough. Python would complain again when it closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except UnicodeEncodeError as error:
+        # Bytes of the command line that are no text; in the names of files they may stand.
+        click.echo(f"roost: {error.object!r} is not text in {error.encoding.upper()}.", err=True)
+        return Invalid.exit_code
     except OSError as error:
         # The world refused: a folder that cannot be made, a port that cannot be had.
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"roost: {where}{error.strerror or error}", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _prepare_streams() -> None:
+    """Standard streams that are there, and that take any text.
+
+    Where one was closed (`roost jobs >&-`), the next file or connection would get its number, and
+    have written into it what is meant for a person.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # As standard error does: names of jobs have letters that not every terminal has.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from roost.cli.asking import farm, job_id, job_ids
 from roost.errors import NotFound
 
 
-@click.command()
+@click.command(short_help="Show the attributes of a job, or set some.")
 @job_id
 @click.argument("assignments", metavar="[NAME=VALUE…]", nargs=-1)
 @options.server_url
@@ -57,8 +57,8 @@ def _precise(at: int) -> str:
     return datetime.fromtimestamp(at / 1000).isoformat(" ", "milliseconds")
 
 
-@click.command("event-log")
-@job_ids
+@click.command("event-log", short_help="Print the story of jobs as an HTCondor event log.")
+@job_ids()
 @options.server_url
 def event_log(texts: tuple[str, ...], **_: object) -> None:
     """Print the story of jobs as an HTCondor event log, for tools that read these.

@@ -13,18 +13,24 @@ from typing import TYPE_CHECKING
 import click
 
 from roost import ranges
-from roost.cli import options, tables
+from roost.cli import completion, options, tables
 from roost.cli.asking import LOOKED_UP_MAX, farm, job_id, tell_acted, tell_done
 from roost.errors import NotFound
 
 if TYPE_CHECKING:
     from roost.remote import Remote
 
-node_names = click.argument("nodes", metavar="NODES…", nargs=-1, required=True)
-group_name = click.argument("group", metavar="GROUP")
+node_names = click.argument(
+    "nodes", metavar="NODES…", nargs=-1, required=True, shell_complete=completion.nodes
+)
+nodes_or_none = click.argument(
+    "nodes", metavar="[NODES…]", nargs=-1, shell_complete=completion.nodes
+)
+group_name = click.argument("group", metavar="GROUP", shell_complete=completion.groups)
+resource_name = click.argument("name", shell_complete=completion.resources)
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="List client groups, or change them.")
 @options.server_url
 @options.as_json
 @click.pass_context
@@ -49,7 +55,7 @@ def groups(context: click.Context, /, as_json: bool, **_: object) -> None:
 
 @groups.command("create")
 @click.argument("name")
-@click.argument("nodes", metavar="[NODES…]", nargs=-1)
+@nodes_or_none
 @options.server_url
 def create_group(name: str, nodes: tuple[str, ...], **_: object) -> None:
     """Make a group, with these machines in it."""
@@ -119,7 +125,9 @@ def find_nodes(remote: Remote, texts: Sequence[str]) -> list[int]:
     return [node.id for node in nodes.find(remote.nodes(), texts)] if texts else []
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    invoke_without_command=True, short_help="List what jobs need besides CPUs, or change it."
+)
 @options.server_url
 @options.as_json
 @click.pass_context
@@ -156,7 +164,7 @@ def show_resources(as_json: bool) -> None:
 
 
 @resources.command("set")
-@click.argument("name")
+@resource_name
 @click.option("--max", "maximum", type=options.Whole(min=0), metavar="N", help="How many exist.")
 @click.option("--no-limit", is_flag=True, help="As many as anybody needs.")
 @click.option(
@@ -183,7 +191,7 @@ def set_resource(
 
 
 @resources.command("remove")
-@click.argument("name")
+@resource_name
 @options.server_url
 def remove_resource(name: str, **_: object) -> None:
     """Remove a resource that is not in use. Jobs that need it wait from then on."""
@@ -192,9 +200,9 @@ def remove_resource(name: str, **_: object) -> None:
     click.echo(f"Removed {name}.", err=True)
 
 
-@click.command()
+@click.command(short_help="Set the priority of jobs.")
 @click.argument("level", metavar="N", type=options.Whole(min=0))
-@click.argument("texts", metavar="JOBS…", nargs=-1, required=True)
+@click.argument("texts", metavar="JOBS…", nargs=-1, required=True, shell_complete=completion.jobs())
 @options.server_url
 def priority(level: int, texts: tuple[str, ...], **_: object) -> None:
     """Set the priority of jobs: N for JOBS, which are ids and ranges. Higher goes first."""
@@ -208,9 +216,9 @@ def priority(level: int, texts: tuple[str, ...], **_: object) -> None:
     tell_acted(f"Priority {level} for", acted)
 
 
-@click.command()
+@click.command(short_help="List the machines that may run a job, or choose them.")
 @job_id
-@click.argument("nodes", metavar="[NODES…]", nargs=-1)
+@nodes_or_none
 @click.option("--any", "anywhere", is_flag=True, help="Drop all conditions of the job.")
 @options.server_url
 @options.as_json

@@ -7,14 +7,14 @@ Every command asks `roost.remote` and shows the answer. What `--json` prints is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from roost import ranges
-from roost.cli import options, tables, watching
+from roost.cli import completion, options, tables, watching
 from roost.cli.submitting import submit
 
 if TYPE_CHECKING:
@@ -25,9 +25,21 @@ VALUE_SHOWN_MAX = 100
 """Characters of an attribute's value."""
 LOOKED_UP_MAX = 100
 """With more ids than this, an action does not first look whether all of them exist."""
+LEFT_OUT = {
+    "eject": "nothing there is on a machine",
+    "reschedule_failed": "nothing there has failed",
+}
+"""Why an action that also looks beneath the jobs does nothing."""
 
-job_id = click.argument("number", metavar="ID", type=options.Whole(min=1))
-job_ids = click.argument("texts", metavar="IDS…", nargs=-1, required=True)
+job_id = click.argument(
+    "number", metavar="ID", type=options.Whole(min=1), shell_complete=completion.jobs()
+)
+
+
+def job_ids(action: str = "") -> Callable[[Any], Any]:
+    """Tab offers those to which the action applies."""
+    offered = completion.jobs(action)
+    return click.argument("texts", metavar="IDS…", nargs=-1, required=True, shell_complete=offered)
 
 
 @contextmanager
@@ -52,7 +64,11 @@ def _statuses(begun: str) -> list[str]:
     "--all", "everything", is_flag=True, help="Children too, not only jobs without parent."
 )
 @click.option(
-    "--parent", type=options.Whole(min=1), metavar="ID", help="Only children of this job."
+    "--parent",
+    type=options.Whole(min=1),
+    metavar="ID",
+    shell_complete=completion.jobs(),
+    help="Only children of this job.",
 )
 @click.option(
     "--status",
@@ -82,6 +98,8 @@ def jobs(
             name_contains=name_contains or "",
             limit=limit,
         )
+        if parent is not None and not page.jobs:
+            remote.job(parent)  # says so when there is no such job
     if as_json:
         tables.document(page)
         return
@@ -196,7 +214,7 @@ def compact(numbers: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-@click.command()
+@click.command(short_help="Print what a job wrote.")
 @job_id
 @options.server_url
 @click.option("-f", "--follow", is_flag=True, help="Go on as the job writes, until it has ended.")
@@ -267,7 +285,7 @@ def why(number: int, as_json: bool, **_: object) -> None:
 
 
 @click.command()
-@job_ids
+@job_ids()
 @options.server_url
 @options.as_json
 def wait(texts: tuple[str, ...], as_json: bool, **_: object) -> int:
@@ -285,7 +303,7 @@ def wait(texts: tuple[str, ...], as_json: bool, **_: object) -> int:
     return watching.exit_code(statuses.values())
 
 
-@click.command()
+@click.command(short_help="Check this machine and the farm, and say what to do.")
 @options.server_url
 @click.option("--data", type=options.FOLDER, help="Folder of the farm to look at.")
 @options.as_json
@@ -307,18 +325,22 @@ def doctor(as_json: bool, **_: object) -> int:
     return 0 if healthy else 1
 
 
-def _action(name: str, done: str, text: str) -> click.Command:
-    @click.command(name, help=f"{text}\n\nIDS are ids and ranges: 3 7-12 20,22.")
-    @job_ids
+def _action(name: str, done: str, text: str, short: str = "") -> click.Command:
+    help = f"{text}\n\nIDS are ids and ranges: 3 7-12 20,22."
+
+    @click.command(name, help=help, short_help=short or text)
+    @job_ids(name)
     @options.server_url
     @options.as_json
     def act(
         texts: tuple[str, ...],
         as_json: bool,
         yes: bool = False,
+        failed: bool = False,
         **_: object,
     ) -> None:
         ids = ranges.parse_ids(texts)
+        action = "reschedule_failed" if failed else name
         if name == "delete" and not yes and sys.stdin.isatty():
             what = counted(ids, "job")
             click.confirm(f"Delete {what} and all beneath, with output, for ever?", abort=True)
@@ -327,15 +349,22 @@ def _action(name: str, done: str, text: str) -> click.Command:
                 for number in ids:
                     # The farm skips what it does not know; a person wants to hear of a slip.
                     remote.job(number)
-            acted = remote.act(name, ids)
+            acted = remote.act(action, ids)
         if as_json:
             outcome = {"applied": acted.applied, "skipped": acted.skipped, "undo": acted.undo}
-            tables.document({"action": name, "ids": ids, **outcome})
+            tables.document({"action": action, "ids": ids, **outcome})
         else:
-            tell_acted(done, acted)
+            tell_acted(done, acted, LEFT_OUT.get(action, ""))
 
     if name == "delete":
         act = click.option("--yes", is_flag=True, help="Do not ask.")(act)
+    if name == "reschedule":
+        act = click.option(
+            "--failed",
+            is_flag=True,
+            help="Only what failed, was cancelled or abandoned, of IDS and all beneath them; also "
+            "while the rest still runs.",
+        )(act)
     return act
 
 
@@ -344,15 +373,18 @@ def counted(ids: Sequence[int], noun: str) -> str:
     return f"{noun} {ids[0]}" if len(ids) == 1 else f"{len(ids)} {noun}s"
 
 
-def tell_acted(done: str, acted: Acted) -> None:
-    """What became of an action on jobs, after a word such as `Paused`."""
+def tell_acted(done: str, acted: Acted, why: str = "") -> None:
+    """What became of an action on jobs, after a word such as `Paused`; `why` it did nothing."""
     if acted.applied:
         tell_done(f"{done} {counted(acted.applied, 'job')}", acted.undo)
     if len(acted.skipped) == 1:
-        click.echo(f"Job {acted.skipped[0]} was left out: its status does not allow it.", err=True)
+        why = why or "its status does not allow it"
+        click.echo(f"Job {acted.skipped[0]} was left out: {why}.", err=True)
     elif acted.skipped:
-        skipped = compact(sorted(acted.skipped))
-        click.echo(f"Jobs {skipped} were left out: their status does not allow it.", err=True)
+        why = why or "their status does not allow it"
+        if len(acted.skipped) + len(acted.applied) > LOOKED_UP_MAX:
+            why += ", or there is no such job"
+        click.echo(f"Jobs {compact(sorted(acted.skipped))} were left out: {why}.", err=True)
 
 
 def tell_done(text: str, undo: str) -> None:
@@ -360,7 +392,7 @@ def tell_done(text: str, undo: str) -> None:
     click.echo(f"{text}; roost undo {undo} takes it back." if undo else f"{text}.", err=True)
 
 
-@click.command()
+@click.command(short_help="Take back what an action did.")
 @click.argument("token")
 @options.server_url
 @options.as_json
@@ -392,8 +424,14 @@ ACTIONS = (
         "reschedule",
         "Rescheduled",
         "Run finished jobs again, and beneath them what has not succeeded.",
+        "Run finished jobs again, and what failed beneath them.",
     ),
-    _action("eject", "Ejected", "Take running jobs off their machines, to run elsewhere."),
+    _action(
+        "eject",
+        "Ejected",
+        "Take running jobs, and those beneath them, off their machines, to run elsewhere.",
+        "Take running jobs off their machines, to run elsewhere.",
+    ),
     _action("delete", "Deleted", "Remove finished jobs with all beneath them and their output."),
 )
 

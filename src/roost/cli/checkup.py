@@ -8,6 +8,7 @@ is 1 when something is broken; doubts do not count.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import shutil
@@ -68,7 +69,7 @@ def examine(found: Settings) -> Iterator[Finding]:
     """All checks, the machine first and the farm last."""
     yield python_version()
     for sentence in found.ignored:
-        yield Finding("settings of HQueue", "warn", sentence)
+        yield Finding("settings", "warn", sentence)
     yield data_folder(found.values.data)
     yield free_space(found.values.data)
     yield sqlite_version()
@@ -88,8 +89,8 @@ def settings_in_force(found: Settings) -> list[dict[str, str]]:
     """Every setting with its value as text and where it comes from; secrets are not shown."""
     lines = []
     for name, source in found.sources.items():
-        value = getattr(found.values, name)
-        shown = "(hidden)" if value and name in settings.SECRETS else str(value)
+        is_hidden = name in settings.SECRETS and getattr(found.values, name)
+        shown = "(hidden)" if is_hidden else found.text(name)
         lines.append({"name": name, "value": shown, "source": source})
     return lines
 
@@ -104,7 +105,7 @@ def python_version() -> Finding:
 
 def data_folder(folder: Path) -> Finding:
     """Can it be written, or made? Looks at the nearest folder that exists and leaves no trace."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    existing = _nearest(folder)
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -119,9 +120,27 @@ def data_folder(folder: Path) -> Finding:
     return Finding("data folder", "ok", f"{folder} {state}.")
 
 
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the one above that would hold it. One that cannot be looked at counts
+    as there."""
+    for path in (folder, *folder.absolute().parents):
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass
+        return path
+    return Path("/")
+
+
 def free_space(folder: Path) -> Finding:
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    existing = _nearest(folder)
+    try:
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        text = f"How much is free at {existing} cannot be told: {error.strerror}."
+        return Finding("disk space", "warn", text)
     text = f"{free / 1024**3:.1f} GiB are free at {existing}."
     if free < DISK_BYTES_LOW:
         advice = "Make room: with a full disk the server stops taking work."
@@ -197,8 +216,13 @@ def listening_port(name: str, host: str, port: int) -> Finding:
         try:
             probe.bind((host, port))
         except OSError as error:
-            advice = "Fine if that is Roost itself; else choose another port."
-            return Finding(name, "warn", f"{host}:{port} is taken: {error.strerror}.", advice)
+            reason = error.strerror or str(error)
+            if error.errno == errno.EADDRINUSE:
+                advice = "Fine if that is Roost itself; else choose another port."
+                return Finding(name, "warn", f"{host}:{port} is taken.", advice)
+            advice = "Choose an address of this machine and a port that you may use."
+            text = f"Nothing here can listen on {host}:{port}: {reason}."
+            return Finding(name, "warn", text, advice)
     return Finding(name, "ok", f"{host}:{port} is free.")
 
 

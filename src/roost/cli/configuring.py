@@ -10,7 +10,7 @@ from roost import inifiles, settings
 from roost.cli import options, tables
 
 
-@click.group("settings")
+@click.group("settings", short_help="Show the settings in force, or convert those of HQueue.")
 def group() -> None:
     """Show the settings in force, or turn those of HQueue into Roost's."""
 

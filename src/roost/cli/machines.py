@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roost.cli import options, tables, watching
-from roost.cli.arranging import find_group, find_nodes
+from roost.cli import completion, options, tables, watching
+from roost.cli.arranging import find_group, find_nodes, nodes_or_none
 from roost.cli.asking import compact, farm, tell_done
 from roost.errors import NotFound
 
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     from roost.remote import Remote
     from roost.wire.rest import AvailabilityRule, NodeDetail
 
-node_name = click.argument("node", metavar="NODE")
+node_name = click.argument("node", metavar="NODE", shell_complete=completion.nodes)
 chosen = options.together(
-    click.argument("nodes", metavar="[NODES…]", nargs=-1),
-    click.option("--group", metavar="GROUP", help="All machines of this client group."),
+    nodes_or_none,
+    click.option(
+        "--group",
+        metavar="GROUP",
+        shell_complete=completion.groups,
+        help="All machines of this client group.",
+    ),
 )
 
 
@@ -161,7 +166,7 @@ def enable(nodes: tuple[str, ...], group: str | None, **_: object) -> None:
     tell_done(f"Enabled {named(nodes, group)}", acted.undo)
 
 
-@nodes.command("upgrade")
+@nodes.command("upgrade", short_help="Give machines the server's own Roost.")
 @chosen
 @click.option("--all", "everybody", is_flag=True, help="All machines that run another Roost.")
 @click.option("--wait", "waiting", is_flag=True, help="Until it is done; fail if it failed.")

@@ -14,7 +14,7 @@ from roost.cli import options
 ARCHIVE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command("export")
+@click.command("export", short_help="Write the whole farm into a file.")
 @click.argument("file", type=ARCHIVE)
 @click.option("--data", type=options.FOLDER, help="Folder of the farm.")
 @click.option("--database-url", metavar="URL", help="Its database, if that is not in --data.")
@@ -35,7 +35,7 @@ def export(file: Path, force: bool, **_: object) -> None:
     click.echo(f"Wrote {jobs} jobs and {manifest.files} files to {file}.", err=True)
 
 
-@click.command("import")
+@click.command("import", short_help="Make a farm out of a file that export wrote.")
 @click.argument("file", type=ARCHIVE)
 @click.option("--data", type=options.FOLDER, help="Folder of the new farm.")
 @click.option("--replace", is_flag=True, help="Move the farm that is there aside.")

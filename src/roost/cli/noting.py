@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from roost import ranges
-from roost.cli import options, tables
+from roost.cli import completion, options, tables
 from roost.cli.arranging import find_nodes
 from roost.cli.asking import farm, job_row
 
@@ -21,8 +21,16 @@ if TYPE_CHECKING:
     from roost.wire.rest import NoteThread
 
 about = options.together(
-    click.option("--job", type=options.Whole(min=1), metavar="ID", help="About this job."),
-    click.option("--node", metavar="NODE", help="About this machine."),
+    click.option(
+        "--job",
+        type=options.Whole(min=1),
+        metavar="ID",
+        shell_complete=completion.jobs(),
+        help="About this job.",
+    ),
+    click.option(
+        "--node", metavar="NODE", shell_complete=completion.nodes, help="About this machine."
+    ),
 )
 
 
@@ -59,7 +67,7 @@ def show_thread(number: int, as_json: bool, **_: object) -> None:
     show_notes(found, labels, as_json)
 
 
-@notes.command("add")
+@notes.command("add", short_help="Write a note.")
 @click.argument("text")
 @about
 @click.option("--thread", type=options.Whole(min=1), metavar="ID", help="In this thread.")
@@ -114,8 +122,13 @@ def show_notes(threads: list[NoteThread], labels: dict[int, str], as_json: bool)
     tables.table(("THREAD", "NOTE", "ABOUT", "WHEN", "TEXT"), rows, numbers="THREAD NOTE")
 
 
-@click.command()
-@click.option("--node", metavar="NODE", help="Only runs that could not be started there.")
+@click.command(short_help="List errors of the server, and runs that did not start.")
+@click.option(
+    "--node",
+    metavar="NODE",
+    shell_complete=completion.nodes,
+    help="Only runs that could not be started there.",
+)
 @options.server_url
 @options.as_json
 def errors(node: str | None, as_json: bool, **_: object) -> None:
@@ -142,8 +155,8 @@ def errors(node: str | None, as_json: bool, **_: object) -> None:
     tables.table(("WHEN", "WHERE", "WHAT"), rows)
 
 
-@click.command()
-@click.argument("node")
+@click.command(short_help="List the jobs that last ended on a machine.")
+@click.argument("node", shell_complete=completion.nodes)
 @options.limit
 @options.server_url
 @options.as_json

@@ -39,18 +39,20 @@ class Files(NamedTuple):
     inis: tuple[Path, ...]
 
 
-def load() -> Settings:
-    """The settings in force for the command that runs, its own options first."""
-    innermost = click.get_current_context()
+def load(innermost: click.Context | None = None) -> Settings:
+    """The settings in force for the command that runs, or is being typed; its own options first."""
+    innermost = innermost or click.get_current_context()
     context: click.Context | None = innermost
     given: dict[str, object] = {}
+    root = innermost.find_root()
     while context is not None:
         # `roost groups --server URL add …` means the same as with the option at the end.
         for name, value in context.params.items():
             if name in settings.TYPES and given.get(name) is None:
                 given[name] = value
         context = context.parent
-    files: Files = innermost.find_root().obj
+    # Of a command that is being typed, nothing has run yet.
+    files: Files = root.obj or Files(root.params.get("config"), root.params.get("inis", ()))
     return settings.load(given, file=files.config, inis=files.inis)
 
 

@@ -14,6 +14,7 @@ import click
 
 from roost.cli import options
 from roost.errors import Invalid
+from roost.settings import check_address
 
 if TYPE_CHECKING:
     from roost.agent.daemon import AgentReady
@@ -96,6 +97,7 @@ def agent(announce: bool, exit_with_stdin: bool, **_: object) -> int:
     found = options.load()
     options.set_up_logs(found)
     refuse_root(found)
+    check_address(found.values.server)
     from roost.agent import upgrade
     from roost.agent.daemon import RESTART, AgentOptions, run_agent
     from roost.cli import upkeep

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from roost import ranges
-from roost.cli import options, watching
+from roost.cli import completion, options, watching
 from roost.errors import Invalid
 from roost.frames import Spec, command_spec, frame_spec
 from roost.scripting.submission import line_of
@@ -37,7 +38,7 @@ class WithCommand(click.Command):
         return ["[OPTIONS]", "(FILE | - | -- COMMAND…)"]
 
 
-@click.command(cls=WithCommand)
+@click.command(cls=WithCommand, short_help="Give the farm a job: a JSON file or a command.")
 @click.argument("file", required=False, type=click.File("rb"))
 @options.server_url
 @click.option("--name", help="What the job is called.  [default: its command]")
@@ -76,7 +77,11 @@ class WithCommand(click.Command):
     "--submit-dir", metavar="FOLDER", help="Folder on the server that its Chirp files lie in."
 )
 @click.option(
-    "--parent", type=options.Whole(min=1), metavar="ID", help="Becomes a child of this job."
+    "--parent",
+    type=options.Whole(min=1),
+    metavar="ID",
+    shell_complete=completion.jobs(),
+    help="Becomes a child of this job.",
 )
 @click.option("--wait", is_flag=True, help="Draw the progress until the job has ended.")
 @options.as_json
@@ -107,7 +112,7 @@ def submit(
     else:
         assert command
         line = command[0] if len(command) == 1 else line_of(command)
-        spec = {**command_spec(line), "cwd": str(Path.cwd())}
+        spec = {**command_spec(line), "cwd": given["cwd"] or _current_folder()}
     settings = options.load()
     for top in spec if isinstance(spec, list) else [spec]:
         apply_options(top, **given)
@@ -132,12 +137,32 @@ def submit(
     return watching.exit_code(statuses.values())
 
 
+def _current_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        raise Invalid(
+            "The folder that you are in has been removed: go elsewhere, or name one with --cwd."
+        ) from None
+
+
+def _finite(text: str) -> float:
+    # Others would be sent as nothing, and the job would get what it has by default.
+    if not isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a number that JSON has")
+    return number
+
+
 def read_spec(file: IO[bytes]) -> Spec | list[Spec]:
     """One specification or a list of them. Raises `Invalid` for anything else."""
     try:
-        document = json.load(file)
+        document = json.load(file, parse_float=_finite, parse_constant=_finite)
+    except UnicodeDecodeError:
+        raise Invalid(f"{file.name} is not valid JSON: it is not text in UTF-8.") from None
     except ValueError as error:
         raise Invalid(f"{file.name} is not valid JSON: {error}.") from None
+    except RecursionError:
+        raise Invalid(f"{file.name} is nested too deeply.") from None
     specs = document if isinstance(document, list) else [document]
     if not specs or not all(isinstance(spec, dict) for spec in specs):
         raise Invalid(f"{file.name} must hold a job specification or a list of them.")

@@ -22,6 +22,8 @@ SHORT_CHARS = 20
 """A column of such texts, as a moment is, keeps its width."""
 SQUEEZED_CHARS = 12
 """What a longer column is left with at least."""
+CUT = ("NAME", "STATUS")
+"""Where these have no room they are cut, so that a row stays a line; other columns get lines."""
 GAP_CHARS = 2
 
 COLOURS = {
@@ -60,7 +62,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: str
     least = GAP_CHARS * (len(columns) - 1)
     for number, column in enumerate(columns):
         width = max(cell_len(cell) for cell in (column, *(row[number] for row in rows)))
-        is_short = width <= SHORT_CHARS
+        is_short = width <= (SQUEEZED_CHARS if column in CUT else SHORT_CHARS)
         least += width if is_short else SQUEEZED_CHARS
         side = "right" if column in numbers.split() else "left"
         shown.add_column(column, justify=side, no_wrap=is_short)  # type: ignore[arg-type]
@@ -68,9 +70,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: str
         # As Text, so that brackets in a job's name are not taken for markup.
         cells = [
             Text(
-                cell,
+                " ".join(cell.split()) if column in CUT else cell,
                 style=COLOURS.get(cell.partition(" (")[0], ""),
-                no_wrap=column == "NAME" or None,
+                no_wrap=column in CUT or None,
                 overflow="ellipsis",
             )
             for column, cell in zip(columns, row, strict=True)

@@ -7,6 +7,7 @@ which is what a person who presses Ctrl-C is told.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,9 +40,21 @@ def wait(remote: Follower, ids: Sequence[int]) -> dict[int, str]:
             err=True,
         )
         raise
-    for change in last.values():
-        click.echo(f"Job {change.id} {change.status}.{_hint(change)}", err=True)
+    for line in _told(list(last.values())):
+        click.echo(line, err=True)
     return {number: change.status for number, change in last.items()}
+
+
+def _told(ended: Sequence[JobChange]) -> list[str]:
+    """How each ended, or how many in which way when they were shown as one."""
+    from roost.scripting.progress import ROWS_MAX
+
+    if len(ended) <= ROWS_MAX:
+        return [f"Job {change.id} {change.status}.{_hint(change)}" for change in ended]
+    counts = Counter(change.status for change in ended)
+    lines = [f"{len(ended)} jobs: {', '.join(f'{n} {status}' for status, n in counts.items())}."]
+    failed = next((change.id for change in ended if change.status == "failed"), None)
+    return lines if failed is None else [*lines, f"The first that failed: roost job {failed}"]
 
 
 def exit_code(statuses: Iterable[str]) -> int:

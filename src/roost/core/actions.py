@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from roost.core.lifecycle import FAILED, FINAL
+from roost.core.lifecycle import FAILED, FINAL, MOVABLE
 from roost.core.messages import (
     CancelJobs,
     Command,
@@ -52,12 +52,8 @@ ACTIONS: dict[str, Action] = {
     ),
     "resume": Action(ResumeJobs, frozenset({S.PAUSED, S.PAUSING}), "resumed"),
     "reschedule": Action(RescheduleJobs, _IS_OVER, "rescheduled", asks_first=True),
-    "eject": Action(
-        EjectJobs,
-        frozenset({S.RUNNING, S.PAUSING, S.PAUSED, S.RESUMING, S.QUEUED}),
-        "ejected",
-        asks_first=True,
-    ),
+    # What waits may wait for running ones below it.
+    "eject": Action(EjectJobs, MOVABLE | {S.QUEUED}, "ejected", asks_first=True),
     "cancel": Action(CancelJobs, _POSSIBLE - FINAL, "cancelled", asks_first=True),
     "delete": Action(DeleteJobs, _IS_OVER, "deleted", asks_first=True),
 }

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from roost.core.jobspec import show
-from roost.core.lifecycle import FAILED, FINAL
+from roost.core.lifecycle import FAILED, FINAL, MOVABLE
 from roost.core.messages import (
     CancelJobs,
     DeleteJobs,
@@ -328,7 +328,7 @@ def on_eject_jobs(farm: State, command: EjectJobs) -> None:
     for job_id in farm.tree.with_descendants(command.ids):
         job = farm.jobs[job_id]
         attempt = farm.live_attempt(job)
-        if attempt is not None and job.status in (S.RUNNING, S.PAUSING, S.PAUSED, S.RESUMING):
+        if attempt is not None and job.status in MOVABLE:
             farm.set_status(job, S.EJECTING)
             farm.signal(attempt, "eject")
 

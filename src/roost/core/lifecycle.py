@@ -23,6 +23,9 @@ FAILED = frozenset({S.FAILED, S.CANCELLED, S.ABANDONED})
 ON_NODE = frozenset({S.RUNNING, S.PAUSING, S.RESUMING, S.EJECTING, S.ABANDONED})
 """The job has an attempt that is, or may be, alive. `paused` may have one too."""
 
+MOVABLE = frozenset({S.RUNNING, S.PAUSING, S.PAUSED, S.RESUMING})
+"""Eject takes a job off its nodes, if it has any: `paused` may not."""
+
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     S.QUEUED: frozenset({S.RUNNABLE, S.SUCCEEDED, S.FAILED, S.PAUSED, S.CANCELLED}),
     S.RUNNABLE: frozenset({S.RUNNING, S.QUEUED, S.PAUSED, S.CANCELLED, S.SUCCEEDED, S.FAILED}),

@@ -12,11 +12,9 @@ of it. Showing one (`repr`) asks nothing of the farm.
 from __future__ import annotations
 
 import codecs
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
-from itertools import islice
 from typing import Any, Literal, overload
 
 from roost.core.records import JobStatus
@@ -25,8 +23,6 @@ from roost.remote import Remote
 from roost.scripting import progress as shown
 from roost.wire import rest
 
-FOLLOWED_AT_ONCE = 1_000
-"""More jobs than this are waited for in turns."""
 PAGE_JOBS = 1_000
 TAIL_BYTES = 2_000
 """How much of its output a failure carries."""
@@ -286,9 +282,13 @@ class Job:
     def resume(self) -> None:
         self._remote.act("resume", [self._id])
 
-    def reschedule(self) -> None:
-        """Run it again once it has finished, and beneath it what has not succeeded."""
-        self._remote.act("reschedule", [self._id])
+    def reschedule(self, *, failed: bool = False) -> None:
+        """Run it again once it has finished, and beneath it what has not succeeded.
+
+        With `failed` only what failed, was cancelled or abandoned, of it and beneath it; also
+        while the rest still runs.
+        """
+        self._remote.act("reschedule_failed" if failed else "reschedule", [self._id])
 
     def eject(self) -> None:
         """Take it off its machine, to run elsewhere."""
@@ -409,15 +409,7 @@ def wait_for(
 ) -> None:
     """`Job.wait` for several jobs of one farm. Each learns how it ended."""
     ids = list(dict.fromkeys(job.id for job in jobs))
-    end = None if timeout is None else time.monotonic() + timeout
-
-    def changes() -> Iterator[rest.JobChange]:
-        left = iter(ids)
-        while batch := list(islice(left, FOLLOWED_AT_ONCE)):
-            seconds = None if end is None else max(end - time.monotonic(), 0.0)
-            yield from remote.follow(batch, seconds=seconds)
-
-    last = shown.watch(changes(), ids, progress) if ids else {}
+    last = shown.watch(remote.follow(ids, seconds=timeout), ids, progress) if ids else {}
     for job in jobs:
         if job.id in last:
             job._learn(last[job.id])

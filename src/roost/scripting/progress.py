@@ -42,23 +42,42 @@ def watch(
         return _draw_in_notebook(changes, ids)
     if console.is_terminal:
         return _draw(changes, ids, console)
-    return watch(changes, ids, False) if progress is None else _tell(changes, console)
+    return watch(changes, ids, False) if progress is None else _tell(changes, ids, console)
 
 
-def rows(last: dict[int, JobChange], ids: Sequence[int]) -> list[Row]:
-    """One for each job, or one for all when they are many."""
-    if len(ids) <= ROWS_MAX:
+class Watched:
+    """Where jobs stand, kept change by change: with many of them, each change tells of all."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self.ids = ids
+        self.last: dict[int, JobChange] = {}
+        self._done = self._failed = 0
+        self._share = 0.0
+
+    def take(self, change: JobChange) -> None:
+        for one, sign in ((self.last.get(change.id), -1), (change, 1)):
+            if one is not None:
+                self._done += sign * one.finished
+                self._failed += sign * (one.status == "failed")
+                self._share += sign * one.overall_progress
+        self.last[change.id] = change
+
+    @property
+    def as_one(self) -> bool:
+        return len(self.ids) > ROWS_MAX
+
+    def rows(self) -> list[Row]:
+        """One for each job, or one for all when they are many."""
+        if self.as_one:
+            text = f"{self._done}/{len(self.ids)} done"
+            text += f", {self._failed} failed" if self._failed else ""
+            return [(f"{len(self.ids)} jobs", self._share / len(self.ids), text)]
         return [
-            (f"job {number}", last[number].overall_progress, standing(last[number]))
-            if number in last
+            (f"job {number}", self.last[number].overall_progress, standing(self.last[number]))
+            if number in self.last
             else (f"job {number}", 0.0, "")
-            for number in ids
+            for number in self.ids
         ]
-    done = sum(change.finished for change in last.values())
-    failed = sum(change.status == "failed" for change in last.values())
-    text = f"{done}/{len(ids)} done" + (f", {failed} failed" if failed else "")
-    share = sum(change.overall_progress for change in last.values()) / len(ids)
-    return [(f"{len(ids)} jobs", share, text)]
 
 
 def standing(change: JobChange) -> str:
@@ -66,8 +85,7 @@ def standing(change: JobChange) -> str:
     text = change.ui_status
     if change.tasks_total > 1:
         text += f", {change.tasks_done}/{change.tasks_total} tasks done"
-    if change.tasks_failed:
-        text += f", {change.tasks_failed} failed"
+        text += f", {change.tasks_failed} failed" if change.tasks_failed else ""
     return text
 
 
@@ -76,7 +94,7 @@ def _draw(
 ) -> dict[int, JobChange]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    last: dict[int, JobChange] = {}
+    watched = Watched(ids)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(30),
@@ -85,24 +103,24 @@ def _draw(
         TextColumn("{task.fields[standing]}"),
         console=console,
     ) as bars:
-        tasks = [bars.add_task(name, total=1.0, standing="") for name, _, _ in rows(last, ids)]
+        tasks = [bars.add_task(name, total=1.0, standing="") for name, _, _ in watched.rows()]
         for change in changes:
-            last[change.id] = change
-            for task, (_, share, text) in zip(tasks, rows(last, ids), strict=True):
+            watched.take(change)
+            for task, (_, share, text) in zip(tasks, watched.rows(), strict=True):
                 bars.update(task, completed=share, standing=text)
-    return last
+    return watched.last
 
 
 def _draw_in_notebook(changes: Iterable[JobChange], ids: Sequence[int]) -> dict[int, JobChange]:
     # rich would need ipywidgets for this, which a notebook may lack. Only a notebook gets here,
     # so there is an IPython, which Roost itself does not depend on.
     ipython: Any = import_module("IPython.display")
-    last: dict[int, JobChange] = {}
-    shown = ipython.display(ipython.HTML(as_html(rows(last, ids))), display_id=True)
+    watched = Watched(ids)
+    shown = ipython.display(ipython.HTML(as_html(watched.rows())), display_id=True)
     for change in changes:
-        last[change.id] = change
-        shown.update(ipython.HTML(as_html(rows(last, ids))))
-    return last
+        watched.take(change)
+        shown.update(ipython.HTML(as_html(watched.rows())))
+    return watched.last
 
 
 def as_html(shown: Sequence[Row]) -> str:
@@ -116,14 +134,20 @@ def as_html(shown: Sequence[Row]) -> str:
     return f"<table>{cells}</table>"
 
 
-def _tell(changes: Iterable[JobChange], console: Console) -> dict[int, JobChange]:
-    last: dict[int, JobChange] = {}
-    told: dict[int, tuple[str, int, int]] = {}
+def _tell(
+    changes: Iterable[JobChange], ids: Sequence[int], console: Console
+) -> dict[int, JobChange]:
+    watched = Watched(ids)
+    told: dict[str, tuple[str, int, int]] = {}
     for change in changes:
-        last[change.id] = change
-        worth = (change.ui_status, change.tasks_failed, int(change.overall_progress / LINE_EVERY))
-        if told.get(change.id) != worth:
-            told[change.id] = worth
-            line = f"job {change.id}: {change.overall_progress:4.0%}  {standing(change)}"
-            console.print(line, markup=False, soft_wrap=True)
-    return last
+        watched.take(change)
+        if watched.as_one:
+            [(name, share, text)] = watched.rows()
+            worth = ("", 0, int(share / LINE_EVERY))
+        else:
+            name, share, text = f"job {change.id}", change.overall_progress, standing(change)
+            worth = (change.ui_status, change.tasks_failed, int(share / LINE_EVERY))
+        if told.get(name) != worth:
+            told[name] = worth
+            console.print(f"{name}: {share:4.0%}  {text}", markup=False, soft_wrap=True)
+    return watched.last

@@ -18,7 +18,7 @@ from roost import package
 from roost.core import actions
 from roost.core.availability import midnight, offset_minutes
 from roost.core.explanation import explain
-from roost.core.lifecycle import FAILED, FINAL
+from roost.core.lifecycle import FAILED, FINAL, MOVABLE
 from roost.core.messages import (
     AddToGroup,
     Changes,
@@ -154,12 +154,17 @@ class Access:
             # A job may be chosen together with what is above it.
             applied = [*dict.fromkeys(applied)]
             named = applied
+        elif action == "eject":
+            applied = self._on_nodes(named)
         reply: object = None
         if named:
             # Also those it does not apply to: it may to what is below them.
             value = () if priority is None else (priority,)
             reply = await self.ask(what.command(tuple(named), *value))
         known = set(applied)
+        if action in ("reschedule_failed", "eject"):
+            # It was meant for what is below as well.
+            known.update(self._engine.farm.tree.with_ancestors(applied))
         left_out = [one for one in ids or [each.id for each in found] if one not in known]
         return Acted(tuple(applied), tuple(left_out), self._inverses.keep(reply))
 
@@ -214,6 +219,12 @@ class Access:
         farm = self._engine.farm
         below = farm.tree.with_descendants(parents)
         return sorted(job for job in below if farm.jobs[job].status in FAILED)
+
+    def _on_nodes(self, ids: Sequence[JobId]) -> list[JobId]:
+        """Of these jobs and all below them, those that can be taken off their nodes."""
+        farm = self._engine.farm
+        chosen = [farm.jobs[job] for job in farm.tree.with_descendants(ids)]
+        return [one.id for one in chosen if one.status in MOVABLE and farm.live_attempt(one)]
 
     # --- jobs -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import resource
@@ -281,10 +282,16 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except socket.gaierror as error:
-        raise Invalid(f"The host {host!r} is not an address of this machine: {error}.") from None
+        reason = error.strerror
+        raise Invalid(f"The host {host!r} is not an address of this machine: {reason}.") from None
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise Invalid(
+                f"The host {host!r} is not an address of this machine: {reason}."
+            ) from None
         raise Conflict(
-            f"Port {port} on {host} cannot be used: {error.strerror}. "
+            f"Port {port} on {host} cannot be used: {reason}. "
             "Stop what listens there, or choose another with --port (0 picks a free one)."
         ) from None
 

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 import time
@@ -30,7 +31,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Table, create_engine, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from roost import __version__
+from roost import __version__, beneath
 from roost.errors import Conflict, Invalid, StoreFailure
 from roost.store import schema
 from roost.store.database import head_revision, migrate_to_head
@@ -90,7 +91,9 @@ def write(data: Path, url: str | None, target: Path, progress: Progress = _no_pr
             os.fsync(file.fileno())
             part.rename(target)
     except OSError as error:
-        raise StoreFailure(f"{target} cannot be written: {error}.") from error
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        reason = f"{where}{error.strerror or error}"
+        raise StoreFailure(f"The farm cannot be exported to {target}: {reason}.") from error
     except SQLAlchemyError as error:
         raise StoreFailure(f"The database cannot be read: {error}.") from error
     return manifest
@@ -156,24 +159,45 @@ def _write_table(
 
 
 def _write_folder(archive: tarfile.TarFile, data: Path, folder: str, progress: Progress) -> int:
-    """Plain files and links; what is made or goes away meanwhile may be missing."""
+    """Plain files and links; what is made or goes away meanwhile may be missing. Raises `OSError`
+    for what cannot be read."""
     count = 0
-    for place, folders, names in os.walk(data / folder):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(place, name)
-            member = path.relative_to(data).as_posix()
-            with contextlib.suppress(FileNotFoundError):
-                if path.is_symlink():
-                    archive.add(path, member, recursive=False)
-                elif path.is_file():
-                    with path.open("rb") as file:
-                        _add(archive, member, file)
-                else:
-                    continue
+    try:
+        top = os.open(data / folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return count
+    try:
+        for here, path, is_folder in beneath.walk_paths(top):
+            if not is_folder and _write_file(archive, f"{folder}/{os.fsdecode(path)}", here):
                 count += 1
                 progress(folder, count)
+    finally:
+        os.close(top)
     return count
+
+
+def _write_file(archive: tarfile.TarFile, name: str, folder: int) -> bool:
+    """A plain file or a link that is in the open folder; False for anything else, or nothing."""
+    last = name.rpartition("/")[2]
+    try:
+        status = os.stat(last, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, os.readlink(last, dir_fd=folder)
+            member.mode, member.mtime = 0o777, int(status.st_mtime)
+            archive.addfile(member)
+        elif stat.S_ISREG(status.st_mode):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            with open(os.open(last, flags, dir_fd=folder), "rb") as file:  # noqa: PTH123
+                _add(archive, name, file)
+        else:
+            return False
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        # Of its path, the system was told the end alone.
+        raise OSError(error.errno, error.strerror, name) from None
+    return True
 
 
 def _add(archive: tarfile.TarFile, name: str, file: IO[bytes]) -> None:
@@ -206,7 +230,7 @@ def read(
             "aside with --replace."
         )
     new = data / ".importing"
-    shutil.rmtree(new, ignore_errors=True)
+    beneath.remove_tree(new)
     try:
         new.mkdir(parents=True)
         _unpack(source, new, progress)
@@ -224,7 +248,7 @@ def read(
     except SQLAlchemyError as error:
         raise Invalid(f"{source} does not fit together: {error}.") from error
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        beneath.remove_tree(new)
     return manifest
 
 
@@ -300,11 +324,33 @@ def _unpack(source: Path, new: Path, progress: Progress) -> None:
                     name = PurePosixPath(member.name).stem
                     _fill(connection, schema.metadata.tables[name], file, progress)
                 elif member.name != MANIFEST:
-                    archive.extract(member, new, filter="tar")
+                    _read_file(archive, member, new)
                     files += 1
                     progress("files", files)
     finally:
         engine.dispose()
+
+
+def _read_file(archive: tarfile.TarFile, member: tarfile.TarInfo, new: Path) -> None:
+    """A plain file or a link, with the rights that its owner had, in a folder that is made."""
+    above, _, name = os.fsencode(member.name).rpartition(b"/")
+    top = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        folder = beneath.open_folder(top, above, making=True)
+        try:
+            if member.issym():
+                os.symlink(member.linkname, name, dir_fd=folder)
+                return
+            source = archive.extractfile(member)
+            assert source is not None
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with open(os.open(name, flags, dir_fd=folder), "wb") as file:  # noqa: PTH123
+                shutil.copyfileobj(source, file, PIECE_BYTES)
+                os.fchmod(file.fileno(), member.mode & 0o755)
+        finally:
+            os.close(folder)
+    finally:
+        os.close(top)
 
 
 def _fill(connection: Connection, table: Table, file: IO[bytes], progress: Progress) -> None:

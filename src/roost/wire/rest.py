@@ -17,6 +17,8 @@ from msgspec import Meta, Struct
 
 PREFIX = "/api/v1"
 
+FOLLOWED_JOBS_MAX = 1_000
+"""Jobs that one stream tells of."""
 EVENT_CHANGE = "job"
 EVENT_END = "end"
 """Names of the server-sent events of /jobs/events: a `JobChange`, and "all are finished"."""
@@ -96,9 +98,11 @@ class Acted(Done, frozen=True, kw_only=True):
     """What became of a wish for several jobs."""
 
     applied: list[int] = []
-    """Jobs that the action applied to; what is linked to them is not listed."""
+    """Jobs that the action applied to. Of what is below them, only what was ejected, or rescheduled
+    as failed, is listed."""
     skipped: list[int] = []
-    """Unknown, or in a state that does not allow it."""
+    """Unknown, or in a state that does not allow it; nothing below them was acted on either where
+    that is listed."""
     undo: str = ""
     """To be sent to `/undo` to take it back; empty when it cannot be."""
 
