@@ -578,8 +578,9 @@ def main(arguments: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return os.EX_TEMPFAIL
-    os.truncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # the lock holds on a full disk too
+        os.truncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)  # jobs inherit it
     os.close(null)
