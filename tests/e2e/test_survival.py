@@ -325,18 +325,27 @@ def _roost() -> list[str]:
     return [sys.executable, "-m", "roost"]
 
 
-def test_a_server_takes_all_descriptors_it_may_have_and_jobs_as_many_as_before(farm: Any) -> None:
+@pytest.mark.parametrize("together", [True, False])
+def test_server_and_agent_take_all_descriptors_they_may_have_and_jobs_as_many_as_before(
+    farm: Any, together: bool
+) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     _, most = before
     resource.setrlimit(resource.RLIMIT_NOFILE, (most // 2, most))
     try:
-        farm.start_up()
+        if together:
+            up = farm.start_up()
+            [agent] = [child.pid for child in psutil.Process(up.popen.pid).children()]
+        else:
+            farm.start_server()
+            agent = farm.start_agent().popen.pid
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     job = farm.submit("ulimit -Sn")
     assert farm.wait(job) == "succeeded"
     assert farm.output(job) == f"{most // 2}\n"
-    assert resource.prlimit(farm.server.popen.pid, resource.RLIMIT_NOFILE)[0] == most
+    for process in (farm.server.popen.pid, agent):
+        assert resource.prlimit(process, resource.RLIMIT_NOFILE)[0] == most
 
 
 def test_server_and_agent_end_cleanly_on_sigterm_with_open_clients(

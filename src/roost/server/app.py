@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import resource
 import signal
 import socket
 import sys
@@ -87,21 +86,11 @@ async def run_server(options: ServerOptions, on_ready: Callable[[ServerReady], N
     """
     sys.setswitchinterval(TURN_S)
     gc.set_threshold(COLLECT_AFTER)
-    _raise_open_files_limit()
     lock = lock_folder(options.data, "server")
     try:
         return await _serve(options, on_ready)
     finally:
         os.close(lock)
-
-
-def _raise_open_files_limit() -> None:
-    """As far as the system lets us. Each agent, page and open file of a job takes a descriptor, and
-    the soft limit, mostly 1,024, is for programs that use select(); nothing is started from here
-    that would inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]) -> int:
