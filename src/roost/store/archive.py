@@ -238,6 +238,8 @@ def read(
 def _opened(source: Path) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(source, "r:gz") as archive:
+            # `_extract` checks members itself, as Python before 3.11.4 knows no filters.
+            archive.extraction_filter = lambda member, _: member
             yield archive
     except FileNotFoundError:
         raise Invalid(f"There is no file {source}.") from None
@@ -311,11 +313,19 @@ def _unpack(source: Path, new: Path, progress: Progress) -> None:
                     name = PurePosixPath(member.name).stem
                     _fill(connection, schema.metadata.tables[name], file, progress)
                 elif member.name != MANIFEST:
-                    archive.extract(member, new, filter="tar")
+                    _extract(archive, member, new)
                     files += 1
                     progress("files", files)
     finally:
         engine.dispose()
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, new: Path) -> None:
+    """Never through a link that leads out of the folder; without rights for others to write."""
+    if not (new / member.name).resolve().is_relative_to(new.resolve()):
+        raise ValueError(f"its file {member.name!r} is behind a link that leads elsewhere")
+    member.mode &= 0o755
+    archive.extract(member, new)
 
 
 def _fill(connection: Connection, table: Table, file: IO[bytes], progress: Progress) -> None:
