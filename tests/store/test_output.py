@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -103,6 +105,37 @@ def test_open_files_are_bounded_while_many_jobs_print(output: OutputStore) -> No
             assert output.write(JobId(number), 1, turn, b"x") == turn + 1
     names = [os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir()]
     assert sum(name.endswith(".1.log") for name in names) == 4
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(64, taken[0] + 1), hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_files_kept_open_are_given_up_when_no_descriptor_is_left(output: OutputStore) -> None:
+    for number in range(4):
+        output.write(JobId(number), 1, 0, b"x")
+    with no_descriptor_left():
+        assert output.write(JOB, 1, 0, b"x") == 1
+        with output.opened(JOB, 2, create=True) as file:
+            assert file is not None
+    assert output.read_all(JobId(3), 1) == b"x"
+
+
+def test_a_store_without_any_descriptor_says_so(output: OutputStore) -> None:
+    with no_descriptor_left(), pytest.raises(StoreFailure, match="Too many open files"):
+        output.write(JOB, 1, 0, b"x")
 
 
 def test_deleting_forgets_every_attempt_of_that_job_only(output: OutputStore) -> None:
