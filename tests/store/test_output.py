@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roost.core.records import JobId
-from roost.errors import StoreFailure
-from roost.store.output import FILE_MODE, OutputStore, separator
+from roost.errors import StoreFailure, Unreadable
+from roost.store.output import FILE_MODE, OutputStore, read_pieces, separator
 
 JOB = JobId(12345)
 
@@ -148,6 +148,15 @@ def test_deleting_forgets_every_attempt_of_that_job_only(output: OutputStore) ->
     assert output.read_all(JOB, 9) == b""
     assert output.read_all(near, 1) == b"y"
     assert output.write(JOB, 1, 1, b"late") == 0
+
+
+def test_output_that_cannot_be_read_is_refused_by_name(output: OutputStore, tmp_path: Path) -> None:
+    output.write(JOB, 1, 0, b"x")
+    pieces = output.pieces(JOB, 1)
+    output.delete(JOB)
+    (tmp_path / "output/000/0123/12345.1.log").mkdir()
+    with pytest.raises(Unreadable, match=r"12345\.1\.log could not be read: Is a directory"):
+        read_pieces(pieces, 0, 1)
 
 
 def test_a_disk_that_refuses_is_a_store_failure(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from roost.core.messages import Changes
-from roost.errors import Invalid, StoreFailure, Unavailable
+from roost.errors import Invalid, StoreFailure, Unavailable, Unreadable
 from roost.store import journal
 from roost.store.rows import save_changes, save_probe
 
@@ -170,12 +170,15 @@ class Database:
     ) -> R:
         """Run `function(connection, …)` in a reader thread on one consistent view of the data.
 
-        Raises `StoreFailure` when the database cannot be read, `Unavailable` while closing.
+        Raises `Unreadable` when the database cannot be read, `Unavailable` while closing.
         """
         if self._closing:
             raise _stopping()
         if self._journaled:
-            await self._in_turn(self._expand, _is_small(self._journaled))
+            try:
+                await self._in_turn(self._expand, _is_small(self._journaled))
+            except StoreFailure as failure:
+                raise self._unreadable(str(failure)) from failure
         future = self._reader_threads.submit(self._read, lambda c: function(c, *args, **kwargs))
         self._reads.add(future)
         future.add_done_callback(self._reads.discard)
@@ -336,12 +339,17 @@ class Database:
         except _FAILURES as error:
             if self._closing:
                 raise _stopping() from error
-            raise self._failure("read", error) from error
+            raise self._unreadable(str(self._failure("read", error))) from error
 
     def _refuse_when_closing(self, *_: object) -> None:
         # An interrupt ends the running statement only; this ends the read that would go on.
         if self._closing:
             raise _stopping()
+
+    def _unreadable(self, sentence: str) -> Unreadable:
+        """Those who ask are told, and nobody takes it for a bug: so the log is, too."""
+        log.error(sentence)
+        return Unreadable(sentence)
 
     def _failure(self, done: str, error: SQLAlchemyError | sqlite3.Error) -> StoreFailure:
         """A failure of the database in our own words: which file, and why."""

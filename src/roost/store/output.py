@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from roost.core.records import JobId, Moment
-from roost.errors import StoreFailure
+from roost.errors import StoreFailure, Unreadable
 from roost.store import arrival
 
 R = TypeVar("R")
@@ -326,7 +326,7 @@ def _total(pieces: Sequence[Piece]) -> int:
 
 
 def read_pieces(pieces: Sequence[Piece], start: int, stop: int) -> bytes:
-    """The bytes from `start` to `stop` of the log that these pieces are."""
+    """The bytes from `start` to `stop` of the log that these pieces are. Raises `Unreadable`."""
     return b"".join(_parts(pieces, start, stop))
 
 
@@ -344,5 +344,9 @@ def _parts(pieces: Sequence[Piece], start: int, stop: int) -> Iterator[bytes]:
                         yield file.read(high - low)
                 except FileNotFoundError:
                     pass  # deleted meanwhile
+                except OSError as error:
+                    raise Unreadable(
+                        f"The output file {piece} could not be read: {error.strerror}."
+                    ) from error
         start -= size
         stop -= size
