@@ -50,6 +50,20 @@ def test_a_server_starts_without_what_its_record_refuses_and_says_so(farm: Any) 
     assert error["text"].startswith("The record refuses the new jobs of a save; ")
 
 
+def test_jobs_of_a_new_record_have_no_output_of_an_earlier_one(farm: Any) -> None:
+    for text in ("longer", "new"):
+        farm.start_server()
+        farm.start_agent()
+        job = farm.submit(f"echo {text}")
+        assert farm.wait(job) == "succeeded"
+        assert (job, farm.output(job)) == (1, f"{text}\n")
+        farm.server.stop()
+        farm.agents[""].stop()
+        (farm.folder / "server" / "roost.db").unlink()
+    [kept] = (farm.folder / "server").glob("before-new-record-*/output/000/0000/1.1.log")
+    assert kept.read_text() == "longer\n"
+
+
 @pytest.mark.parametrize("victim", ["server", "agent"])
 def test_each_job_runs_once_though_its_server_or_agent_is_killed_again_and_again(
     farm: Any, signpost: Any, victim: str

@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,8 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             access.publish(changes)
             postman.take(changes.notices)
 
-        await database.migrate()
+        if await database.migrate():
+            _set_aside(options.data, (OUTPUT_FOLDER, JOBS_FOLDER))
         await engine.load()
         database.lengthen_log()
         postman.take(await database.read(queries.notices))
@@ -198,6 +200,17 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         local.close()
         output.close()
         await database.close()
+
+
+def _set_aside(data: Path, folders: Sequence[str]) -> None:
+    """A new record numbers its jobs from 1 again, and files of an earlier one are not theirs."""
+    found = [folder for folder in folders if (data / folder).is_dir()]
+    if found:
+        aside = data / time.strftime("before-new-record-%Y%m%d-%H%M%S")
+        aside.mkdir()
+        for folder in found:
+            (data / folder).rename(aside / folder)
+        log.warning("the record is new, files of an earlier one were moved", to=str(aside))
 
 
 def _routes() -> list[BaseRoute]:
