@@ -9,7 +9,8 @@ second is refused while the first may still be alive, so that they cannot take t
 Silence has two steps. After the active timeout a node is inactive and its jobs are `abandoned`,
 as HQueue does; they go on if it comes back. After `requeue_after_gone_ms` more it is gone: its
 attempts are fenced off for ever and the jobs run again, once. If it comes back with one of them,
-that is a stray, to be killed: it keeps its room until the node says that it is gone.
+that is a stray, to be killed: it keeps its room until the node says that it is gone. What was
+paused is not run again before it is resumed.
 
 Whether availability rules keep a node off duty depends on the rules, on how long nobody has used
 the machine, and on the clock. `_review_duty` is asked whenever one of these may have changed.
@@ -135,7 +136,8 @@ def _reconcile(farm: State, node_id: NodeId, held: tuple[HeldAttempt, ...]) -> N
         else:
             job = farm.jobs[attempt.job]
             if job.status is S.ABANDONED:
-                job = farm.set_status(job, S.RUNNING, "its node is back")
+                status = S.PAUSED if attempt.paused else S.RUNNING
+                job = farm.set_status(job, status, "its node is back")
             farm.emit(StartAttempt(node_id, farm.order(job, attempt)))
             _repeat_wish(farm, attempt)
 
@@ -146,8 +148,9 @@ def _take_back(farm: State, attempt: Attempt, held: HeldAttempt) -> None:
         farm.signal(attempt, "cancel")
         return
     if job.status is S.ABANDONED:
-        status = S.PAUSED if held.state == "paused" else S.RUNNING
-        farm.set_status(job, status, "its node is back")
+        farm.set_status(job, S.PAUSED if attempt.paused else S.RUNNING, "its node is back")
+        if attempt.paused != (held.state == "paused"):
+            farm.signal(attempt, "pause" if attempt.paused else "resume")
     elif job.status is S.PAUSING and held.state == "paused":
         farm.set_status(job, S.PAUSED)
     elif job.status is S.RESUMING and held.state == "running":

@@ -642,10 +642,10 @@ class State:
             if job.status is S.EJECTING:
                 self.log(job.id, S.EJECTED.value)
             job = self.update_job(job, progress=0)
-            if job.status is S.PAUSING:
-                self.set_status(job, S.PAUSED)
-            elif job.status is S.PAUSED:
+            if job.status is S.PAUSED:
                 self._update_assigned(job)
+            elif ended.paused:
+                self.set_status(job, S.PAUSED, text)
             else:
                 self.move_on(job, text or f"to run again: {cause.value}")
         elif attempt.purpose == CHILD_ERROR:
