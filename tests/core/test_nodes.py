@@ -132,6 +132,18 @@ def test_an_ejected_job_runs_elsewhere_also_when_it_was_paused_and_its_node_is_g
     assert (play.status(job), play.nodes_of(job)) == ("running", ["n", "other"])
 
 
+def test_a_run_that_its_node_had_started_and_does_not_know_any_more_is_lost(play: Play) -> None:
+    """As after a loss of power. The same run is not begun anew: it has output already."""
+    play.joins("n")
+    job = play.submit()
+    play.starts(job)
+    play.disconnects("n")
+    play.joins("n")
+    assert play.started == [(job, 1, "n"), (job, 2, "n")]
+    assert play.attempts[job, 1].cause is AttemptCause.LOST
+    assert "its node knows nothing of it any more" in [event.message for event in play.events]
+
+
 def test_nothing_is_placed_on_a_node_that_is_not_connected(play: Play) -> None:
     play.joins("n")
     play.disconnects("n")

@@ -133,6 +133,8 @@ def _reconcile(farm: State, node_id: NodeId, held: tuple[HeldAttempt, ...]) -> N
             continue
         if attempt.stopping:
             farm.end_attempt(attempt.key, AttemptCause.CANCELLED, text="it had not been started")
+        elif attempt.started_at is not None:
+            farm.conclude(attempt, AttemptCause.LOST, text="its node knows nothing of it any more")
         else:
             job = farm.jobs[attempt.job]
             if job.status is S.ABANDONED:
