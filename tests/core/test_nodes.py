@@ -6,7 +6,7 @@ import pytest
 from play import Play
 
 from roost.core import messages as m
-from roost.core.records import AttemptCause, JobId, NodeId
+from roost.core.records import AttemptCause, JobId, Moment, NodeId
 from roost.errors import Conflict, NotFound
 
 # --- silence ------------------------------------------------------------------------------------
@@ -142,6 +142,38 @@ def test_a_run_that_its_node_had_started_and_does_not_know_any_more_is_lost(play
     assert play.started == [(job, 1, "n"), (job, 2, "n")]
     assert play.attempts[job, 1].cause is AttemptCause.LOST
     assert "its node knows nothing of it any more" in [event.message for event in play.events]
+
+
+def sleeps(play: Play, *, hours: float) -> None:
+    """The server does, or its clock is set."""
+    play.now = Moment(play.now + int(hours * 3_600_000))
+    play.send(m.Tick())
+
+
+def test_a_server_that_was_asleep_counts_silence_anew(play: Play) -> None:
+    play.joins("n")
+    job = play.submit()
+    sleeps(play, hours=8)
+    assert play.status(job) == "running"
+    play.later(minutes=4)
+    assert play.status(job) == "running"
+    play.later(minutes=1)
+    assert play.status(job) == "abandoned"
+    play.later(minutes=4)
+    sleeps(play, hours=8)
+    play.later(minutes=4)
+    assert play.status(job) == "abandoned"
+    play.later(minutes=1)
+    assert play.status(job) == "runnable"
+
+
+def test_availability_is_looked_at_by_a_server_that_was_asleep(play: Play) -> None:
+    play.joins("n")
+    play.rules("n", "any 00:00-00:20")
+    sleeps(play, hours=1)
+    play.beats("n")
+    job = play.submit()
+    assert play.status(job) == "runnable"
 
 
 def test_nothing_is_placed_on_a_node_that_is_not_connected(play: Play) -> None:

@@ -714,14 +714,14 @@ class State:
             self._next_look[node] = at
             heapq.heappush(self._deadlines, (at, node))
 
-    def due_nodes(self) -> list[NodeId]:
-        """Nodes whose time to be looked at has come."""
+    def due_nodes(self) -> list[tuple[NodeId, Moment]]:
+        """Nodes whose time to be looked at has come, and when it came."""
         due = []
         while self._deadlines and self._deadlines[0][0] <= self.now:
             at, node = heapq.heappop(self._deadlines)
             if self._next_look.get(node) == at:
                 del self._next_look[node]
-                due.append(node)
+                due.append((node, at))
         return due
 
     def attempts_on(self, node: NodeId) -> list[Attempt]:
