@@ -13,6 +13,7 @@
     ├── Unreachable        a peer did not answer
     ├── JobFailed, NotFinished   of `roost.scripting`: what waiting for jobs came to
     └── StoreFailure       the record could not be saved: the server must stop taking work
+        └── Unreadable     it, or a file of output, cannot be read: whoever asked is refused
 
 A refusal's number is its XML-RPC fault code and its HTTP status at once. A message is one
 sentence that names the thing, what was wanted and what to do. Bugs are `assert`s, not exceptions
@@ -83,3 +84,7 @@ class StoreFailure(RoostError):
     """The durable record could not be written."""
 
     exit_code = 7
+
+
+class Unreadable(StoreFailure, Unavailable):
+    """What is on disk cannot be read, now at least."""

@@ -6,6 +6,7 @@ left over from a process that is gone is no obstacle.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -36,6 +37,7 @@ def lock_folder(folder: Path, name: str) -> int:
             f"Another {name}, process {owner}, works in {folder}: "
             "stop it first, or give this one a data folder of its own with --data."
         ) from None
-    os.truncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # the lock holds on a full disk too
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 import xmlrpc.client
 
 import httpx2
@@ -38,6 +39,25 @@ async def test_running_job_is_found_again_after_a_kill_of_the_agent(server, make
     ended = await server.ended()
     assert (ended.cause, ended.exit_code) == (AttemptCause.EXITED, 3)
     assert server.text() == "up\nwent on\n"
+
+
+async def test_time_limits_do_not_depend_on_whose_clock_was_set(server, make_agent, monkeypatch):
+    agent = make_agent()
+    with monkeypatch.context() as patch:
+        real = time.time_ns
+        patch.setattr(time, "time_ns", lambda: real() + 7_200_000_000_000)
+        await agent.start()  # before the clock is set back, and its keeper after it
+    await server.joined()
+    go = agent.options.data / "go"
+    os.mkfifo(go)
+    await server.order(f"echo up; read line < {go}; exit 3", max_time_ms=600_000)
+    await server.printed("up")
+    await server.said(AttemptStarted)
+    file = os.open(go, os.O_RDWR)  # also when nobody reads it any more
+    os.write(file, b"on\n")
+    ended = await server.ended()
+    os.close(file)
+    assert (ended.cause, ended.exit_code) == (AttemptCause.EXITED, 3)
 
 
 async def _job_that_waits(server, agent, **more):

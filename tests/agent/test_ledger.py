@@ -1,5 +1,9 @@
 """What a keeper reads of the one before it."""
 
+import contextlib
+import resource
+from pathlib import Path
+
 import pytest
 
 from roost.agent import ledger as module
@@ -70,3 +74,65 @@ def test_it_is_written_afresh_when_it_has_grown(tmp_path, monkeypatch):
         ledger.save([run])
     ledger.close()
     assert (tmp_path / "ledger").stat().st_size < 20_000
+
+
+@contextlib.contextmanager
+def no_room_beyond(size):
+    """No file takes more bytes; the system writes those that fit, as with a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("room", [0, 1, 100])
+def test_nothing_is_forgotten_when_there_is_no_room_to_write_it_afresh(tmp_path, room):
+    write(tmp_path / "ledger")
+    before = open_files()
+    with no_room_beyond(room):
+        ledger = Ledger(tmp_path / "ledger")
+    assert list(ledger.runs) == ["a", "b", "c"]
+    assert open_files() == before + 1
+    ledger.note(forgotten(ledger.runs.pop("b")))
+    ledger.save(ledger.runs.values())
+    ledger.close()
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.close()
+    assert list(ledger.runs) == ["a", "c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger"]
+
+
+def test_a_line_follows_what_was_cut_when_there_was_no_room_to_write_it_afresh(tmp_path):
+    write(tmp_path / "ledger")
+    with (tmp_path / "ledger").open("ab") as file:
+        file.write(b'[["forgotten","a"')
+    with no_room_beyond(1):
+        ledger = Ledger(tmp_path / "ledger")
+    ledger.note(forgotten(ledger.runs.pop("b")))
+    ledger.save(ledger.runs.values())
+    ledger.close()
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.close()
+    assert list(ledger.runs) == ["a", "c"]
+
+
+def test_what_was_saved_counts_also_when_there_is_no_room_to_write_it_afresh(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "REWRITE_BYTES_MIN", 10)
+    ledger = Ledger(tmp_path / "ledger")
+    (tmp_path / "ledger.fresh").symlink_to("/dev/full")
+    before = open_files()
+    runs = {str(n): Run(str(n), "1.1", "/out", "note", "boot", 1, True) for n in range(200)}
+    for run in runs.values():
+        ledger.note(begun(run))
+    ledger.save(runs.values())
+    assert open_files() == before
+    ledger.close()
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.close()
+    assert list(ledger.runs) == list(runs)

@@ -359,6 +359,16 @@ async def test_it_connects_again_after_a_break(server: Server, agent: Agent, log
     assert await server.heard() == output(1)
 
 
+def test_waits_double_until_a_connection_lasts_longer_than_they_do() -> None:
+    waits = Waits(0.1, 1.0)
+    wait, seen = 0.0, []
+    for connected_s in (0, 0, 0.3, 0.3, 0.3, 0.3, 0.3, 1.1, 0.05):
+        wait = waits.after(wait, connected_s)
+        seen.append(wait)
+    assert seen == [0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2]
+    assert [waits.after(wait, 0.05) for wait in (0.4, 0.8, 1.0)] == [0.8, 1.0, 1.0]
+
+
 async def test_it_connects_again_after_the_server_has_closed(
     server: Server, agent: Agent, log: Log
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 from play import Play
 
 from roost.core import messages as m
-from roost.core.records import AttemptCause, NodeId
+from roost.core.records import AttemptCause, JobId, Moment, NodeId
 from roost.errors import Conflict, NotFound
 
 # --- silence ------------------------------------------------------------------------------------
@@ -53,6 +53,127 @@ def test_a_paused_job_is_abandoned_with_its_node_and_comes_back_paused(play: Pla
     assert play.status(job) == "abandoned"
     play.joins("n", held=[(job, 1, "paused")])
     assert play.status(job) == "paused"
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_paused_job_whose_node_is_gone_runs_nowhere_before_it_is_resumed(
+    play: Play, confirmed: bool
+) -> None:
+    play.joins("n")
+    job = play.submit()
+    play.starts(job)
+    play.pause(job)
+    if confirmed:
+        play.pauses(job)
+    play.disconnects("n")
+    play.later(minutes=5)
+    assert play.status(job) == "abandoned"
+    play.restarts()
+    play.later(minutes=10)
+    play.joins("other")
+    assert (play.status(job), play.nodes_of(job)) == ("paused", ["n"])
+    play.resume(job)
+    assert (play.status(job), play.nodes_of(job)) == ("running", ["n", "other"])
+
+
+def is_abandoned(play: Play) -> JobId:
+    play.joins("n")
+    job: JobId = play.submit()
+    play.starts(job)
+    play.disconnects("n")
+    play.later(minutes=5)
+    assert play.status(job) == "abandoned"
+    return job
+
+
+def test_an_abandoned_job_that_is_paused_runs_nowhere_else(play: Play) -> None:
+    job = is_abandoned(play)
+    play.pause(job)
+    assert play.status(job) == "abandoned"
+    play.later(minutes=5)
+    play.joins("other")
+    assert (play.status(job), play.nodes_of(job)) == ("paused", ["n"])
+
+
+def test_an_abandoned_job_that_is_paused_and_resumed_runs_elsewhere(play: Play) -> None:
+    job = is_abandoned(play)
+    play.pause(job)
+    play.resume(job)
+    play.later(minutes=5)
+    play.joins("other")
+    assert (play.status(job), play.nodes_of(job)) == ("running", ["n", "other"])
+
+
+def test_a_node_that_is_back_is_told_what_was_asked_while_it_was_away(play: Play) -> None:
+    job = is_abandoned(play)
+    play.pause(job)
+    play.joins("n", held=[(job, 1, "running")])
+    assert play.status(job) == "paused"
+    assert play.has_effect(m.SignalAttempt, job=job, action="pause")
+    play.disconnects("n")
+    play.later(minutes=5)
+    play.resume(job)
+    play.joins("n", held=[(job, 1, "paused")])
+    assert play.status(job) == "running"
+    assert play.has_effect(m.SignalAttempt, job=job, action="resume")
+
+
+def test_an_ejected_job_runs_elsewhere_also_when_it_was_paused_and_its_node_is_gone(
+    play: Play,
+) -> None:
+    play.joins("n")
+    job = play.submit()
+    play.pause(job)
+    play.pauses(job)
+    play.eject(job)
+    play.disconnects("n")
+    play.later(minutes=10)
+    play.joins("other")
+    assert (play.status(job), play.nodes_of(job)) == ("running", ["n", "other"])
+
+
+def test_a_run_that_its_node_had_started_and_does_not_know_any_more_is_lost(play: Play) -> None:
+    """As after a loss of power. The same run is not begun anew: it has output already."""
+    play.joins("n")
+    job = play.submit()
+    play.starts(job)
+    play.disconnects("n")
+    play.joins("n")
+    assert play.started == [(job, 1, "n"), (job, 2, "n")]
+    assert play.attempts[job, 1].cause is AttemptCause.LOST
+    assert "its node knows nothing of it any more" in [event.message for event in play.events]
+
+
+def sleeps(play: Play, *, hours: float) -> None:
+    """The server does, or its clock is set."""
+    play.now = Moment(play.now + int(hours * 3_600_000))
+    play.send(m.Tick())
+
+
+def test_a_server_that_was_asleep_counts_silence_anew(play: Play) -> None:
+    play.joins("n")
+    job = play.submit()
+    sleeps(play, hours=8)
+    assert play.status(job) == "running"
+    play.later(minutes=4)
+    assert play.status(job) == "running"
+    play.later(minutes=1)
+    assert play.status(job) == "abandoned"
+    play.later(minutes=4)
+    sleeps(play, hours=8)
+    play.later(minutes=4)
+    assert play.status(job) == "abandoned"
+    play.later(minutes=1)
+    assert play.status(job) == "runnable"
+
+
+def test_availability_is_looked_at_by_a_server_that_was_asleep(play: Play) -> None:
+    play.joins("n")
+    play.rules("n", "any 00:00-00:20")
+    sleeps(play, hours=1)
+    play.beats("n")
+    job = play.submit()
+    assert play.status(job) == "runnable"
 
 
 def test_nothing_is_placed_on_a_node_that_is_not_connected(play: Play) -> None:

@@ -50,6 +50,20 @@ def test_a_server_starts_without_what_its_record_refuses_and_says_so(farm: Any) 
     assert error["text"].startswith("The record refuses the new jobs of a save; ")
 
 
+def test_jobs_of_a_new_record_have_no_output_of_an_earlier_one(farm: Any) -> None:
+    for text in ("longer", "new"):
+        farm.start_server()
+        farm.start_agent()
+        job = farm.submit(f"echo {text}")
+        assert farm.wait(job) == "succeeded"
+        assert (job, farm.output(job)) == (1, f"{text}\n")
+        farm.server.stop()
+        farm.agents[""].stop()
+        (farm.folder / "server" / "roost.db").unlink()
+    [kept] = (farm.folder / "server").glob("before-new-record-*/output/000/0000/1.1.log")
+    assert kept.read_text() == "longer\n"
+
+
 @pytest.mark.parametrize("victim", ["server", "agent"])
 def test_each_job_runs_once_though_its_server_or_agent_is_killed_again_and_again(
     farm: Any, signpost: Any, victim: str
@@ -325,18 +339,27 @@ def _roost() -> list[str]:
     return [sys.executable, "-m", "roost"]
 
 
-def test_a_server_takes_all_descriptors_it_may_have_and_jobs_as_many_as_before(farm: Any) -> None:
+@pytest.mark.parametrize("together", [True, False])
+def test_server_and_agent_take_all_descriptors_they_may_have_and_jobs_as_many_as_before(
+    farm: Any, together: bool
+) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     _, most = before
     resource.setrlimit(resource.RLIMIT_NOFILE, (most // 2, most))
     try:
-        farm.start_up()
+        if together:
+            up = farm.start_up()
+            [agent] = [child.pid for child in psutil.Process(up.popen.pid).children()]
+        else:
+            farm.start_server()
+            agent = farm.start_agent().popen.pid
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     job = farm.submit("ulimit -Sn")
     assert farm.wait(job) == "succeeded"
     assert farm.output(job) == f"{most // 2}\n"
-    assert resource.prlimit(farm.server.popen.pid, resource.RLIMIT_NOFILE)[0] == most
+    for process in (farm.server.popen.pid, agent):
+        assert resource.prlimit(process, resource.RLIMIT_NOFILE)[0] == most
 
 
 def test_server_and_agent_end_cleanly_on_sigterm_with_open_clients(

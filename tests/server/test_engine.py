@@ -25,10 +25,11 @@ from roost.core.messages import (
 )
 from roost.core.records import JobId, JobSpec, Moment, NodeFacts
 from roost.core.state import Rules
-from roost.errors import Unavailable
+from roost.errors import StoreFailure, Unavailable
 from roost.server import engine as module
 from roost.server.engine import Engine
 from roost.store.database import Database
+from roost.store.rows import load_live
 
 HOUR_MS = 3_600_000
 
@@ -151,3 +152,16 @@ async def test_the_farm_goes_on_without_a_job_that_the_record_refuses(
     [good] = await engine.ask(jobs("good"))  # type: ignore[misc]
     assert good == bad + 1
     assert engine.farm.jobs[good].status == "running"
+
+
+async def test_a_record_that_makes_no_sense_is_refused_with_what_to_do(
+    database: Database, engine: Engine, tmp_path: Path
+) -> None:
+    await engine.ask(jobs("one"))
+    await database.read(load_live)
+    with sqlite3.connect(tmp_path / "roost.db") as disk:
+        disk.execute("PRAGMA ignore_check_constraints = ON")
+        disk.execute("UPDATE jobs SET failures = 'no list'")
+    disk.close()
+    with pytest.raises(StoreFailure, match=r"roost\.db holds what cannot be .* Put a copy in its"):
+        await engine.load()

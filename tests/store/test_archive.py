@@ -124,28 +124,43 @@ def test_a_farm_that_is_there_is_not_touched_unless_told(farm: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "damage", ["cut short", "changed", "a table less", "evil", "newer", "text"]
+    ("damage", "reason"),
+    [
+        ("cut short", "not a whole archive"),
+        ("garbled", "not a whole archive"),
+        ("changed", "is damaged"),
+        ("a table less", "is damaged"),
+        ("evil", "it has a file 'output/../../evil'"),
+        ("behind a link", "'output/0/evil' is behind a link"),
+        ("newer", "was written by Roost"),
+        ("text", "not a whole archive"),
+    ],
 )
-def test_what_is_no_whole_archive_changes_nothing(farm: Path, tmp_path: Path, damage: str) -> None:
+def test_what_is_no_whole_archive_changes_nothing(
+    farm: Path, tmp_path: Path, damage: str, reason: str
+) -> None:
     file = tmp_path / "farm.tar.gz"
     archive.write(farm, None, file)
     if damage == "cut short":
         file.write_bytes(file.read_bytes()[:-200])
+    elif damage == "garbled":
+        data = file.read_bytes()
+        file.write_bytes(data[:100] + bytes(200) + data[300:])
     elif damage == "text":
         file.write_text("no archive")
     else:
         rewrite(file, damage)
     other = tmp_path / "other"
-    with pytest.raises(Invalid, match=r"farm\.tar\.gz"):
+    with pytest.raises(Invalid, match=rf"farm\.tar\.gz .*{reason}"):
         archive.read(file, other)
-    assert not other.exists()
+    assert not list(other.glob("*")) and not (tmp_path / "evil").exists()
 
 
 def rewrite(file: Path, damage: str) -> None:
     new = file.with_suffix(".new")
     with tarfile.open(file) as old, tarfile.open(new, "w:gz") as archive_file:
         for member in old:
-            source = old.extractfile(member)
+            source = old.extractfile(member) if member.isreg() else None
             data = source.read() if source else b""
             if damage == "changed" and member.name == "tables/jobs.jsonl":
                 data = data.replace(b"1", b"7", 1)
@@ -153,6 +168,11 @@ def rewrite(file: Path, damage: str) -> None:
                 continue
             if damage == "evil" and member.name.startswith("output"):
                 member.name = "output/../../evil"
+            if damage == "behind a link" and member.name.endswith(".log"):
+                member.name, source, data = "output/0", None, b""
+                member.type, member.linkname = tarfile.SYMTYPE, str(file.parent)
+            if damage == "behind a link" and member.name.endswith("tool"):
+                member.name = "output/0/evil"
             if damage == "newer" and member.name == archive.MANIFEST:
                 data = json.dumps({**json.loads(data), "schema": "9999"}).encode()
             member.size = len(data)

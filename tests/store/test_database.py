@@ -170,8 +170,9 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{file}")
     with pytest.raises(StoreFailure, match=r"notes\.txt could not be written: file is not a data"):
         await database.migrate()
-    with pytest.raises(StoreFailure, match=r"notes\.txt could not be read"):
+    with pytest.raises(StoreFailure, match=r"notes\.txt could not be read") as failure:
         await database.read(queries.job_ids)
+    assert isinstance(failure.value, Unavailable), "whoever asked is refused"
     await database.close()
 
 

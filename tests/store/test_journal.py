@@ -17,7 +17,7 @@ from roost.core.farm import Farm
 from roost.core.jobspec import parse
 from roost.core.messages import CancelJobs, Changes, Message, NodeJoined, Tick
 from roost.core.records import JobId, Moment, NodeFacts
-from roost.errors import StoreFailure
+from roost.errors import StoreFailure, Unreadable
 from roost.store import archive, journal, queries, schema
 from roost.store import database as store
 from roost.store.database import Database
@@ -225,7 +225,7 @@ async def test_what_was_put_aside_is_told_on_the_loop_and_only_once_that_is_comm
     )
     await database.migrate()
     await database.save(make.submitted(make.job(1, progress=NOBODY_S_PROGRESS)))
-    with monkeypatch.context() as patch, pytest.raises(StoreFailure, match="disk is full"):
+    with monkeypatch.context() as patch, pytest.raises(Unreadable, match="disk is full"):
         patch.setattr(store, "_end_writing", full)
         await database.read(queries.job_ids)
     assert told == []

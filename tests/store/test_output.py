@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roost.core.records import JobId
-from roost.errors import StoreFailure
-from roost.store.output import FILE_MODE, OutputStore, separator
+from roost.errors import StoreFailure, Unreadable
+from roost.store.output import FILE_MODE, OutputStore, read_pieces, separator
 
 JOB = JobId(12345)
 
@@ -105,6 +107,37 @@ def test_open_files_are_bounded_while_many_jobs_print(output: OutputStore) -> No
     assert sum(name.endswith(".1.log") for name in names) == 4
 
 
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(64, taken[0] + 1), hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_files_kept_open_are_given_up_when_no_descriptor_is_left(output: OutputStore) -> None:
+    for number in range(4):
+        output.write(JobId(number), 1, 0, b"x")
+    with no_descriptor_left():
+        assert output.write(JOB, 1, 0, b"x") == 1
+        with output.opened(JOB, 2, create=True) as file:
+            assert file is not None
+    assert output.read_all(JobId(3), 1) == b"x"
+
+
+def test_a_store_without_any_descriptor_says_so(output: OutputStore) -> None:
+    with no_descriptor_left(), pytest.raises(StoreFailure, match="Too many open files"):
+        output.write(JOB, 1, 0, b"x")
+
+
 def test_deleting_forgets_every_attempt_of_that_job_only(output: OutputStore) -> None:
     near = JobId(1234)
     for number in (1, 2, 7):
@@ -115,6 +148,15 @@ def test_deleting_forgets_every_attempt_of_that_job_only(output: OutputStore) ->
     assert output.read_all(JOB, 9) == b""
     assert output.read_all(near, 1) == b"y"
     assert output.write(JOB, 1, 1, b"late") == 0
+
+
+def test_output_that_cannot_be_read_is_refused_by_name(output: OutputStore, tmp_path: Path) -> None:
+    output.write(JOB, 1, 0, b"x")
+    pieces = output.pieces(JOB, 1)
+    output.delete(JOB)
+    (tmp_path / "output/000/0123/12345.1.log").mkdir()
+    with pytest.raises(Unreadable, match=r"12345\.1\.log could not be read: Is a directory"):
+        read_pieces(pieces, 0, 1)
 
 
 def test_a_disk_that_refuses_is_a_store_failure(tmp_path: Path) -> None:

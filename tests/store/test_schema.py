@@ -137,8 +137,14 @@ def test_a_farm_of_the_first_form_is_brought_along() -> None:
                 " ended_at, cause) VALUES (1, 2, '[7, 9, 8]', 1, 'command', 0, '', 5, 'exited')"
             )
         )
+        command.upgrade(config, "0013")
+        connection.execute(text("UPDATE jobs SET status = 'paused'"))
+        connection.execute(
+            text("UPDATE attempts SET ended_at = NULL, cause = NULL WHERE number = 1")
+        )
         command.upgrade(config, "head")
         assert connection.scalars(text("SELECT node FROM attempts")).all() == [7, 7]
+        assert connection.scalars(text("SELECT paused FROM attempts")).all() == [1, 0]
         others = connection.execute(text("SELECT job, number, node, ended_at FROM secondary_nodes"))
         assert sorted(others) == [(1, 2, 8, 5), (1, 2, 9, 5)]
         assert connection.execute(text("SELECT failures, blocked_warning FROM jobs")).one() == (

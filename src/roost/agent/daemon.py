@@ -248,7 +248,8 @@ class Agent:
     # --- the plan -----------------------------------------------------------------------------
 
     def _now(self) -> Moment:
-        """Wall time at the start plus what has passed since: it neither jumps nor runs back."""
+        """As the keeper has it, which outlives us and says when runs began: the time at its start
+        plus what has passed since. It neither jumps nor runs back."""
         wall, steady = self._started
         return Moment((wall + time.monotonic_ns() - steady) // 1_000_000)
 
@@ -352,7 +353,10 @@ class Agent:
                     self._tell(plan.RunWithdrawn(_run_key(name)))
                 case ["signalled", name, number]:
                     self._tell(plan.RunSignalled(_run_key(name), _NAMES[number]))
-                case ["held", records]:
+                case ["held", records, int(now)]:
+                    self._started = (now * 1_000_000, time.monotonic_ns())
+                    self._on_held(records)
+                case ["held", records]:  # by the keeper of an earlier version
                     self._on_held(records)
                 case _:
                     log.warning("The keeper says what nobody understands: %r", event)

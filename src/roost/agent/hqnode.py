@@ -43,14 +43,17 @@ class Folder:
         """Raises `Conflict` when another agent has it, `OSError` when it cannot be made."""
         self.path = path.absolute()
         self._lock = lock_folder(self.path, "agent")
-        (self.path / "hqnode.pid").write_text(f"{os.getpid()}\n")
-        self._log = (self.path / "hqnode.log").open("a", encoding="utf-8")
         self._lines: list[str] = []
+        try:
+            self._write("hqnode.pid", f"{os.getpid()}\n")
+        except OSError:
+            os.close(self._lock)
+            raise
 
     def close(self) -> None:
         self.flush_log()
-        self._log.close()
-        (self.path / "hqnode.pid").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # such as on a file system that is now read-only
+            (self.path / "hqnode.pid").unlink()
         os.close(self._lock)
 
     def installation(self) -> str:
@@ -60,7 +63,7 @@ class Folder:
             if name := file.read_text().strip():
                 return name
         fresh = file.with_suffix(".fresh")
-        fresh.write_text(f"{uuid.uuid4().hex}\n")
+        self._write(fresh.name, f"{uuid.uuid4().hex}\n")
         fresh.replace(file)
         return file.read_text().strip()
 
@@ -73,7 +76,15 @@ class Folder:
         return DEFAULT_PORT
 
     def write_port(self, port: int) -> None:
-        (self.path / "hqnode.port").write_text(f"{port}\n")
+        self._write("hqnode.port", f"{port}\n")
+
+    def _write(self, name: str, text: str) -> None:
+        """Raises `OSError` that names the file; of itself, a full disk does not say what it is."""
+        path = self.path / name
+        try:
+            path.write_text(text)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
     def log(self, text: str) -> None:
         """One line with the time; on disk after `flush_log`."""
@@ -84,14 +95,16 @@ class Folder:
             return
         text = "".join(self._lines)
         self._lines.clear()
+        path = self.path / "hqnode.log"
         with contextlib.suppress(OSError):  # a full disk does not end jobs
-            self._log.write(text)
-            self._log.flush()
-            if self._log.tell() > LOG_BYTES_MAX:
-                file = self.path / "hqnode.log"
-                file.replace(self.path / "hqnode.log.1")
-                self._log.close()
-                self._log = file.open("a", encoding="utf-8")
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(file, text.encode())
+                is_long = os.fstat(file).st_size > LOG_BYTES_MAX
+            finally:
+                os.close(file)
+            if is_long:
+                path.replace(self.path / "hqnode.log.1")
 
 
 def listen(host: str, port: int) -> socket.socket:

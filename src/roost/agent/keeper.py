@@ -12,7 +12,7 @@ requests or of events:
     ["free", mark]            what this attempt had of the CPUs
     ["note", name, note]      ["forget", name]
 
-    ["held", [run, …]]        first: everything it remembers (see `ledger.Run.as_record`)
+    ["held", [run, …], now]   first: everything it remembers (see `ledger.Run.as_record`)
     ["started", name, at]     ["ended", name, status, at, text]     ["signalled", name, number]
     ["ran", name, started at, status, at]             instead of both, if it was over so soon
     ["withdrawn", name]
@@ -203,7 +203,7 @@ class Keeper:
         self._events.clear()
         self._starts.clear()
         runs = [*self._runs.values(), *(start.run for start in self._waiting.values())]
-        self._tell(("held", [run.as_record() for run in runs]))
+        self._tell(("held", [run.as_record() for run in runs], _now()))
 
     def _leave(self) -> None:
         if self._agent is not None:
@@ -544,7 +544,12 @@ def _kill_group(pid: int) -> None:
 
 
 def _now() -> int:
-    return time.time_ns() // 1_000_000
+    """In milliseconds since 1970 by the clock at our start and what has passed since: whoever sets
+    the clock changes nothing in how long a run has taken. Agents go by it too."""
+    return (_STARTED_NS + time.monotonic_ns()) // 1_000_000
+
+
+_STARTED_NS = time.time_ns() - time.monotonic_ns()
 
 
 def connect(folder: Path) -> socket.socket:
@@ -578,8 +583,9 @@ def main(arguments: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return os.EX_TEMPFAIL
-    os.truncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # the lock holds on a full disk too
+        os.truncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)  # jobs inherit it
     os.close(null)

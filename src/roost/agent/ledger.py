@@ -5,7 +5,8 @@ line is a list of everything that was noted since the one before. A run is *begu
 process is spawned and *started* after it, so a crash leaves no process without a line. Ends are
 appended before they are told to anybody. Nothing is synced: the ledger survives the death of
 processes; that of the machine ends all runs anyway, which the boot id tells. A last line cut short
-by a crash is ignored. When the file has grown well beyond what is remembered it is written afresh.
+by a crash is ignored. When the file has grown well beyond what is remembered it is written afresh;
+where the disk has no room for that, the old one goes on.
 
 Standard library only. Knows lines and runs; neither processes nor agents.
 """
@@ -77,10 +78,18 @@ class Ledger:
         self._noted: list[str] = []
         self._pending = b""
         """What the disk did not take of the last line."""
+        line = "\n"
         with contextlib.suppress(FileNotFoundError), path.open(errors="replace") as file:
             for line in file:
                 self._read(line)
-        self._file = self._open(self.runs.values())
+        try:
+            self._file = self._open(self.runs.values())
+        except OSError:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._size = os.fstat(self._file).st_size
+            self._rewrite_at = self._size + REWRITE_BYTES_MIN
+            if not line.endswith("\n"):
+                self._pending = b"\n"
 
     def close(self) -> None:
         os.close(self._file)
@@ -102,13 +111,30 @@ class Ledger:
         if self._pending:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         if self._size > self._rewrite_at:
-            old, self._file = self._file, self._open(remembered)
-            os.close(old)
+            old = self._file
+            try:
+                self._file = self._open(remembered)
+            except OSError:
+                self._rewrite_at = self._size + REWRITE_BYTES_MIN
+            else:
+                os.close(old)
 
     def _open(self, remembered: Iterable[Run]) -> int:
-        """A fresh file with only what is remembered takes the place of the old one at once."""
+        """A fresh file with only what is remembered takes the place of the old one at once. Raises
+        `OSError`, and then the old one is what it was."""
         fresh = self.path.with_suffix(".fresh")
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        try:
+            self._fill(file, remembered)
+            fresh.replace(self.path)
+        except OSError:
+            os.close(file)
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+            raise
+        return file
+
+    def _fill(self, file: int, remembered: Iterable[Run]) -> None:
         known = []
         for run in remembered:
             known.append(begun(run))
@@ -116,10 +142,11 @@ class Ledger:
                 known.append(started(run))
             if run.over:
                 known.append(ended(run))
-        self._size = os.write(file, _line(known))
+        whole = _line(known)
+        if os.write(file, whole) < len(whole):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        self._size = len(whole)
         self._rewrite_at = max(REWRITE_BYTES_MIN, 4 * self._size)
-        fresh.replace(self.path)
-        return file
 
     def _read(self, line: str) -> None:
         try:

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
 
@@ -35,6 +36,13 @@ class Waits(Struct, frozen=True):
 
     first_s: float = 0.1
     max_s: float = 10.0
+
+    def after(self, wait_s: float, connected_s: float) -> float:
+        """The next wait, after one and a connection that lasted so long. A server that takes
+        everybody in, and throws them out again for what they say, is not asked without a pause."""
+        if connected_s > wait_s:
+            return self.first_s
+        return min(self.max_s, max(self.first_s, wait_s * 2))
 
 
 class Link:
@@ -66,6 +74,7 @@ class Link:
         """The connection, while anything can be said or heard on it."""
         self._greeted = False
         """The server has said on this connection whether it wants us."""
+        self._connected_at = 0.0
         self._woken = False
 
     def wake(self) -> None:
@@ -80,21 +89,22 @@ class Link:
 
     async def run(self) -> None:
         """For ever: until it is cancelled, or one of the functions raises what is no `OSError`."""
-        wait = self._waits.first_s
+        wait = 0.0
         while True:
+            connected_s = 0.0
             try:
                 await self._talk()
             except (OSError, WebSocketException, ProtocolError) as error:
                 log.info("The server at %s cannot be reached: %s", self.url, error)
             if self.connected:
                 self.connected = False
-                wait = self._waits.first_s
+                connected_s = time.monotonic() - self._connected_at
                 self._down()
+            wait = self._waits.after(wait, connected_s)
             self._hurry.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait * random.uniform(0.5, 1.0)):
                     await self._hurry.wait()
-            wait = min(self._waits.max_s, wait * 2)
 
     async def _talk(self) -> None:
         """For the life of one connection. Raises why it ended, unless that was in all order."""
@@ -143,6 +153,7 @@ class Link:
         match messages:
             case [Welcome(), *_]:
                 self.connected = True
+                self._connected_at = time.monotonic()
             case [Refusal(text=text), *_]:
                 log.warning("The server refuses this agent: %s", text)
             case _:

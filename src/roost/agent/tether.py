@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import msgspec
 
+from roost import openfiles
 from roost.agent import keeper
 from roost.errors import Unreachable
 
@@ -151,6 +152,8 @@ class Tether(asyncio.Protocol):
                 ],
                 setsid=True,
             )
+            # It is still loading Python, and starts no job that would inherit ours.
+            openfiles.give_back(self._keeper_pid)
         finally:
             os.close(log)
             os.close(null)

@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 
 import httpx2
 
-from roost import package
+from roost import openfiles, package
 from roost.errors import ProtocolError, RoostError, Unreachable
 
 ARCHIVE_BYTES_MAX = 64 * 1024 * 1024
@@ -150,6 +150,7 @@ def switch(folder: Path) -> None:
         usable = _installed() == replaced and (place / package.FOLDER).is_dir()
         if usable and version != package.version():
             environment = {**os.environ, "PYTHONPATH": _path(place), INSTALLED: replaced}
+            openfiles.give_back()
             os.execve(sys.executable, [sys.executable, "-m", "roost", *sys.argv[1:]], environment)
 
 

@@ -12,7 +12,6 @@ import asyncio
 import fcntl
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 
 import click
 
-from roost import memory
+from roost import memory, openfiles
 from roost.agent import keeper
 from roost.settings import ServerReady, Settings, Values
 
@@ -34,8 +33,10 @@ KEEPER_END_SECONDS_MAX = 0.3
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run on the fastest loop there is, with memory at hand; returns the exit code."""
+    """Run on the fastest loop there is, with memory and descriptors at hand; returns the exit
+    code."""
     memory.keep_freed()
+    openfiles.raise_limit()
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     try:
         from uvloop import new_event_loop
@@ -59,13 +60,12 @@ async def up(found: Settings, *, announce: bool, exit_with_stdin: bool) -> int:
 
     ready: asyncio.Future[ServerReady] = asyncio.get_running_loop().create_future()
     server_options = found.server_options(exit_with_stdin=exit_with_stdin)
-    open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     server = asyncio.ensure_future(run_server(server_options, ready.set_result))
     either: set[asyncio.Future[Any]] = {server, ready}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not ready.done():
         return await server
-    agent = LocalAgent(found, ready.result(), announce, open_files)
+    agent = LocalAgent(found, ready.result(), announce)
     tending = asyncio.ensure_future(agent.tend())
     try:
         await asyncio.wait({server, tending}, return_when=asyncio.FIRST_COMPLETED)
@@ -102,13 +102,9 @@ async def keeper_stays(folder: Path) -> bool:
 class LocalAgent:
     """The agent of `roost up`: started, announced, started again when it dies, and stopped."""
 
-    def __init__(
-        self, found: Settings, server: ServerReady, announce: bool, open_files: tuple[int, int]
-    ) -> None:
-        """`open_files` are the limits that jobs have, as the server has raised its own."""
+    def __init__(self, found: Settings, server: ServerReady, announce: bool) -> None:
         self.server = server
         self.announce = announce
-        self.open_files = open_files
         self.command = _agent_command(found, server.url)
         self.process: subprocess.Popen[bytes] | None = None
         self.stopping = False
@@ -126,7 +122,7 @@ class LocalAgent:
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
             )
             # It is still loading Python, and starts nothing that would inherit ours.
-            resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, self.open_files)
+            openfiles.give_back(self.process.pid)
             assert self.process.stdin and self.process.stdout
             with self.process.stdin, self.process.stdout:
                 line = await asyncio.to_thread(self.process.stdout.readline)

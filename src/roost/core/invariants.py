@@ -98,6 +98,9 @@ def _attempts_fit_statuses(farm: State) -> None:
         others = [
             key for key in farm.attempts if key[0] == job.id and not farm.attempts[key].stopping
         ]
+        if live is not None and job.status is not S.ABANDONED:
+            paused = job.status in (S.PAUSING, S.PAUSED)
+            assert live.paused == paused, f"job {job.id} is {job.status}, its attempt is not"
         if job.status in ON_NODE:
             assert live is not None, f"job {job.id} is {job.status} without an attempt"
             assert others == [live.key], f"job {job.id} has two live attempts"

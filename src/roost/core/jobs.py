@@ -210,13 +210,16 @@ def on_pause_jobs(farm: State, command: PauseJobs) -> ResumeJobs | None:
         job = farm.jobs[job_id]
         if job.status in (S.RUNNABLE, S.QUEUED):
             farm.set_status(job, S.PAUSED)
-        elif job.status in (S.RUNNING, S.RESUMING):
+        elif job.status in (S.RUNNING, S.RESUMING, S.EJECTING, S.ABANDONED):
             attempt = farm.live_attempt(job)
             assert attempt is not None
-            farm.set_status(job, S.PAUSING)
-            farm.signal(attempt, "pause")
-        elif job.status is S.EJECTING:
-            farm.set_status(job, S.PAUSING)  # and paused when the node has let go of it
+            if attempt.paused:
+                continue
+            attempt = farm.update_attempt(attempt, paused=True)
+            if job.status is not S.ABANDONED:
+                farm.set_status(job, S.PAUSING)
+            if job.status in (S.RUNNING, S.RESUMING):
+                farm.signal(attempt, "pause")  # what is ejected is paused when the node lets go
         else:
             continue
         changed.append(job_id)
@@ -233,13 +236,15 @@ def on_resume_jobs(farm: State, command: ResumeJobs) -> PauseJobs | None:
     changed: list[JobId] = []
     for job_id in _reached(farm, command):
         job = farm.jobs[job_id]
-        if job.status not in (S.PAUSED, S.PAUSING):
+        attempt = farm.live_attempt(job)
+        if job.status not in (S.PAUSED, S.PAUSING) and (attempt is None or not attempt.paused):
             continue
         changed.append(job_id)
-        attempt = farm.live_attempt(job)
         if attempt is not None:
-            farm.set_status(job, S.RESUMING)
-            farm.signal(attempt, "resume")
+            attempt = farm.update_attempt(attempt, paused=False)
+            if job.status is not S.ABANDONED:
+                farm.set_status(job, S.RESUMING)
+                farm.signal(attempt, "resume")
         else:
             farm.set_status(job, S.QUEUED)
             farm.tell(job_id, "resumed")
@@ -329,6 +334,7 @@ def on_eject_jobs(farm: State, command: EjectJobs) -> None:
         job = farm.jobs[job_id]
         attempt = farm.live_attempt(job)
         if attempt is not None and job.status in MOVABLE:
+            attempt = farm.update_attempt(attempt, paused=False)
             farm.set_status(job, S.EJECTING)
             farm.signal(attempt, "eject")
 

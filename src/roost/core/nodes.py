@@ -8,7 +8,10 @@ second is refused while the first may still be alive, so that they cannot take t
 Silence has two steps. After the active timeout a node is inactive and its jobs are `abandoned`,
 as HQueue does; they go on if it comes back. After `requeue_after_gone_ms` more it is gone: its
 attempts are fenced off for ever and the jobs run again, once. If it comes back with one of them,
-that is a stray, to be killed: it keeps its room until the node says that it is gone.
+that is a stray, to be killed: it keeps its room until the node says that it is gone. What was
+paused is not run again before it is resumed.
+
+A server that was asleep, or whose clock was set, has been silent itself: it begins to count anew.
 
 Whether availability rules keep a node off duty depends on the rules, on how long nobody has used
 the machine, and on the clock. `_review_duty` is asked whenever one of these may have changed.
@@ -57,6 +60,8 @@ S = JobStatus
 
 BEAT_SAVED_EVERY_MS = 60_000
 """How old the last heartbeat on disk may be."""
+LATE_MS = 10_000
+"""A server that looks so long after it meant to has heard nobody in between."""
 DESCRIPTION_CHARACTERS_MAX = 1_000
 
 
@@ -130,10 +135,13 @@ def _reconcile(farm: State, node_id: NodeId, held: tuple[HeldAttempt, ...]) -> N
             continue
         if attempt.stopping:
             farm.end_attempt(attempt.key, AttemptCause.CANCELLED, text="it had not been started")
+        elif attempt.started_at is not None:
+            farm.conclude(attempt, AttemptCause.LOST, text="its node knows nothing of it any more")
         else:
             job = farm.jobs[attempt.job]
             if job.status is S.ABANDONED:
-                job = farm.set_status(job, S.RUNNING, "its node is back")
+                status = S.PAUSED if attempt.paused else S.RUNNING
+                job = farm.set_status(job, status, "its node is back")
             farm.emit(StartAttempt(node_id, farm.order(job, attempt)))
             _repeat_wish(farm, attempt)
 
@@ -144,8 +152,9 @@ def _take_back(farm: State, attempt: Attempt, held: HeldAttempt) -> None:
         farm.signal(attempt, "cancel")
         return
     if job.status is S.ABANDONED:
-        status = S.PAUSED if held.state == "paused" else S.RUNNING
-        farm.set_status(job, status, "its node is back")
+        farm.set_status(job, S.PAUSED if attempt.paused else S.RUNNING, "its node is back")
+        if attempt.paused != (held.state == "paused"):
+            farm.signal(attempt, "pause" if attempt.paused else "resume")
     elif job.status is S.PAUSING and held.state == "paused":
         farm.set_status(job, S.PAUSED)
     elif job.status is S.RESUMING and held.state == "running":
@@ -329,8 +338,11 @@ def _move(farm: State, attempt: Attempt, sources: tuple[JobStatus, ...], target:
 
 
 def on_tick(farm: State, tick: Tick) -> None:
-    for node_id in farm.due_nodes():
-        _look_for_silence(farm, farm.nodes[node_id])
+    for node_id, due in farm.due_nodes():
+        if farm.now - due > LATE_MS:
+            _forgive_silence(farm, farm.nodes[node_id])
+        else:
+            _look_for_silence(farm, farm.nodes[node_id])
         _review_duty(farm, node_id)
     farm.recall_stuck(farm.now if tick.heard is None else tick.heard)
     if farm.floor.has_work:
@@ -380,15 +392,20 @@ def _tell_of_loss(farm: State, node: Node, why: str) -> None:
 
 
 def on_restarted(farm: State, _: Restarted) -> None:
-    """Silence while the server was down is nobody's fault: every node gets a full timeout, also
-    one that only finishes what it runs, and one that was silent before may still come back."""
-    timeout = farm.rules.active_timeout_ms
     for node in list(farm.nodes.values()):
-        if node.active:
-            farm.update_node(node, saved=False, last_beat_at=farm.now)
-            farm.watch(node.id, Moment(farm.now + timeout))
-        elif farm.attempts_on(node.id):
-            last = Moment(max(node.last_beat_at, farm.now - timeout))
-            farm.update_node(node, saved=False, last_beat_at=last)
-            farm.watch(node.id, farm.now)
+        _forgive_silence(farm, node)
         _review_duty(farm, node.id)
+
+
+def _forgive_silence(farm: State, node: Node) -> None:
+    """Silence while the server was down, asleep or stopped is nobody's fault, nor that its clock
+    was set: a node gets a full timeout, also one that only finishes what it runs, and one that was
+    silent before may still come back."""
+    timeout = farm.rules.active_timeout_ms
+    if node.active:
+        farm.update_node(node, saved=False, last_beat_at=farm.now)
+        farm.watch(node.id, Moment(farm.now + timeout))
+    elif farm.attempts_on(node.id):
+        last = Moment(max(node.last_beat_at, farm.now - timeout))
+        farm.update_node(node, saved=False, last_beat_at=last)
+        farm.watch(node.id, Moment(last + timeout + farm.rules.requeue_after_gone_ms))

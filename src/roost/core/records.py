@@ -192,6 +192,9 @@ class Attempt(Struct, frozen=True, gc=False):
     text: str = ""
     last_entry: int = 0
     """Of the lines that it added to its job's story, the number of the latest."""
+    paused: bool = False
+    """It was asked to pause and not to resume, whether its node has done so, or is lost meanwhile:
+    without it, its job waits until it is resumed."""
 
     @property
     def key(self) -> AttemptKey:

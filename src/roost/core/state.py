@@ -671,7 +671,10 @@ class State:
         elif cause in (C.EJECTED, C.LOST, C.FENCED):
             if job.status is S.EJECTING:
                 self.log(job.id, S.EJECTED.value)
-            self.move_on(job, text or f"to run again: {cause.value}", progress=0)
+            if ended.paused and job.status is S.ABANDONED:
+                self.set_status(job, S.PAUSED, text, progress=0)
+            else:
+                self.move_on(job, text or f"to run again: {cause.value}", progress=0)
         elif attempt.purpose == CHILD_ERROR:
             if self.tree.has_open_children(job.id):
                 self.move_on(job)
@@ -738,14 +741,14 @@ class State:
             self._next_look[node] = at
             heapq.heappush(self._deadlines, (at, node))
 
-    def due_nodes(self) -> list[NodeId]:
-        """Nodes whose time to be looked at has come."""
+    def due_nodes(self) -> list[tuple[NodeId, Moment]]:
+        """Nodes whose time to be looked at has come, and when it came."""
         due = []
         while self._deadlines and self._deadlines[0][0] <= self.now:
             at, node = heapq.heappop(self._deadlines)
             if self._next_look.get(node) == at:
                 del self._next_look[node]
-                due.append(node)
+                due.append((node, at))
         return due
 
     def attempts_on(self, node: NodeId) -> list[Attempt]:

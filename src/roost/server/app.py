@@ -14,10 +14,10 @@ import contextlib
 import errno
 import gc
 import os
-import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,21 +87,11 @@ async def run_server(options: ServerOptions, on_ready: Callable[[ServerReady], N
     """
     sys.setswitchinterval(TURN_S)
     gc.set_threshold(COLLECT_AFTER)
-    _raise_open_files_limit()
     lock = lock_folder(options.data, "server")
     try:
         return await _serve(options, on_ready)
     finally:
         os.close(lock)
-
-
-def _raise_open_files_limit() -> None:
-    """As far as the system lets us. Each agent, page and open file of a job takes a descriptor, and
-    the soft limit, mostly 1,024, is for programs that use select(); nothing is started from here
-    that would inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]) -> int:
@@ -154,7 +144,8 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             access.publish(changes)
             postman.take(changes.notices)
 
-        await database.migrate()
+        if await database.migrate():
+            _set_aside(options.data, (OUTPUT_FOLDER, JOBS_FOLDER))
         await engine.load()
         database.lengthen_log()
         postman.take(await database.read(queries.notices))
@@ -196,6 +187,17 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         local.close()
         output.close()
         await database.close()
+
+
+def _set_aside(data: Path, folders: Sequence[str]) -> None:
+    """A new record numbers its jobs from 1 again, and files of an earlier one are not theirs."""
+    found = [folder for folder in folders if (data / folder).is_dir()]
+    if found:
+        aside = data / time.strftime("before-new-record-%Y%m%d-%H%M%S")
+        aside.mkdir()
+        for folder in found:
+            (data / folder).rename(aside / folder)
+        log.warning("the record is new, files of an earlier one were moved", to=str(aside))
 
 
 def _routes() -> list[BaseRoute]:

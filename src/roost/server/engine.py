@@ -50,7 +50,7 @@ from roost.core.messages import (
 from roost.core.records import JobId, Moment
 from roost.core.state import Rules
 from roost.errors import Refused, StoreFailure, Unavailable
-from roost.store.database import Database
+from roost.store.database import ADVICE_WHEN_DAMAGED, Database
 from roost.store.rows import load_component, load_live
 
 INBOX_MAX = 100_000
@@ -101,7 +101,16 @@ class Engine:
         """Fill the farm from disk. Raises `StoreFailure`."""
         farm = Farm(self._rules)
         with _garbage_ignored():
-            farm.load(await self._database.read(load_live))
+            try:
+                farm.load(await self._database.read(load_live))
+            except StoreFailure:
+                raise
+            except Exception as error:
+                log.exception("the record makes no sense")
+                raise StoreFailure(
+                    f"The database {self._database.place} holds what cannot be "
+                    f"({type(error).__name__}: {error}). {ADVICE_WHEN_DAMAGED}"
+                ) from error
         farm.handle(Restarted(), now())
         with self.lock:
             self.farm = farm

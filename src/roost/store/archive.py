@@ -22,6 +22,7 @@ import stat
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -42,6 +43,7 @@ FOLDERS = ("output", "jobs")
 DATABASE_FILES = ("roost.db", "roost.db-wal", "roost.db-shm")
 ROWS_AT_ONCE = 1_000
 PIECE_BYTES = 1024 * 1024
+DAMAGES = (tarfile.TarError, EOFError, zlib.error, ValueError, KeyError, TypeError)
 
 Progress = Callable[[str, int], None]
 """Told what is being worked on, and how many rows or files of it are done."""
@@ -222,7 +224,10 @@ def read(
     already is refused, or moved aside with `replace`. Raises `Invalid` for what is no whole archive
     or one of another version, `Conflict`, `StoreFailure`; a failure leaves the folder as it was.
     """
-    manifest = _verified(source, progress)
+    try:
+        manifest = _verified(source, progress)
+    except OSError as error:
+        raise Invalid(f"{source} cannot be read: {error.strerror}.") from error
     there = [name for name in (*DATABASE_FILES, *FOLDERS) if (data / name).exists()]
     if there and not replace:
         raise Conflict(
@@ -259,7 +264,9 @@ def _opened(source: Path) -> Iterator[tarfile.TarFile]:
             yield archive
     except FileNotFoundError:
         raise Invalid(f"There is no file {source}.") from None
-    except (tarfile.TarError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except (*DAMAGES, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not of gzip
+            raise
         raise Invalid(f"{source} is not a whole archive of a farm: {error}.") from error
 
 
@@ -336,7 +343,10 @@ def _read_file(archive: tarfile.TarFile, member: tarfile.TarInfo, new: Path) -> 
     above, _, name = os.fsencode(member.name).rpartition(b"/")
     top = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        folder = beneath.open_folder(top, above, making=True)
+        try:
+            folder = beneath.open_folder(top, above, making=True)
+        except NotADirectoryError:
+            raise ValueError(f"its file {member.name!r} is behind a link") from None
         try:
             if member.issym():
                 os.symlink(member.linkname, name, dir_fd=folder)

@@ -43,7 +43,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from roost.core.messages import Changes
-from roost.errors import Invalid, StoreFailure, Unavailable
+from roost.errors import Invalid, StoreFailure, Unavailable, Unreadable
 from roost.store import journal
 from roost.store.rows import save_changes, save_probe
 
@@ -87,6 +87,10 @@ _READER = ("query_only = ON", "cache_size = -16384")
 
 
 _FAILURES = (SQLAlchemyError, sqlite3.Error)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+ADVICE_WHEN_DAMAGED = (
+    "Put a copy in its place, such as one of roost export, or what sqlite3 can .recover of it."
+)
 
 
 class Database:
@@ -108,7 +112,7 @@ class Database:
         self._complaints: list[str] = []
         """What the transaction that is under way has to complain of."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._place = parsed.database
+        self.place = parsed.database
         self._writer_engine, self._reader_engine = _sqlite_engines(parsed, readers)
         event.listen(self._reader_engine, "before_cursor_execute", self._refuse_when_closing)
         self._writer_thread = ThreadPoolExecutor(1, "store-writer")
@@ -127,14 +131,16 @@ class Database:
         """Connections in use by readers, to be interrupted on close."""
         self._closing = False
 
-    async def migrate(self) -> None:
-        """Bring the tables to the form this program knows, creating them when there are none.
+    async def migrate(self) -> bool:
+        """Bring the tables to the form this program knows, creating them when there are none, which
+        is answered with True.
 
         Raises `StoreFailure` when the database was written by a newer program.
         """
         self._loop = asyncio.get_running_loop()
-        await self._in_writer(_upgrade, self._place)
+        is_new = await self._in_writer(_upgrade, self.place)
         await self._in_writer(self._write_rows)
+        return is_new
 
     def lengthen_log(self) -> None:
         """Give the log its full size, soon: a commit that lengthens it waits twice as long for the
@@ -170,12 +176,15 @@ class Database:
     ) -> R:
         """Run `function(connection, …)` in a reader thread on one consistent view of the data.
 
-        Raises `StoreFailure` when the database cannot be read, `Unavailable` while closing.
+        Raises `Unreadable` when the database cannot be read, `Unavailable` while closing.
         """
         if self._closing:
             raise _stopping()
         if self._journaled:
-            await self._in_turn(self._expand, _is_small(self._journaled))
+            try:
+                await self._in_turn(self._expand, _is_small(self._journaled))
+            except StoreFailure as failure:
+                raise self._unreadable(str(failure)) from failure
         future = self._reader_threads.submit(self._read, lambda c: function(c, *args, **kwargs))
         self._reads.add(future)
         future.add_done_callback(self._reads.discard)
@@ -336,17 +345,25 @@ class Database:
         except _FAILURES as error:
             if self._closing:
                 raise _stopping() from error
-            raise self._failure("read", error) from error
+            raise self._unreadable(str(self._failure("read", error))) from error
 
     def _refuse_when_closing(self, *_: object) -> None:
         # An interrupt ends the running statement only; this ends the read that would go on.
         if self._closing:
             raise _stopping()
 
+    def _unreadable(self, sentence: str) -> Unreadable:
+        """Those who ask are told, and nobody takes it for a bug: so the log is, too."""
+        log.error(sentence)
+        return Unreadable(sentence)
+
     def _failure(self, done: str, error: SQLAlchemyError | sqlite3.Error) -> StoreFailure:
         """A failure of the database in our own words: which file, and why."""
         reason = error.orig if isinstance(error, DBAPIError) else error
-        return StoreFailure(f"The database {self._place} could not be {done}: {reason}.")
+        advice = ""
+        if getattr(reason, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            advice = f" {ADVICE_WHEN_DAMAGED}"
+        return StoreFailure(f"The database {self.place} could not be {done}: {reason}.{advice}")
 
 
 def _is_small(jobs: int) -> bool:
@@ -452,9 +469,12 @@ def head_revision() -> str:
     return max(file.name for file in versions.glob("[0-9]*.py")).partition("_")[0]
 
 
-def _upgrade(connection: Connection, place: str | None) -> None:
-    if _revision(connection) != head_revision():
+def _upgrade(connection: Connection, place: str | None) -> bool:
+    """Whether there were no tables."""
+    present = _revision(connection)
+    if present != head_revision():
         _migrate(connection, place)
+    return present is None
 
 
 def _migrate(connection: Connection, place: str | None) -> None:

@@ -14,6 +14,7 @@ so that no folder becomes long and forgetting a job looks through a short one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -21,10 +22,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from roost.core.records import JobId, Moment
-from roost.errors import StoreFailure
+from roost.errors import StoreFailure, Unreadable
 from roost.store import arrival
+
+R = TypeVar("R")
 
 DOOMED_FILE = "doomed"
 """Lists the jobs whose output is to be deleted, one id a line."""
@@ -68,37 +72,52 @@ class OutputStore:
         is where to go on. Raises `StoreFailure` when the disk refuses.
         """
         path = self._path(job, number)
-        try:
-            with self._lock:
-                descriptor = self._descriptor(job, number, path, create=bool(data) and offset == 0)
-                if descriptor is None:
-                    return 0
-                before = os.fstat(descriptor)
-                size = before.st_size
-                if offset > size:
-                    return size
-                rest = memoryview(data)[size - offset :]
-                if rest:
-                    arrival.note(path, before, self._clock(), self._kept_since())
-                elif data and before.st_nlink > 1:  # it was adopted, and has them already
-                    arrival.note_ahead(path, before, offset, self._clock())
-                while rest:
-                    written = os.pwrite(descriptor, rest, size)
-                    size += written
-                    rest = rest[written:]
+
+        def write() -> int:
+            descriptor = self._descriptor(job, number, path, create=bool(data) and offset == 0)
+            if descriptor is None:
+                return 0
+            before = os.fstat(descriptor)
+            size = before.st_size
+            if offset > size:
                 return size
-        except OSError as error:
-            raise _failure(path, error) from error
+            rest = memoryview(data)[size - offset :]
+            if rest:
+                arrival.note(path, before, self._clock(), self._kept_since())
+            elif data and before.st_nlink > 1:  # it was adopted, and has them already
+                arrival.note_ahead(path, before, offset, self._clock())
+            while rest:
+                written = os.pwrite(descriptor, rest, size)
+                size += written
+                rest = rest[written:]
+            return size
+
+        return self._with_descriptors(path, write)
 
     def _copy_of_descriptor(self, job: JobId, number: int, *, create: bool) -> int | None:
         path = self._path(job, number)
+
+        def copy() -> int | None:
+            descriptor = self._descriptor(job, number, path, create=create)
+            if descriptor is None:
+                return None
+            arrival.note(path, os.fstat(descriptor), self._clock(), self._kept_since())
+            return os.dup(descriptor)
+
+        return self._with_descriptors(path, copy)
+
+    def _with_descriptors(self, path: Path, work: Callable[[], R]) -> R:
+        """Done under the lock. Where no descriptor is left, those that are kept for speed are given
+        up for it. Raises `StoreFailure`."""
         try:
             with self._lock:
-                descriptor = self._descriptor(job, number, path, create=create)
-                if descriptor is None:
-                    return None
-                arrival.note(path, os.fstat(descriptor), self._clock(), self._kept_since())
-                return os.dup(descriptor)
+                try:
+                    return work()
+                except OSError as error:
+                    if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._open:
+                        raise
+                    self._close_all()
+                    return work()
         except OSError as error:
             raise _failure(path, error) from error
 
@@ -226,8 +245,11 @@ class OutputStore:
     def close(self) -> None:
         """Let go of all files; writing again opens them again."""
         with self._lock:
-            while self._open:
-                os.close(self._open.popitem()[1])
+            self._close_all()
+
+    def _close_all(self) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     def _kept_since(self) -> int:
         """The second from which on it is kept when output arrives."""
@@ -304,7 +326,7 @@ def _total(pieces: Sequence[Piece]) -> int:
 
 
 def read_pieces(pieces: Sequence[Piece], start: int, stop: int) -> bytes:
-    """The bytes from `start` to `stop` of the log that these pieces are."""
+    """The bytes from `start` to `stop` of the log that these pieces are. Raises `Unreadable`."""
     return b"".join(_parts(pieces, start, stop))
 
 
@@ -322,5 +344,9 @@ def _parts(pieces: Sequence[Piece], start: int, stop: int) -> Iterator[bytes]:
                         yield file.read(high - low)
                 except FileNotFoundError:
                     pass  # deleted meanwhile
+                except OSError as error:
+                    raise Unreadable(
+                        f"The output file {piece} could not be read: {error.strerror}."
+                    ) from error
         start -= size
         stop -= size

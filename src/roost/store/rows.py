@@ -333,17 +333,20 @@ def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         attempt.text,
         attempt.nodes[0] if attempt.nodes else 0,
         attempt.last_entry,
+        int(attempt.paused),
     )
 
 
 def attempt_of(row: Row) -> Attempt:
     """The attempt of a whole row of `attempts`."""
-    job, number, nodes, assigned, purpose, started, ended, stopping, cause, code, text, _, last = (
-        row
-    )
+    (
+        job, number, nodes, assigned, purpose, started, ended, stopping, cause, code, text, _, last,
+        paused,
+    ) = row  # fmt: skip
     return Attempt(
         job, number, _nodes_of(nodes), assigned, purpose, started, ended, bool(stopping),
         None if cause is None else _CAUSE[cause], code, text, last,
+        bool(paused),
     )  # fmt: skip
 
 

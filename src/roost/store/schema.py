@@ -192,6 +192,8 @@ attempts = Table(
     # The first of its nodes once more, for the questions that begin with a node.
     Column("node", Big, nullable=False, server_default=text("0")),
     Column("last_entry", Big, nullable=False, server_default=text("0")),
+    Column("paused", Integer, nullable=False, server_default=text("0")),
+    CheckConstraint("paused BETWEEN 0 AND 1", name="paused"),
     CheckConstraint("number >= 1", name="number"),
     CheckConstraint("(cause IS NULL) = (ended_at IS NULL)", name="cause_when_ended"),
     sqlite_strict=True,
