@@ -71,6 +71,7 @@ def test_tallies_equal_a_recount_after_every_change(
     tree = Tree(jobs)
 
     def agree() -> None:
+        tree.settle()
         assert set(tree.tallies) == set(tree.children)
         for parent, tally in tree.tallies.items():
             assert tally.as_tuple() == recounted(tree, parent)
@@ -93,7 +94,8 @@ def test_tallies_equal_a_recount_after_every_change(
         jobs[old.id] = new
         tree.job_changed(old, new)
         tree.set_assigned(old.id, random.choice(((), (1,), (1, 2))))  # type: ignore[arg-type]
-        agree()
+        if random.random() < 0.5:
+            agree()  # or else the next change rises together with this one
     while jobs:
         doomed = random.sample(sorted(jobs), random.randint(1, min(3, len(jobs))))
         tree.remove(doomed)

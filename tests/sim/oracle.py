@@ -296,7 +296,7 @@ class Oracle:
         assert isinstance(stored, m.LiveRecords)
         for job in stored.jobs:
             known = farm.jobs.get(job.id)
-            if known is not None and job.id in farm.advanced:
+            if known is not None and job.id in farm.tree.advanced:
                 known = replace(known, progress=min(known.progress, job.progress))
             assert known == job, f"#{job.id} is stored otherwise: {job}"
         live = {job.id for job in farm.jobs.values() if job.status not in FINAL}

@@ -50,6 +50,11 @@ def _edges_are_symmetric_and_acyclic(farm: State) -> None:
     for parent, child in down:
         assert parent in farm.jobs and child in farm.jobs, f"dangling edge {parent} -> {child}"
         assert parent not in tree.descendants(child), f"cycle through {parent} -> {child}"
+    for job in farm.jobs:
+        top = job
+        while above := tree.parents.get(top):
+            top = above[0]
+        assert tree.root_of(job) == top, f"the root of {job}"
 
 
 def _standing_equals_a_recount(farm: State) -> None:
@@ -58,6 +63,7 @@ def _standing_equals_a_recount(farm: State) -> None:
 
 def _tallies_equal_a_recount(farm: State) -> None:
     tree = farm.tree
+    tree.settle()
     for parent, tally in tree.tallies.items():
         naive = Tally()
         for below in tree.descendants(parent):

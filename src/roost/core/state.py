@@ -136,6 +136,8 @@ class State:
         self._lines: dict[NodeId, None] = {}
         """Nodes where more may be stuck than when they were last looked at."""
         self._unsettled: dict[JobId, None] = {}
+        self._started: list[JobId] = []
+        """Jobs above which everything has started as well, by the end of the message."""
         self._effects: list[Effect] = []
         self._changes = Changes()
         self._new_jobs: dict[JobId, None] = {}
@@ -146,8 +148,8 @@ class State:
         self._changed_resources: dict[ResourceId, Resource] = {}
         self._changed_attributes: dict[tuple[JobId, str], Attribute] = {}
         self._finished_roots: dict[JobId, None] = {}
-        self.advanced: dict[JobId, None] = {}
-        """Jobs of which nothing but the progress, or that of jobs below, is to be saved."""
+        self._awaited: dict[JobId, list[JobId]] = {}
+        """By roots that have ended: jobs linked with them that were not over yet."""
         self._advanced_due = Moment(0)
 
     # --- what handlers share --------------------------------------------------------------
@@ -217,7 +219,7 @@ class State:
         if job.status not in FINAL and job.spec.has_command and progress > job.progress:
             new = replace(job, progress=min(progress, PROGRESS_UNIT))
             self.jobs[job.id] = new
-            self.tree.job_changed(job, new, self.tree.touched if at_once else self.advanced)
+            self.tree.job_changed(job, new, at_once=at_once)
 
     def update_spec(self, job: Job, spec: JobSpec) -> Job:
         """Replace a job's specification; `requeue_below` it when its need may have changed."""
@@ -277,6 +279,7 @@ class State:
         for parent in sorted(parents.difference(gone)):
             self.unsettle(parent)
         self.requeue_below(children)
+        self._awaited.clear()
 
     def unsettle(self, job: JobId) -> None:
         """Have `_settle` look at a waiting job again before the message ends."""
@@ -306,13 +309,18 @@ class State:
         A runnable one does when the failed child that it was to report on has been deleted.
         """
         while self._unsettled:
-            job_id = next(iter(self._unsettled))
-            del self._unsettled[job_id]
-            job = self.jobs.get(job_id)
-            if job is None or job.status not in (S.QUEUED, S.RUNNABLE):
-                continue
-            if self.next_status(job, job.command_outcome) is not job.status:
-                self.move_on(job)
+            unsettled, self._unsettled = self._unsettled, {}
+            for job_id in unsettled:
+                job = self.jobs.get(job_id)
+                if job is None or job.status not in (S.QUEUED, S.RUNNABLE):
+                    continue
+                if self.next_status(job, job.command_outcome) is not job.status:
+                    self.move_on(job)
+        if self._started:
+            started, self._started = self._started, []
+            for job_id in self.tree.with_ancestors(started):
+                if (job := self.jobs[job_id]).started_at is None:
+                    self.update_job(job, started_at=self.now)
 
     def _children_failed_text(self, job: Job) -> str:
         tally = self.tree.tallies.get(job.id)
@@ -424,10 +432,7 @@ class State:
             command_started_at=None,
             command_ended_at=None,
         )
-        for ancestor_id in self.tree.ancestors(job_id):
-            ancestor = self.jobs[ancestor_id]
-            if ancestor.started_at is None:
-                self.update_job(ancestor, started_at=self.now)
+        self._started.append(job_id)
         self.emit(StartAttempt(nodes[0], self.order(job, attempt)))
 
     def order(self, job: Job, attempt: Attempt) -> AttemptOrder:
