@@ -68,6 +68,7 @@ class Play:
         check(self.farm)
         changes = self.farm.take_changes()
         check(self.farm)
+        self._nothing_stays_that_is_over()
         self.events.extend(changes.events)
         self.notices.update((notice.id, notice) for notice in changes.notices)
         for done in changes.notices_done:
@@ -97,6 +98,12 @@ class Play:
             elif isinstance(effect, m.SignalAttempt) and effect.action == "recall":
                 self.recalled.append(effect.job)
         return outcome.reply
+
+    def _nothing_stays_that_is_over(self) -> None:
+        farm = self.farm
+        for job in farm.jobs:
+            linked = farm.tree.component(job)
+            assert not all(map(farm.is_over, linked)), f"job {job} is over and still in memory"
 
     def joins(self, host: str, cpus: int = 1, **facts: Any) -> NodeId:
         """The node's id. `held`: the (job, number, state) of each attempt that it has."""

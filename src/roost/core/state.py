@@ -195,6 +195,10 @@ class State:
             self.standing[job.status] += 1
         self._new_jobs.update(dict.fromkeys(new))
         self.tree.link_pairs(edges)
+        parents = self.tree.parents
+        self._finished_roots.update(
+            (job.id, None) for job in jobs if job.status in FINAL and job.id not in parents
+        )
         self._changes.edges.extend(edges)
         now = self.now
         self._changes.events.extend([Event(job.id, now, job.status.value) for job in jobs])
@@ -280,6 +284,9 @@ class State:
             self.unsettle(parent)
         self.requeue_below(children)
         self._awaited.clear()
+        for kept in (*parents, *children):
+            if kept in self.jobs:
+                self._finished_roots[self.tree.root_of(kept)] = None
 
     def unsettle(self, job: JobId) -> None:
         """Have `_settle` look at a waiting job again before the message ends."""
