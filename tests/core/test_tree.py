@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from play import Play
 
-from roost.core.farm import Farm
-from roost.core.invariants import check
-from roost.core.jobspec import parse
-from roost.core.messages import (
-    AttemptEnded,
-    CancelJobs,
-    DeleteJobs,
-    LiveRecords,
-    NodeJoined,
-    NodeReported,
-    RescheduleJobs,
-    Tick,
-)
-from roost.core.records import AttemptCause, JobId, Moment, NodeFacts, NodeId
-from roost.core.tree import Sum, find_cycle
+from roost.core.records import JobId
+from roost.core.tree import find_cycle
 
 LEAF = {"name": "leaf", "command": "x"}
 
@@ -226,150 +212,6 @@ def test_a_finished_tree_leaves_memory_and_comes_back_whole(play: Play) -> None:
     play.reschedule(top)
     assert play.farm.tree.children == {top: [child]}
     assert play.status(child) == "running"
-
-
-def waiting_for(number: int, *others: object) -> dict[str, Any]:
-    stubs = {"stubId": str(number), "childStubIds": [str(one) for one in others]}
-    return {"name": f"frame {number}", "command": "x", **stubs}
-
-
-def chain(count: int) -> list[dict[str, Any]]:
-    """Each frame waits for the one before it, as in a simulation."""
-    return [waiting_for(0), *(waiting_for(n, n - 1) for n in range(1, count))]
-
-
-def on_one_floor(count: int) -> list[dict[str, Any]]:
-    """All frames wait for one preparation."""
-    first = {"name": "prepare", "command": "x", "stubId": "prepare"}
-    return [*(waiting_for(n, "prepare") for n in range(count)), first]
-
-
-def diamonds(count: int) -> list[dict[str, Any]]:
-    """Every third frame waits for two that wait for the next such one."""
-    after = {0: (1, 2), 1: (2,), 2: (1,)}
-    return [
-        waiting_for(n, *(n + step for step in after[n % 3] if n + step < count))
-        for n in range(count)
-    ]
-
-
-def slices(count: int) -> list[dict[str, Any]]:
-    """Each slice of a simulation waits for all four of the frame before."""
-    return [
-        waiting_for(n, *(range(n - n % 4 - 4, n - n % 4) if n >= 4 else ())) for n in range(count)
-    ]
-
-
-def crossing(count: int) -> list[dict[str, Any]]:
-    """Half of the frames wait for one job, and that waits for the other half."""
-    middle = waiting_for(0, *range(1, count, 2))
-    return [middle, *(waiting_for(n, *(() if n % 2 else (0,))) for n in range(1, count))]
-
-
-def boxes(count: int) -> list[dict[str, Any]]:
-    """A box in a box in a box, with one frame in each."""
-    return [
-        {
-            "name": "box",
-            "stubId": f"box {n}",
-            "childStubIds": [str(n), *([f"box {n + 1}"] if n + 1 < count else [])],
-        }
-        for n in range(count)
-    ] + [waiting_for(n) for n in range(count)]
-
-
-SHAPES: dict[str, Callable[[int], list[dict[str, Any]]]] = {
-    "a chain from its first frame": chain,
-    "a chain from its last frame": lambda count: chain(count)[::-1],
-    "a chain in a box": lambda count: [tree(*chain(count))],
-    "a chain in a box from its last frame": lambda count: [tree(*chain(count)[::-1])],
-    "frames with one preparation": on_one_floor,
-    "frames with one preparation in a box": lambda count: [tree(*on_one_floor(count))],
-    "diamonds": diamonds,
-    "diamonds in a box": lambda count: [tree(*diamonds(count))],
-    "slices": slices,
-    "slices in a box": lambda count: [tree(*slices(count))],
-    "many before and many after one": crossing,
-    "boxes in boxes": boxes,
-}
-
-
-class Counted(dict[Any, Any]):
-    """Counts how often it is asked."""
-
-    asked = 0
-
-    def get(self, *arguments: Any) -> Any:
-        self.asked += 1
-        return super().get(*arguments)
-
-
-def steps(specs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How much is looked up and added in the tree while these are submitted, run, cancelled, taken
-    back into memory, rescheduled and deleted."""
-    farm, now = Farm(), Moment(1)
-    tree = farm.tree
-    tree.parents, tree.children = Counted(), Counted()
-    added = 0
-    counts: dict[str, int] = {}
-
-    def counting(method: Callable[..., None]) -> Callable[..., None]:
-        def add(*arguments: Any) -> None:
-            nonlocal added
-            added += 1
-            method(*arguments)
-
-        return add
-
-    def count(name: str) -> None:
-        so_far = added + tree.parents.asked + tree.children.asked
-        counts[name] = so_far - sum(counts.values())
-
-    with monkeypatch.context() as patches:
-        for name in ("add", "add_all"):
-            patches.setattr(Sum, name, counting(getattr(Sum, name)))
-        ids = tuple(farm.handle(parse(specs), now).reply)  # type: ignore[arg-type]
-        changes = farm.take_changes()
-        count("submit")
-        farm.handle(NodeJoined(NodeFacts("n", cpus=len(ids))), now)
-        farm.handle(Tick(), now)
-        farm.take_changes()
-        count("run")
-        farm.handle(CancelJobs(ids), now)
-        jobs = dict(farm.jobs)
-        children = {parent: list(below) for parent, below in tree.children.items()}
-        farm.take_changes()
-        count("cancel")
-        for key in list(farm.attempts):
-            ended = AttemptEnded(*key, AttemptCause.CANCELLED)
-            farm.handle(NodeReported(NodeId(1), ended), now)
-        farm.take_changes()
-        assert not farm.jobs, "what is over leaves memory"
-        count("leave memory")
-        parents: dict[JobId, list[JobId]] = {}
-        for parent, child in changes.edges:
-            parents.setdefault(child, []).append(parent)
-        several = {child: tuple(above) for child, above in parents.items() if len(above) > 1}
-        farm.admit(LiveRecords(list(jobs.values()), children, several))
-        count("take back into memory")
-        farm.handle(RescheduleJobs(ids), now)
-        farm.take_changes()
-        count("reschedule")
-        farm.handle(CancelJobs(ids), now)
-        farm.handle(DeleteJobs(ids[1:]), now)
-        farm.take_changes()
-        count("cancel and delete")
-    check(farm)
-    return counts
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_twice_as_many_jobs_cost_twice_as_much_in_whichever_order_they_are_listed(
-    shape: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    few = steps(SHAPES[shape](48), monkeypatch)
-    many = steps(SHAPES[shape](96), monkeypatch)
-    assert {name: (few[name], many[name]) for name in few if many[name] > 2.5 * few[name]} == {}
 
 
 def test_a_tree_with_a_run_being_stopped_stays_in_memory(play: Play) -> None:
