@@ -279,7 +279,18 @@ def roots_that_share_a_job_and_expire(count: int) -> Growing:
     return farm
 
 
+def nodes_on_which_all_fails(count: int) -> Growing:
+    farm = Growing(max_failures_per_client=1)
+    farm.nodes(count)
+    farm.submits(frames(4 * count))
+    for _ in range(2):
+        farm.ends("fail", exit_code=1)
+    assert not farm.live
+    return farm
+
+
 CROWDS = (
+    nodes_on_which_all_fails,
     many_parents_of_a_job_that_stays,
     roots_that_share_a_job_and_expire,
 )

@@ -114,7 +114,9 @@ class History:
     def __init__(self, seed: int, steps: int, *, restarting: bool = False) -> None:
         self.random = Random(seed)
         self.play = Play(
-            active_timeout_ms=5_000, requeue_after_gone_ms=self.random.choice((0, 3_000))
+            active_timeout_ms=5_000,
+            requeue_after_gone_ms=self.random.choice((0, 3_000)),
+            max_failures_per_client=self.random.choice((0, 1)),
         )
         self.log: list[object] = []
         for _ in range(steps):

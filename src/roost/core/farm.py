@@ -134,6 +134,7 @@ class Farm(State):
             {job: children for job, children in records.children.items() if job in known},
             {job: parents for job, parents in records.parents.items() if job in known},
         )
+        self._block_again(fresh)
         for attribute in records.attributes:
             if attribute.job in known:
                 own = self.attributes.setdefault(attribute.job, {})
@@ -183,6 +184,7 @@ class Farm(State):
             for job in members:
                 self.standing[self.jobs.pop(job).status] -= 1
                 self.attributes.pop(job, None)
+                self.floor.forgive(job)
                 self._awaited.pop(job, None)
         self.tree.touched.clear()
 

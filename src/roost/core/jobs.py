@@ -258,7 +258,7 @@ def on_reschedule_jobs(farm: State, command: RescheduleJobs) -> None:
         attempt = farm.live_attempt(job)
         if attempt is not None:
             farm.end_attempt(attempt.key, AttemptCause.FENCED, text="rescheduled by hand")
-        if job.failures:
+        if farm.floor.forgive(job_id):
             forgiven.append(job_id)
         farm.set_status(
             job,

@@ -131,6 +131,8 @@ class Floor:
         """The others, by when their last job left."""
         self.waiting: dict[JobId, tuple[Rank, Kind]] = {}
         self.holds: dict[JobId, dict[NodeId, None]] = {}
+        self.blocked: dict[JobId, NodeSet] = {}
+        """By root: where too much of its tree has failed. No set is empty."""
         self.stock = Stock()
         self._fresh_kinds: dict[Kind, None] = {}
         self._woken: NodeSet = 0
@@ -179,6 +181,18 @@ class Floor:
         for nodes in self.levels.values():
             self.reviewed |= nodes
             self._woken |= nodes
+
+    def block(self, root: JobId, node: NodeId) -> None:
+        """The node gets no more of this tree."""
+        self.blocked[root] = self.blocked.get(root, 0) | bit(node)
+        self.review(node)
+
+    def forgive(self, root: JobId) -> bool:
+        """No node is blocked for this tree any more; whether any was."""
+        nodes = self.blocked.pop(root, 0)
+        for node in members(nodes):
+            self.review(node)
+        return bool(nodes)
 
     def wake(self, node: NodeId) -> None:
         """There may be more room there: the next pass looks at it again."""
@@ -308,6 +322,7 @@ class Floor:
             self.off_duty.get(node),
             self.groups,
             self.stock,
+            need.wary is not None and bool(self.blocked.get(need.wary, 0) >> node & 1),
             self._backlog_cpus(need, rank, node),
         )
 

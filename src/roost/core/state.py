@@ -42,7 +42,6 @@ from roost.core.records import (
     AttemptKey,
     Attribute,
     AttributePoint,
-    Condition,
     Event,
     Group,
     GroupId,
@@ -278,6 +277,7 @@ class State:
             self.standing[self.jobs.pop(job).status] -= 1
             self._finished_roots.pop(job, None)
             self.attributes.pop(job, None)
+            self.floor.forgive(job)
             self._changes.deleted.append(job)
             self.board.forget_job(job)
         for parent in sorted(parents.difference(gone)):
@@ -335,35 +335,36 @@ class State:
             return ""
         return f"{tally.children_failed} of its {len(self.tree.children[job.id])} children failed"
 
-    def conditions(self, job: Job) -> tuple[Condition, ...]:
-        """Those in force: its own, or else its root's (decision 13)."""
-        if job.spec.conditions:
-            return job.spec.conditions
-        return self.jobs[self.tree.root_of(job.id)].spec.conditions
-
     def need(self, job: Job) -> Need:
-        return need_of(job.spec, self.conditions(job), self._blocked_for(job))
+        """What matters of a job for where it may run. It has its root's conditions if it has none
+        of its own (decision 13)."""
+        root = self.tree.root_of(job.id)
+        wary = root if root in self.floor.blocked else None
+        return need_of(job.spec, job.spec.conditions or self.jobs[root].spec.conditions, wary)
 
-    def _blocked_for(self, job: Job) -> frozenset[NodeId]:
-        """Nodes that get no more of this job's tree."""
-        limit = self.rules.max_failures_per_client
-        if not limit:
-            return frozenset()
-        failures = self.jobs[self.tree.root_of(job.id)].failures
-        return frozenset(node for node, count in failures if count > limit)
+    def _block_again(self, jobs: Iterable[Job]) -> None:
+        """Jobs have come into memory: block what was blocked for them."""
+        if limit := self.rules.max_failures_per_client:
+            for job in jobs:
+                for node, count in job.failures:
+                    if count > limit:
+                        self.floor.block(job.id, node)
 
     def _count_failure(self, job: Job, node: NodeId) -> Job:
         """A run of the job failed on this node; its root keeps count."""
         root = self.jobs[self.tree.root_of(job.id)]
-        blocked = self._blocked_for(root)
         counts = dict(root.failures)
         counts[node] = counts.get(node, 0) + 1
         root = self.update_job(root, failures=tuple(counts.items()))
-        if self._blocked_for(root) != blocked:
+        limit = self.rules.max_failures_per_client
+        if limit and counts[node] == limit + 1:
             root = self.update_job(root, blocked_warning=True)
             label = self.nodes[node].facts.label
             self.log(root.id, "client blocked", f"{counts[node]} runs failed on {label}")
-            self.requeue_below((root.id,))
+            is_first = root.id not in self.floor.blocked
+            self.floor.block(root.id, node)
+            if is_first:
+                self.requeue_below((root.id,))
         return self.jobs[job.id]
 
     def enqueue_all(self, jobs: Iterable[Job]) -> None:
