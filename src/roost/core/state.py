@@ -250,11 +250,10 @@ class State:
             self.enqueue_all((new,))
         self._update_assigned(new)
         if status in FINAL:
-            parents = self.tree.parents.get(job.id)
-            if parents:
-                self._unsettled.update(dict.fromkeys(parents))
-            else:
-                self._finished_roots[job.id] = None
+            self._unsettled.update(dict.fromkeys(self.tree.parents.get(job.id, ())))
+            root = self.tree.root_of(job.id)
+            if self.jobs[root].status in FINAL:
+                self._finished_roots[root] = None
         return new
 
     def is_over(self, job_id: JobId) -> bool:
