@@ -289,7 +289,27 @@ def nodes_on_which_all_fails(count: int) -> Growing:
     return farm
 
 
+def jobs_that_want_two_nodes_each(count: int) -> Growing:
+    farm = Growing()
+    farm.nodes(2 * count)
+    farm.submits(box(*({**LEAF, "minHosts": 2, "maxHosts": 2} for _ in range(2 * count))))
+    assert len(farm.live) == count
+    farm.ends("end")
+    assert len(farm.live) == count
+    return farm
+
+
+def jobs_that_want_as_many_nodes_as_there_are(count: int) -> Growing:
+    farm = Growing()
+    farm.nodes(count)
+    farm.submits(box(*({**LEAF, "maxHosts": 64} for _ in range(4 * count))))
+    farm.ends("end")
+    return farm
+
+
 CROWDS = (
+    jobs_that_want_two_nodes_each,
+    jobs_that_want_as_many_nodes_as_there_are,
     nodes_on_which_all_fails,
     many_parents_of_a_job_that_stays,
     roots_that_share_a_job_and_expire,

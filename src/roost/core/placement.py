@@ -32,7 +32,8 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from operator import itemgetter
 
 from roost.core.matching import (
@@ -584,15 +585,17 @@ class _Choice:
         if kind.fit.bit_count() < need.hosts_min:
             floor.release_holds(JobId(rank[1]))
             return None
-        ready = [
-            node
-            for free, nodes in floor.levels.items()
-            if free >= need.cpus
-            for node in members(nodes & kind.fit)
-            if floor.has_room(need, rank, node)
-        ]
         held = floor.holds.get(JobId(rank[1]), {})
-        ready.sort(key=lambda node: (node not in held, floor.uses[node].cpus_busy, node))
+        # Which of them can have what they need of resources is found out together.
+        enough = math.inf if need.resources else need.hosts_max
+        ready: list[NodeId] = []
+        for node in chain(held, self._free_nodes(held)):
+            if len(ready) >= enough:
+                break
+            if kind.fit >> node & 1 and floor.has_room(need, rank, node):
+                ready.append(node)
+            else:
+                self.open &= ~bit(node)
         if len(ready) >= need.hosts_min:
             ready = floor.stock.afford(need.resources, ready)
             if len(ready) >= need.hosts_min:
@@ -602,3 +605,13 @@ class _Choice:
         floor.release_holds(JobId(rank[1]), keep=set(ready))
         floor.hold(rank, need, ready)
         return None
+
+    def _free_nodes(self, held: Iterable[NodeId]) -> Iterator[NodeId]:
+        """Those that may have room for a job that holds these, the emptiest first."""
+        levels, fit = self.floor.levels, self.kind.fit
+        for node in held:
+            fit &= ~bit(node)
+        for free in sorted(levels, reverse=True):
+            if free < self.need.cpus:
+                return
+            yield from members(levels[free] & fit & self.open)
