@@ -57,6 +57,8 @@ STRETCH_MS = 20
 """So much of it goes to one node before the next one gets some."""
 IDLE_KINDS_MAX = 1_000
 """So many kinds of which no job waits are remembered, with their pace and what they know."""
+STALE_RANKS_MAX = 64
+"""Of jobs that left a kind before their turn; or as many as jobs wait there."""
 _PACE_WEIGHT = 8
 """A pace is a running mean over about so many runs, kept as that many times the mean."""
 
@@ -257,6 +259,10 @@ class Floor:
             heapq.heappush(heap, rank)
             waiting[job] = (rank, kind)
         kind.jobs += len(waiting) - before
+        if len(heap) > 2 * kind.jobs + STALE_RANKS_MAX:
+            kind.heap = [rank for rank in set(heap) if waiting.get(JobId(rank[1])) == (rank, kind)]
+            heapq.heapify(kind.heap)
+            heap = kind.heap
         if kind.rank is None or heap[0] < kind.rank:
             self._queue_by(kind, self._first(kind))
 
