@@ -307,7 +307,19 @@ def jobs_that_want_as_many_nodes_as_there_are(count: int) -> Growing:
     return farm
 
 
+def groups_of_all_nodes(count: int) -> Growing:
+    """One node goes into another group, and the other groups have as many nodes as there are."""
+    farm = Growing()
+    node, *others = farm.nodes(count)
+    groups = [farm.does("create", m.CreateGroup(f"g{one}")) for one in range(count)]
+    for group in groups:
+        farm.farm.handle(m.SetGroupNodes(group, tuple(others)), farm.now)
+    farm.does("set", m.SetNodeGroups(node, (groups[0],)))
+    return farm
+
+
 CROWDS = (
+    groups_of_all_nodes,
     jobs_that_want_two_nodes_each,
     jobs_that_want_as_many_nodes_as_there_are,
     nodes_on_which_all_fails,
