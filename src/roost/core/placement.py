@@ -572,13 +572,19 @@ class _Choice:
         if kind.reserver is not None and kind.reserver != job:
             floor.release_holds(kind.reserver)
         kind.reserver = job
-        if any(floor.fits(kind, rank, held) for held in floor.holds.get(job, ())):
+
+        def would_do(node: NodeId) -> bool:
+            return floor.fits(kind, rank, node) and not floor.stock.shortage_on(
+                self.need.resources, node
+            )
+
+        if any(map(would_do, floor.holds.get(job, ()))):
             kind.look_for_room()
             return
         floor.release_holds(job)
         for free in sorted(self.levels, reverse=True):
             for node in members(self.levels[free] & ~kind.unfit):
-                if floor.fits(kind, rank, node) and not floor.uses[node].held_before(rank):
+                if would_do(node) and not floor.uses[node].held_before(rank):
                     floor.hold(rank, self.need, (node,))
                     kind.look_for_room()
                     return
@@ -606,6 +612,11 @@ class _Choice:
             ready = floor.stock.afford(need.resources, ready)
             if len(ready) >= need.hosts_min:
                 return tuple(ready[: need.hosts_max])
+            floor.release_holds(JobId(rank[1]))
+            return None
+        if need.resources and len(floor.stock.afford(need.resources, members(kind.fit))) < (
+            need.hosts_min
+        ):
             floor.release_holds(JobId(rank[1]))
             return None
         floor.release_holds(JobId(rank[1]), keep=set(ready))
