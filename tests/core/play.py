@@ -47,6 +47,9 @@ class Play:
         self.now = Moment(1_000_000)
         self.node_ids: dict[str, NodeId] = {}
         self.effects: list[m.Effect] = []
+        self._unseen: list[m.Effect] = []
+        self.in_batch = False
+        """More is to be handled before the farm places and saves."""
         self.started: list[tuple[JobId, int, str]] = []
         self.recalled: list[JobId] = []
         self.events: list[Event] = []
@@ -64,11 +67,13 @@ class Play:
         """Handle a message, and place. Raises what the farm refuses with."""
         outcome = self.farm.handle(message, self.now)
         check(self.farm)
+        self._unseen.extend(outcome.effects)
+        if self.in_batch:
+            return outcome.reply
         placed = self.farm.handle(m.Tick(), self.now)
         check(self.farm)
         changes = self.farm.take_changes()
         check(self.farm)
-        self._nothing_stays_that_is_over()
         self.events.extend(changes.events)
         self.notices.update((notice.id, notice) for notice in changes.notices)
         for done in changes.notices_done:
@@ -89,7 +94,9 @@ class Play:
         for job_id in changes.deleted:
             del self.records[job_id]
             self.attributes = {k: one for k, one in self.attributes.items() if k[0] != job_id}
-        self.effects = [*outcome.effects, *placed.effects]
+        self._records_are_up_to_date()
+        self._nothing_stays_that_is_over()
+        self.effects, self._unseen = [*self._unseen, *placed.effects], []
         names = {node: name for name, node in self.node_ids.items()}
         for effect in self.effects:
             if isinstance(effect, m.StartAttempt):
@@ -98,6 +105,16 @@ class Play:
             elif isinstance(effect, m.SignalAttempt) and effect.action == "recall":
                 self.recalled.append(effect.job)
         return outcome.reply
+
+    def _records_are_up_to_date(self) -> None:
+        """But for progress, which may be late."""
+        farm = self.farm
+        for job in farm.jobs.values():
+            if job.id not in farm.tree.advanced:
+                saved = self.records[job.id]
+                assert saved == (job, farm.tree.rollup(job)), f"job {job.id} is saved otherwise"
+        for key, attempt in farm.attempts.items():
+            assert self.attempts[key] == attempt, f"attempt {key} is saved otherwise"
 
     def _nothing_stays_that_is_over(self) -> None:
         farm = self.farm
