@@ -257,6 +257,7 @@ class Play:
 
     def later(self, *, minutes: float = 0, ms: int = 0) -> None:
         """Time passes, with a tick whenever the farm asks for one."""
+        self.in_batch = False
         end = Moment(self.now + int(minutes * MINUTE) + ms)
         while (due := self.farm.next_wakeup()) is not None and due <= end:
             self.now = Moment(max(due, self.now))

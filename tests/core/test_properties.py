@@ -126,7 +126,6 @@ class History:
             self._step()
             if restarting and not self.play.in_batch and self.random.random() < 0.1:
                 self.play.restarts()
-        self.play.in_batch = False
         self.play.later(ms=1)
 
     def _step(self) -> None:
