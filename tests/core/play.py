@@ -92,7 +92,7 @@ class Play:
         for edge in changes.edges_removed:
             self.edges.remove(edge)
         for job_id in changes.deleted:
-            del self.records[job_id]
+            self.records.pop(job_id, None)  # or it came and went in one batch
             self.attributes = {k: one for k, one in self.attributes.items() if k[0] != job_id}
         self._records_are_up_to_date()
         self._nothing_stays_that_is_over()
