@@ -204,6 +204,17 @@ def test_a_tree_starts_with_its_first_descendant(play: Play) -> None:
     assert play.job(top).started_at == play.job(middle).started_at == play.now
 
 
+def test_a_job_that_gets_a_child_which_has_started_has_started_with_it(play: Play) -> None:
+    play.joins("n")
+    child = play.submit()
+    began = play.now
+    play.later(minutes=1)
+    top, middle = play.submit(
+        {"name": "top", "children": [{"name": "middle", "childrenIds": [child]}]}
+    )
+    assert play.job(top).started_at == play.job(middle).started_at == began
+
+
 def test_a_finished_tree_leaves_memory_and_comes_back_whole(play: Play) -> None:
     play.joins("n")
     top, child = play.submit(tree(LEAF, command=""))

@@ -92,7 +92,18 @@ def on_submit_jobs(farm: State, command: SubmitJobs) -> list[JobId]:
             _open_again(farm, parent_id)
             farm.unsettle(parent_id)
         farm.requeue_below(child for new in linked for child in new.child_ids)
+        _start_with_children(farm, zip(jobs, new_jobs, strict=True))
     return [job.id for job in jobs]
+
+
+def _start_with_children(farm: State, submitted: Iterable[tuple[Job, NewJob]]) -> None:
+    """A job has started when the first one beneath it has (spec §4.4), be it before they met."""
+    for job, new in submitted:
+        times = [farm.jobs[child].started_at for child in new.child_ids]
+        if (at := min((time for time in times if time is not None), default=None)) is not None:
+            for one in map(farm.jobs.__getitem__, farm.tree.with_ancestors((job.id,))):
+                if one.started_at is None:
+                    farm.update_job(one, started_at=at)
 
 
 def _submitter(parents: Iterable[JobId], first: int, fresh: Sequence[Job], farm: State) -> str:
