@@ -124,7 +124,8 @@ class History:
         """What takes back what people did."""
         for _ in range(steps):
             self._step()
-            if restarting and not self.play.in_batch and self.random.random() < 0.1:
+            if restarting and self.random.random() < 0.1:
+                self.play.later(ms=1)  # what was not saved yet is
                 self.play.restarts()
         self.play.later(ms=1)
 
