@@ -47,6 +47,9 @@ class Play:
         self.now = Moment(1_000_000)
         self.node_ids: dict[str, NodeId] = {}
         self.effects: list[m.Effect] = []
+        self._unseen: list[m.Effect] = []
+        self.in_batch = False
+        """More is to be handled before the farm places and saves."""
         self.started: list[tuple[JobId, int, str]] = []
         self.recalled: list[JobId] = []
         self.events: list[Event] = []
@@ -64,6 +67,9 @@ class Play:
         """Handle a message, and place. Raises what the farm refuses with."""
         outcome = self.farm.handle(message, self.now)
         check(self.farm)
+        self._unseen.extend(outcome.effects)
+        if self.in_batch:
+            return outcome.reply
         placed = self.farm.handle(m.Tick(), self.now)
         check(self.farm)
         changes = self.farm.take_changes()
@@ -86,9 +92,11 @@ class Play:
         for edge in changes.edges_removed:
             self.edges.remove(edge)
         for job_id in changes.deleted:
-            del self.records[job_id]
+            self.records.pop(job_id, None)  # or it came and went in one batch
             self.attributes = {k: one for k, one in self.attributes.items() if k[0] != job_id}
-        self.effects = [*outcome.effects, *placed.effects]
+        self._records_are_up_to_date()
+        self._nothing_stays_that_is_over()
+        self.effects, self._unseen = [*self._unseen, *placed.effects], []
         names = {node: name for name, node in self.node_ids.items()}
         for effect in self.effects:
             if isinstance(effect, m.StartAttempt):
@@ -97,6 +105,22 @@ class Play:
             elif isinstance(effect, m.SignalAttempt) and effect.action == "recall":
                 self.recalled.append(effect.job)
         return outcome.reply
+
+    def _records_are_up_to_date(self) -> None:
+        """But for progress, which may be late."""
+        farm = self.farm
+        for job in farm.jobs.values():
+            if job.id not in farm.tree.advanced:
+                saved = self.records[job.id]
+                assert saved == (job, farm.tree.rollup(job)), f"job {job.id} is saved otherwise"
+        for key, attempt in farm.attempts.items():
+            assert self.attempts[key] == attempt, f"attempt {key} is saved otherwise"
+
+    def _nothing_stays_that_is_over(self) -> None:
+        farm = self.farm
+        for job in farm.jobs:
+            linked = farm.tree.component(job)
+            assert not all(map(farm.is_over, linked)), f"job {job} is over and still in memory"
 
     def joins(self, host: str, cpus: int = 1, **facts: Any) -> NodeId:
         """The node's id. `held`: the (job, number, state) of each attempt that it has."""
@@ -233,6 +257,7 @@ class Play:
 
     def later(self, *, minutes: float = 0, ms: int = 0) -> None:
         """Time passes, with a tick whenever the farm asks for one."""
+        self.in_batch = False
         end = Moment(self.now + int(minutes * MINUTE) + ms)
         while (due := self.farm.next_wakeup()) is not None and due <= end:
             self.now = Moment(max(due, self.now))

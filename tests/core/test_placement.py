@@ -355,6 +355,20 @@ def test_the_cost_of_a_placement_does_not_depend_on_the_number_of_jobs(
     assert costs[0] == costs[1] == costs[2] <= 2
 
 
+def test_a_queue_keeps_no_more_of_jobs_that_left_it_than_of_those_that_wait(play: Play) -> None:
+    ids = play.submit(*([LEAF] * 40))
+    for turn in range(20):
+        play.pause(*ids[1:])
+        play.resume(*ids[1:])
+        play.set_priority(ids[-1], turn)
+    (kind,) = play.farm.floor.kinds.values()
+    assert len(kind.heap) <= 2 * len(ids) + placement.STALE_RANKS_MAX
+    play.joins("n")
+    assert play.status(ids[-1]) == "running"
+    play.ends(ids[-1])
+    assert play.status(ids[0]) == "running"
+
+
 def test_the_cost_of_a_placement_does_not_depend_on_the_number_of_nodes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

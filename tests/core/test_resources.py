@@ -130,6 +130,35 @@ def test_a_job_keeps_no_machine_once_another_has_taken_what_it_needs(play: Play)
 # --- the table ----------------------------------------------------------------------------------
 
 
+def test_no_machine_is_kept_for_a_job_that_no_machine_can_give_what_it_needs(play: Play) -> None:
+    play.joins("a")
+    play.resource("nuke", 0, per_machine=True)
+    busy = play.submit()
+    whole = play.submit(tags=["single"], resources=NUKE)
+    small = play.submit()
+    play.ends(busy)
+    assert (play.status(whole), play.status(small)) == ("runnable", "running")
+    assert play.why(whole).endswith("a is busy: 0 CPUs free, and the job needs 1.")
+    play.ends(small)
+    assert play.why(whole) == "a would need 1 of nuke, and 0 of 0 are free."
+    play.resource("nuke", 1, per_machine=True)
+    assert play.status(whole) == "running"
+
+
+def test_no_machine_is_kept_for_a_job_whose_units_serve_fewer_machines(play: Play) -> None:
+    play.joins("a", cpus=2)
+    play.joins("b", cpus=2)
+    play.resource("nuke", 1, per_machine=True)
+    user = play.submit(resources=NUKE)
+    several = play.submit(minHosts=2, cpus=1, resources=NUKE)
+    small = [play.submit() for _ in range(3)]
+    assert [play.status(job) for job in small] == ["running"] * 3
+    play.resource("nuke", 2, per_machine=True)
+    for job in (user, *small):
+        play.ends(job)
+    assert play.status(several) == "running"
+
+
 def test_a_job_waits_for_a_resource_that_nobody_has_entered(play: Play) -> None:
     play.joins("a")
     job = play.submit(resources=NUKE)

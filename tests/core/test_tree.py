@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from play import Play
 
-from roost.core.farm import Farm
-from roost.core.invariants import check
-from roost.core.jobspec import parse
-from roost.core.messages import CancelJobs, LiveRecords
-from roost.core.records import JobId, Moment
-from roost.core.tree import Tally, find_cycle
+from roost.core.records import JobId
+from roost.core.tree import find_cycle
 
 LEAF = {"name": "leaf", "command": "x"}
 
@@ -245,6 +240,17 @@ def test_a_parent_that_comes_above_finished_jobs_has_a_start_of_its_own(play: Pl
     assert play.job(parent).started_at == play.now
 
 
+def test_a_job_that_gets_a_child_which_has_started_has_started_with_it(play: Play) -> None:
+    play.joins("n")
+    child = play.submit()
+    began = play.now
+    play.later(minutes=1)
+    top, middle = play.submit(
+        {"name": "top", "children": [{"name": "middle", "childrenIds": [child]}]}
+    )
+    assert play.job(top).started_at == play.job(middle).started_at == began
+
+
 def test_a_finished_tree_leaves_memory_and_comes_back_whole(play: Play) -> None:
     play.joins("n")
     top, child = play.submit(tree(LEAF, command=""))
@@ -253,92 +259,6 @@ def test_a_finished_tree_leaves_memory_and_comes_back_whole(play: Play) -> None:
     play.reschedule(top)
     assert play.farm.tree.children == {top: [child]}
     assert play.status(child) == "running"
-
-
-def waiting_for(number: int, *others: object) -> dict[str, Any]:
-    stubs = {"stubId": str(number), "childStubIds": [str(one) for one in others]}
-    return {"name": f"frame {number}", "command": "x", **stubs}
-
-
-def chain(count: int) -> list[dict[str, Any]]:
-    """Each frame waits for the one before it, as in a simulation."""
-    return [waiting_for(0), *(waiting_for(n, n - 1) for n in range(1, count))]
-
-
-def on_one_floor(count: int) -> list[dict[str, Any]]:
-    """All frames wait for one preparation."""
-    first = {"name": "prepare", "command": "x", "stubId": "prepare"}
-    return [*(waiting_for(n, "prepare") for n in range(count)), first]
-
-
-SHAPES: dict[str, Callable[[int], list[dict[str, Any]]]] = {
-    "a chain from its first frame": chain,
-    "a chain from its last frame": lambda count: chain(count)[::-1],
-    "a chain in a box": lambda count: [tree(*chain(count))],
-    "a chain in a box from its last frame": lambda count: [tree(*chain(count)[::-1])],
-    "frames with one preparation": on_one_floor,
-    "frames with one preparation in a box": lambda count: [tree(*on_one_floor(count))],
-}
-
-
-class Counted(dict[Any, Any]):
-    """Counts how often it is asked."""
-
-    asked = 0
-
-    def get(self, *arguments: Any) -> Any:
-        self.asked += 1
-        return super().get(*arguments)
-
-
-def steps_to_link(specs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """How much is looked up and added in the tree when these are submitted; and when they are
-    taken back into memory after they were cancelled."""
-    farm, now = Farm(), Moment(1)
-    tree = farm.tree
-    tree.parents, tree.children = Counted(), Counted()
-    added = 0
-
-    def counting(method: Callable[..., None]) -> Callable[..., None]:
-        def add(*arguments: Any) -> None:
-            nonlocal added
-            added += 1
-            method(*arguments)
-
-        return add
-
-    def steps() -> int:
-        return added + tree.parents.asked + tree.children.asked
-
-    with monkeypatch.context() as patches:
-        for name in ("add", "add_all"):
-            patches.setattr(Tally, name, counting(getattr(Tally, name)))
-        command = parse(specs)
-        farm.handle(command, now)
-        submitted = steps()
-        changes = farm.take_changes()
-        farm.handle(CancelJobs(tuple(farm.jobs)), now)
-        jobs = dict(farm.jobs)
-        children = {parent: list(below) for parent, below in tree.children.items()}
-        farm.take_changes()
-        assert not farm.jobs, "what is over leaves memory"
-        before = steps()
-        parents: dict[JobId, tuple[JobId, ...]] = {}
-        for parent, child in changes.edges:
-            parents[child] = (*parents.get(child, ()), parent)
-        farm.admit(LiveRecords(list(jobs.values()), children, parents))
-        taken_back = steps() - before
-        check(farm)
-        return submitted, taken_back
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_twice_as_many_jobs_cost_twice_as_much_to_link_in_whichever_order_they_are_listed(
-    shape: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    few = steps_to_link(SHAPES[shape](40), monkeypatch)
-    many = steps_to_link(SHAPES[shape](80), monkeypatch)
-    assert [more < 2.5 * less for less, more in zip(few, many, strict=True)] == [True, True]
 
 
 def test_a_tree_with_a_run_being_stopped_stays_in_memory(play: Play) -> None:

@@ -28,7 +28,6 @@ from roost.core.records import (
     Attempt,
     AttemptCause,
     AttemptKey,
-    Condition,
     Event,
     Job,
     JobId,
@@ -177,6 +176,8 @@ class Oracle:
             assert bad == (not effect.order.command), f"#{job_id} runs the wrong thing"
             assert job_id not in self.world.users.cancelled, f"#{job_id} was cancelled and starts"
             for node in farm.attempts[(job_id, effect.order.number)].nodes:
+                may_run = _may_run(farm, farm.jobs[job_id], farm.nodes[node])
+                assert may_run, f"#{job_id} starts on node {node}, which may not run it"
                 on_duty = _is_on_duty(farm.nodes[node], farm.now, farm.rules.zone)
                 assert on_duty, f"#{job_id} starts on node {node}, which is off duty"
             key = job_id, effect.order.number
@@ -296,7 +297,7 @@ class Oracle:
         assert isinstance(stored, m.LiveRecords)
         for job in stored.jobs:
             known = farm.jobs.get(job.id)
-            if known is not None and job.id in farm.advanced:
+            if known is not None and job.id in farm.tree.advanced:
                 known = replace(known, progress=min(known.progress, job.progress))
             assert known == job, f"#{job.id} is stored otherwise: {job}"
         live = {job.id for job in farm.jobs.values() if job.status not in FINAL}
@@ -312,6 +313,8 @@ class Oracle:
             assert _lasting(node) == _lasting(farm.nodes[node.id]), f"node {node.id} differs"
         threads = {thread.id: thread for thread in stored.threads}
         assert threads == farm.board.threads, "threads are stored otherwise"
+        assert {one.name: one for one in stored.groups} == farm.groups, "groups differ"
+        assert {one.name: one for one in stored.resources} == farm.floor.stock.resources
         assert (stored.next_job_id, stored.next_node_id) == (farm.next_job_id, farm.next_node_id)
 
     def _compare_attributes(self, farm: Farm, stored: m.LiveRecords) -> None:
@@ -425,12 +428,8 @@ class Oracle:
 
     def _could_run(self, farm: Farm, job: Job) -> bool:
         """A naive scheduler: count the machines that would do."""
-        conditions = job.spec.conditions
-        root = job
-        while not conditions and farm.tree.parents.get(root.id):
-            root = farm.jobs[farm.tree.parents[root.id][0]]
-        conditions = conditions or root.spec.conditions
         fitting = 0
+        served = _served(farm, job)
         for node in farm.nodes.values():
             present = [farm.jobs[key[0]] for key, a in farm.attempts.items() if node.id in a.nodes]
             if farm.attempts:  # paused ones: what waits for their room may hold other room
@@ -442,25 +441,62 @@ class Oracle:
                 ]
             now = Moment(self.world.now + self.world.server.skew_ms)
             if _is_on_duty(node, max(now, farm.now), farm.rules.zone):
-                fitting += _fits(job, node, present, conditions)
+                fits = _may_run(farm, job, node) and _has_room(job, node, present)
+                if fits and served.get(node.id, served[NodeId(0)]):
+                    fitting += 1
+                    if node.id not in served:
+                        served[NodeId(0)] -= 1
         return fitting >= job.spec.min_hosts
 
 
-def _fits(job: Job, node: Node, present: list[Job], conditions: tuple[Condition, ...]) -> bool:
+def _may_run(farm: Farm, job: Job, node: Node) -> bool:
+    root = job
+    while farm.tree.parents.get(root.id):
+        root = farm.jobs[farm.tree.parents[root.id][0]]
     if node.disabled or node.leaving or not node.active:
         return False
     system = node.facts.platform.partition("-")[0]
     if isinstance(job.spec.command, dict) and system not in job.spec.command:
         return False
-    for condition in conditions:
-        ours = system if condition.name == "os" else node.facts.hostname
-        if (ours == condition.value) == (condition.op == "!="):
+    for condition in job.spec.conditions or root.spec.conditions:
+        if condition.name == "group":
+            group = farm.groups.get(condition.value)
+            holds = group is not None and node.id in group.nodes
+        else:
+            ours = system if condition.name == "os" else node.facts.hostname
+            holds = ours == condition.value
+        if holds == (condition.op == "!="):
             return False
+    limit = farm.rules.max_failures_per_client
+    return not limit or dict(root.failures).get(node.id, 0) <= limit
+
+
+def _has_room(job: Job, node: Node, present: list[Job]) -> bool:
     if sum(one.spec.cpus for one in (*present, job)) > node.facts.cpus:
         return False
     if present and any("single" in one.spec.tags for one in (*present, job)):
         return False
     return not any("single:1" in one.spec.tags for one in present if "single:1" in job.spec.tags)
+
+
+def _served(farm: Farm, job: Job) -> dict[NodeId, bool | int]:
+    """Whether a node has what the job needs of its resource; under 0, how many other nodes can."""
+    for name, amount in job.spec.resources.items():
+        resource = farm.floor.stock.resources.get(name)
+        if resource is None:
+            return {NodeId(0): 0}
+        users = [
+            one for key, one in farm.attempts.items() if name in farm.jobs[key[0]].spec.resources
+        ]
+        if resource.max is None:
+            continue
+        if resource.per_machine:
+            having = {node for one in users for node in one.nodes}
+            return {**dict.fromkeys(having, True), NodeId(0): resource.max - len(having)}
+        taken = sum(farm.jobs[one.job].spec.resources[name] for one in users)
+        if taken + amount > resource.max:
+            return {NodeId(0): 0}
+    return {NodeId(0): len(farm.nodes)}
 
 
 def _lasting(node: Node) -> tuple[object, ...]:

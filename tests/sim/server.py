@@ -392,10 +392,14 @@ class Session:
 def linked_ids(message: m.Message) -> tuple[JobId, ...]:
     """Jobs that must be in memory for this message even if they are finished."""
     match message:
-        case m.RescheduleJobs() | m.DeleteJobs() | m.SetPriority():
+        case m.RescheduleJobs() | m.DeleteJobs() | m.ExpireJobs() | m.SetPriority():
             return message.ids
-        case m.SetAttributes():
+        case m.SetPriorities(priorities=priorities):
+            return tuple(job for job, _ in priorities)
+        case m.SetConditions() | m.SetBlockedWarning() | m.SetAttributes():
             return (message.id,)
+        case m.AddNote(job=job) if job is not None:
+            return (job,)
         case m.SubmitJobs():
             return tuple(
                 linked for job in message.jobs for linked in (*job.parent_ids, *job.child_ids)

@@ -23,6 +23,7 @@ KEPT_SEEDS = {
     261: "a failed child was deleted before its parent ran onChildError: an empty command ran",
     412: "a waiting job kept the conditions of a root that it had no longer",
     23: "a machine that came back with a run that was given up got jobs for the CPUs of that",
+    144: "a machine was kept for a job that lacked a unit per machine, and others waited for ever",
     225: "jobs were asked back from nodes before a late server had heard what these had said",
 }
 """What each found, with the simulator as it was then; chance has taken other turns since."""

@@ -32,8 +32,13 @@ ACTIONS: tuple[type, ...] = (
     m.RescheduleJobs,
     m.RescheduleJobs,
     m.DeleteJobs,
+    m.ExpireJobs,
     m.EjectJobs,
 )
+
+
+GROUPS = ("fast", "slow")
+RESOURCES = ("licence", "sidefx.license.render")
 
 
 class Users:
@@ -48,9 +53,12 @@ class Users:
         self._rescheduled = 0
         """How often they have asked for that."""
         self._known: list[JobId] = []
+        self._undo: list[m.Command] = []
+        """What takes back what they did."""
         self._pause_ms = world.random.choice((150, 500, 2_000))
         self._submits = world.random.choice((0.15, 0.3, 0.6))
         self._rules = world.random.choice((0.0, 0.1, 0.3))
+        self._arranges = world.random.choice((0.0, 0.1, 0.3))
 
     def act(self) -> None:
         if not self.active:
@@ -66,6 +74,10 @@ class Users:
             self.world.chirp.set_from_outside(self._some_jobs()[0])
         elif random.random() < self._rules:
             self._set_rules()
+        elif random.random() < self._arranges:
+            self._arrange()
+        elif self._undo and random.random() < 0.1:
+            self._ask(self._undo.pop(random.randrange(len(self._undo))))
         else:
             ids = self._some_jobs()
             self._command(random.choice(ACTIONS)(ids))
@@ -92,6 +104,8 @@ class Users:
                 self._known.extend(reply)
                 self.promised.update(dict.fromkeys(reply))
                 self.world.note(f"users: got {marks(reply)}")
+            elif isinstance(reply, m.Inverse):
+                self._undo.append(reply)
             elif isinstance(command, m.CancelJobs) and rescheduled == self._rescheduled:
                 is_cancelled = self.world.oracle.is_cancelled
                 self.cancelled.update(dict.fromkeys(filter(is_cancelled, command.ids)))
@@ -104,7 +118,7 @@ class Users:
         if isinstance(command, m.RescheduleJobs):
             self.cancelled.clear()
             self._rescheduled += 1
-        if isinstance(command, m.DeleteJobs):
+        if isinstance(command, m.DeleteJobs | m.ExpireJobs):
             self.world.oracle.may_vanish(ids)
         self._ask(command)
 
@@ -150,6 +164,42 @@ class Users:
         nodes = list(self.world.server.farm.nodes)
         if nodes:
             self._ask(m.RemoveNodes((NodeId(self.world.random.choice(nodes)),)))
+
+    def _arrange(self) -> None:
+        """Change what waits for what: groups, resources, the conditions of a job."""
+        random, farm = self.world.random, self.world.server.farm
+        job, name = self._some_jobs()[0], random.choice(RESOURCES)
+        nodes = tuple(node for node in farm.nodes if random.random() < 0.5)
+        group = farm.groups.get(random.choice(GROUPS))
+        kind = random.randint(0, 9)
+        command: m.Command
+        if kind == 0:
+            maximum = random.choice((None, 0, 1, 2, 3))
+            command = m.SetResource(name, maximum, per_machine=random.random() < 0.4)
+        elif kind == 1:
+            command = m.RemoveResource(name)
+        elif kind == 2:
+            command = m.SetConditions(job, random.choice(((), self._conditions())))
+        elif kind == 3:
+            command = m.SetBlockedWarning(job, random.random() < 0.5)
+        elif kind == 4:
+            ids = dict.fromkeys(self._some_jobs())
+            command = m.SetPriorities(tuple((one, random.randint(-1, 9)) for one in ids))
+        elif group is None:
+            command = m.CreateGroup(random.choice(GROUPS))
+        elif kind == 5:
+            command = m.AddToGroup(group.id, nodes)
+        elif kind == 6:
+            command = m.RemoveFromGroup(group.id, nodes)
+        elif kind == 7:
+            command = m.SetGroupNodes(group.id, nodes)
+        elif kind == 8 and nodes:
+            wanted = tuple(one.id for one in farm.groups.values() if random.random() < 0.5)
+            command = m.SetNodeGroups(nodes[0], wanted)
+        else:
+            command = m.DeleteGroup(group.id)
+        self.world.note(f"users: {command}")
+        self._ask(command)
 
     def _discuss(self) -> None:
         """Say something about a job, which may be gone, or a node; or clear some of it away."""
@@ -218,6 +268,7 @@ class Users:
             conditions=random.choice(((), (), (), (), self._conditions())),
             min_hosts=hosts_min,
             max_hosts=hosts_min + random.choice((0, 0, 1)),
+            resources=random.choice(({}, {}, {}, {random.choice(RESOURCES): random.randint(1, 2)})),
             max_time_ms=random.choice((None, None, None, 3_000)),
             on_cancel=script,
             on_error=random.choice(("", script)),
@@ -229,6 +280,8 @@ class Users:
     def _conditions(self) -> tuple[Condition, ...]:
         random = self.world.random
         name = random.choice(self.world.machines).name
+        if random.random() < 0.3:
+            return (Condition("group", random.choice(("==", "!=")), random.choice(GROUPS)),)
         return (
             Condition("hostname", random.choice(("==", "!=", "in")), name),
             *((Condition("os", "==", "linux"),) if random.random() < 0.3 else ()),

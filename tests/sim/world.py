@@ -51,6 +51,8 @@ class World:
         rules = Rules(
             active_timeout_ms=6_000 if gives_up else self.random.choice((12_000, 30_000)),
             requeue_after_gone_ms=1_000 if gives_up else self.random.choice((0, 5_000, 20_000)),
+            max_failures_per_client=self.random.choice((0, 0, 1)),
+            expire_after_ms=self.random.choice((0, 10_000)),
             zone=timezone(timedelta(minutes=self.random.choice((-300, 0, 345)))),
         )
         self.server = Server(self, rules)

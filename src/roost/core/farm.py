@@ -53,18 +53,19 @@ class Farm(State):
         due = [self._deadlines[0][0]] if self._deadlines else []
         if self._backlog:
             due.append(self._backlog[0][0])
-        if self.advanced:
+        if self.tree.advanced:
             due.append(self._advanced_due)
         return min(due, default=None)
 
     def take_changes(self) -> Changes:
         """What has to be saved since the last call: every record once, in its latest state."""
         changes, self._changes = self._changes, Changes()
+        self.tree.settle()
         touched = dict(self.tree.touched)
         self.tree.touched.clear()
-        if self.advanced and self.now >= self._advanced_due:
-            touched.update(self.advanced)
-            self.advanced.clear()
+        if self.tree.advanced and self.now >= self._advanced_due:
+            touched.update(self.tree.advanced)
+            self.tree.advanced.clear()
             self._advanced_due = Moment(self.now + PROGRESS_SAVED_EVERY_MS)
         rollup = self.tree.rollup
         for job_id in touched:
@@ -129,11 +130,11 @@ class Farm(State):
         known = {job.id: job for job in fresh}
         self.jobs.update(known)
         self.standing.update(job.status for job in fresh)
-        self.tree.link_all({p: below for p, below in records.children.items() if p in known})
-        # They may have been linked in another order.
-        self.tree.parents.update(
-            (job, above) for job, above in records.parents.items() if job in known
+        self.tree.link_all(
+            {job: children for job, children in records.children.items() if job in known},
+            {job: parents for job, parents in records.parents.items() if job in known},
         )
+        self._block_again(fresh)
         for attribute in records.attributes:
             if attribute.job in known:
                 own = self.attributes.setdefault(attribute.job, {})
@@ -152,8 +153,9 @@ class Farm(State):
             (job.id, None) for job in fresh if job.status in FINAL and job.id not in parents
         )
         # They are as they were saved. What earlier messages of the batch changed stays to be saved.
-        for touched in [one for one in self.tree.touched if one in known]:
-            del self.tree.touched[touched]
+        self.tree.settle()
+        for job_id in known:
+            self.tree.touched.pop(job_id, None)
 
     def missing(self, ids: Iterable[JobId]) -> list[JobId]:
         """Which of these jobs are not in memory: finished ones, or unknown.
@@ -171,14 +173,29 @@ class Farm(State):
         for root in roots:
             if root not in self.jobs or self.tree.is_open(self.jobs[root]):
                 continue
+            if self._awaits_another(root):
+                continue
             members = self.tree.component(root)
-            if not all(map(self.is_over, members)):
+            if left := [job for job in members if not self.is_over(job)]:
+                above = self.tree.parents
+                self._awaited.update((job, left) for job in members if job not in above)
                 continue
             self.tree.remove(members)
             for job in members:
                 self.standing[self.jobs.pop(job).status] -= 1
                 self.attributes.pop(job, None)
+                self.floor.forgive(job)
+                self._awaited.pop(job, None)
         self.tree.touched.clear()
+
+    def _awaits_another(self, root: JobId) -> bool:
+        """A job that its tree was found to wait for is still not over."""
+        left = self._awaited.get(root, [])
+        while left:
+            if left[-1] in self.jobs and not self.is_over(left[-1]):
+                return True
+            left.pop()
+        return False
 
 
 HANDLERS: dict[type, Callable[[State, Any], object]] = {

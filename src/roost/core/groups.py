@@ -86,8 +86,10 @@ def on_set_node_groups(farm: State, command: SetNodeGroups) -> None:
     node, wanted = command.id, {_known(farm, group).id for group in command.groups}
     _refuse_unknown(farm, (node,))
     for group in list(farm.groups.values()):
+        if (group.id in wanted) == (node in group.members):
+            continue
         if group.id in wanted:
-            _set_members(farm, group, dict.fromkeys((*group.nodes, node)))
+            _set_members(farm, group, (*group.nodes, node))
         else:
             _set_members(farm, group, [one for one in group.nodes if one != node])
 

@@ -13,7 +13,7 @@ from roost.core.attributes import fold
 from roost.core.lifecycle import FINAL, ON_NODE
 from roost.core.matching import ELIGIBLE_TESTS, Need, NodeUse, Rank, obstacle, rank_of
 from roost.core.nodeset import bit, members
-from roost.core.records import JobStatus, NodeId
+from roost.core.records import JobId, JobStatus, NodeId
 from roost.core.state import State
 from roost.core.stock import Stock
 from roost.core.tree import Tally, share_of
@@ -32,6 +32,7 @@ def check(farm: State) -> None:
     _uses_equal_a_recount(farm)
     _queue_is_the_runnable_jobs(farm)
     _placement_knows_its_nodes(farm)
+    _nodes_are_blocked_where_too_much_failed(farm)
     _holds_are_symmetric(farm)
     _groups_fit_nodes(farm)
     _only_rules_keep_nodes_off_duty(farm)
@@ -50,6 +51,11 @@ def _edges_are_symmetric_and_acyclic(farm: State) -> None:
     for parent, child in down:
         assert parent in farm.jobs and child in farm.jobs, f"dangling edge {parent} -> {child}"
         assert parent not in tree.descendants(child), f"cycle through {parent} -> {child}"
+    for job in farm.jobs:
+        top = job
+        while above := tree.parents.get(top):
+            top = above[0]
+        assert tree.root_of(job) == top, f"the root of {job}"
 
 
 def _standing_equals_a_recount(farm: State) -> None:
@@ -58,6 +64,7 @@ def _standing_equals_a_recount(farm: State) -> None:
 
 def _tallies_equal_a_recount(farm: State) -> None:
     tree = farm.tree
+    tree.settle()
     for parent, tally in tree.tallies.items():
         naive = Tally()
         for below in tree.descendants(parent):
@@ -166,6 +173,16 @@ def _placement_knows_its_nodes(farm: State) -> None:
             asked = floor.candidate(kind.need, NO_RANK, node)
             fits = obstacle(asked, ELIGIBLE_TESTS) is None
             assert fits == bool(kind.fit & bit(node)), f"node {node} was asked about {kind.need}"
+
+
+def _nodes_are_blocked_where_too_much_failed(farm: State) -> None:
+    naive: dict[JobId, set[NodeId]] = {}
+    if limit := farm.rules.max_failures_per_client:
+        for job in farm.jobs.values():
+            for node, count in job.failures:
+                if count > limit:
+                    naive.setdefault(job.id, set()).add(node)
+    assert {job: set(members(nodes)) for job, nodes in farm.floor.blocked.items()} == naive
 
 
 def _holds_are_symmetric(farm: State) -> None:

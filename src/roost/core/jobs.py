@@ -8,7 +8,7 @@ does what concerns one job only; they do it before anything has changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -267,7 +267,7 @@ def on_reschedule_jobs(farm: State, command: RescheduleJobs) -> None:
         attempt = farm.live_attempt(job)
         if attempt is not None:
             farm.end_attempt(attempt.key, AttemptCause.FENCED, text="rescheduled by hand")
-        if job.failures:
+        if farm.floor.forgive(job_id):
             forgiven.append(job_id)
         farm.set_status(
             job,
@@ -298,28 +298,41 @@ def on_delete_jobs(farm: State, command: DeleteJobs) -> None:
 
 
 def on_expire_jobs(farm: State, command: ExpireJobs) -> None:
-    _delete(farm, [job for job in command.ids if _has_expired(farm, job)])
+    _delete(farm, list(_expired(farm, command.ids)))
 
 
-def _has_expired(farm: State, job_id: JobId) -> bool:
-    """Spec §4.4: finished → gone. Any job linked with it may still be asked about it."""
-    job, after = farm.jobs.get(job_id), farm.rules.expire_after_ms
-    if job is None or job.ended_at is None or not after or farm.tree.parents.get(job_id):
-        return False
-    return job.ended_at + after <= farm.now and all(map(farm.is_over, farm.tree.component(job_id)))
+def _expired(farm: State, ids: Iterable[JobId]) -> Iterator[JobId]:
+    """Spec §4.4: finished → gone. Any job linked with them may still be asked about them."""
+    is_over: dict[JobId, bool] = {}
+    """Whether all jobs linked with this one are."""
+    after = farm.rules.expire_after_ms
+    for job_id in ids:
+        job = farm.jobs.get(job_id)
+        if job is None or job.ended_at is None or not after or farm.tree.parents.get(job_id):
+            continue
+        if job.ended_at + after > farm.now:
+            continue
+        if job_id not in is_over:
+            linked = farm.tree.component(job_id)
+            is_over.update(dict.fromkeys(linked, all(map(farm.is_over, linked))))
+        if is_over[job_id]:
+            yield job_id
 
 
 def _delete(farm: State, ids: Sequence[JobId]) -> None:
     """A job below the deleted ones stays while it has a parent that stays (decision 2)."""
-    named = {job for job in ids if job in farm.jobs}
     doomed: dict[JobId, None] = {}
-    waiting = [job for job in ids if job in named]
+    kept_by: dict[JobId, int] = {}
+    """How many parents of a job are not to be deleted."""
+    waiting = [job for job in ids if job in farm.jobs]
     for job_id in waiting:
         if job_id in doomed or not _may_reschedule(farm.jobs[job_id]):
             continue
-        if job_id in named or all(p in doomed for p in farm.tree.parents.get(job_id, ())):
-            doomed[job_id] = None
-            waiting.extend(farm.tree.children.get(job_id, ()))
+        doomed[job_id] = None
+        for child in farm.tree.children.get(job_id, ()):
+            kept_by[child] = kept_by.get(child, len(farm.tree.parents[child])) - 1
+            if not kept_by[child]:
+                waiting.append(child)
     for job_id in doomed:
         attempt = farm.live_attempt(farm.jobs[job_id])
         if attempt is not None:
@@ -374,7 +387,7 @@ def on_set_conditions(farm: State, command: SetConditions) -> None:
         farm.log(job.id, "conditions changed")
     if job.failures:
         farm.update_job(job, failures=(), blocked_warning=False)
-    if is_new or job.failures:
+    if farm.floor.forgive(job.id) or is_new:
         farm.requeue_below((job.id,))
 
 

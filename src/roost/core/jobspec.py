@@ -570,6 +570,7 @@ def _join_stubs(drafts: list[_Draft]) -> None:
         if draft.stub and places.setdefault(draft.stub, index) != index:
             other = drafts[places[draft.stub]].where
             raise Invalid(f"{draft.where}: stubId {show(draft.stub)} is already that of {other}.")
+    parents: dict[int, dict[int, None]] = {}
     for index, draft in enumerate(drafts):
         for stub in draft.child_stubs:
             if stub not in places:
@@ -577,9 +578,10 @@ def _join_stubs(drafts: list[_Draft]) -> None:
                     f"{draft.where}: childStubIds names {show(stub)}, "
                     "which is no stubId of this submission."
                 )
-            parents = drafts[places[stub]].parents
-            if index not in parents:
-                drafts[places[stub]].parents = (*parents, index)
+            place = places[stub]
+            parents.setdefault(place, dict.fromkeys(drafts[place].parents))[index] = None
+    for place, those in parents.items():
+        drafts[place].parents = tuple(those)
 
 
 def _inherit_submitters(drafts: list[_Draft]) -> None:

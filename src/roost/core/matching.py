@@ -24,7 +24,6 @@ from roost.core.records import (
     JobSpec,
     Node,
     NodeFacts,
-    NodeId,
 )
 from roost.core.stock import Amounts, Stock
 
@@ -56,8 +55,8 @@ class Need(Struct, frozen=True):
     hosts_min: int
     hosts_max: int
     resources: Amounts
-    blocked: frozenset[NodeId]
-    """Nodes on which too much of its tree has failed."""
+    wary: JobId | None
+    """The root of its tree, if too much of that has failed on some node."""
 
     @property
     def is_plain(self) -> bool:
@@ -73,7 +72,7 @@ class Need(Struct, frozen=True):
 def need_of(
     spec: JobSpec,
     conditions: tuple[Condition, ...],
-    blocked: frozenset[NodeId] = frozenset(),
+    wary: JobId | None = None,
 ) -> Need:
     """What a job with this spec needs, given what its tree has in force for it."""
     command = spec.command
@@ -86,13 +85,13 @@ def need_of(
         hosts_min=spec.min_hosts,
         hosts_max=spec.max_hosts,
         resources=tuple(sorted((n, amount) for n, amount in spec.resources.items() if amount)),
-        blocked=blocked,
+        wary=wary,
     )
 
 
 def need_of_stray(cpus: int) -> Need:
     """What is known of an attempt whose job is not in memory."""
-    return Need((), cpus, False, frozenset(), None, 1, 1, (), frozenset())
+    return Need((), cpus, False, frozenset(), None, 1, 1, (), None)
 
 
 def need_alike(one: JobSpec, other: JobSpec) -> bool:
@@ -203,6 +202,8 @@ class Candidate(Struct, frozen=True):
     """Why its availability rules keep jobs from the node, or None."""
     groups: Mapping[str, Group]
     stock: Stock
+    blocked: bool = False
+    """Too much of its tree has failed there."""
     backlog_cpus: int = 0
     """CPUs of jobs that the node may be given beyond those it has, to start as others end."""
 
@@ -292,7 +293,7 @@ def _has_resources(c: Candidate) -> str | None:
 
 
 def _is_not_blocked(c: Candidate) -> str | None:
-    if c.node.id not in c.need.blocked:
+    if not c.blocked:
         return None
     return "is blocked: more runs of its tree failed there than max_failures_per_client allows"
 

@@ -32,7 +32,8 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from operator import itemgetter
 
 from roost.core.matching import (
@@ -56,6 +57,8 @@ STRETCH_MS = 20
 """So much of it goes to one node before the next one gets some."""
 IDLE_KINDS_MAX = 1_000
 """So many kinds of which no job waits are remembered, with their pace and what they know."""
+STALE_RANKS_MAX = 64
+"""Of jobs that left a kind before their turn; or as many as jobs wait there."""
 _PACE_WEIGHT = 8
 """A pace is a running mean over about so many runs, kept as that many times the mean."""
 
@@ -131,6 +134,8 @@ class Floor:
         """The others, by when their last job left."""
         self.waiting: dict[JobId, tuple[Rank, Kind]] = {}
         self.holds: dict[JobId, dict[NodeId, None]] = {}
+        self.blocked: dict[JobId, NodeSet] = {}
+        """By root: where too much of its tree has failed. No set is empty."""
         self.stock = Stock()
         self._fresh_kinds: dict[Kind, None] = {}
         self._woken: NodeSet = 0
@@ -179,6 +184,18 @@ class Floor:
         for nodes in self.levels.values():
             self.reviewed |= nodes
             self._woken |= nodes
+
+    def block(self, root: JobId, node: NodeId) -> None:
+        """The node gets no more of this tree."""
+        self.blocked[root] = self.blocked.get(root, 0) | bit(node)
+        self.review(node)
+
+    def forgive(self, root: JobId) -> bool:
+        """No node is blocked for this tree any more; whether any was."""
+        nodes = self.blocked.pop(root, 0)
+        for node in members(nodes):
+            self.review(node)
+        return bool(nodes)
 
     def wake(self, node: NodeId) -> None:
         """There may be more room there: the next pass looks at it again."""
@@ -242,6 +259,10 @@ class Floor:
             heapq.heappush(heap, rank)
             waiting[job] = (rank, kind)
         kind.jobs += len(waiting) - before
+        if len(heap) > 2 * kind.jobs + STALE_RANKS_MAX:
+            kind.heap = [rank for rank in set(heap) if waiting.get(JobId(rank[1])) == (rank, kind)]
+            heapq.heapify(kind.heap)
+            heap = kind.heap
         if kind.rank is None or heap[0] < kind.rank:
             self._queue_by(kind, self._first(kind))
 
@@ -308,6 +329,7 @@ class Floor:
             self.off_duty.get(node),
             self.groups,
             self.stock,
+            need.wary is not None and bool(self.blocked.get(need.wary, 0) >> node & 1),
             self._backlog_cpus(need, rank, node),
         )
 
@@ -550,13 +572,19 @@ class _Choice:
         if kind.reserver is not None and kind.reserver != job:
             floor.release_holds(kind.reserver)
         kind.reserver = job
-        if any(floor.fits(kind, rank, held) for held in floor.holds.get(job, ())):
+
+        def would_do(node: NodeId) -> bool:
+            return floor.fits(kind, rank, node) and not floor.stock.shortage_on(
+                self.need.resources, node
+            )
+
+        if any(map(would_do, floor.holds.get(job, ()))):
             kind.look_for_room()
             return
         floor.release_holds(job)
         for free in sorted(self.levels, reverse=True):
             for node in members(self.levels[free] & ~kind.unfit):
-                if floor.fits(kind, rank, node) and not floor.uses[node].held_before(rank):
+                if would_do(node) and not floor.uses[node].held_before(rank):
                     floor.hold(rank, self.need, (node,))
                     kind.look_for_room()
                     return
@@ -569,21 +597,38 @@ class _Choice:
         if kind.fit.bit_count() < need.hosts_min:
             floor.release_holds(JobId(rank[1]))
             return None
-        ready = [
-            node
-            for free, nodes in floor.levels.items()
-            if free >= need.cpus
-            for node in members(nodes & kind.fit)
-            if floor.has_room(need, rank, node)
-        ]
         held = floor.holds.get(JobId(rank[1]), {})
-        ready.sort(key=lambda node: (node not in held, floor.uses[node].cpus_busy, node))
+        # Which of them can have what they need of resources is found out together.
+        enough = math.inf if need.resources else need.hosts_max
+        ready: list[NodeId] = []
+        for node in chain(held, self._free_nodes(held)):
+            if len(ready) >= enough:
+                break
+            if kind.fit >> node & 1 and floor.has_room(need, rank, node):
+                ready.append(node)
+            else:
+                self.open &= ~bit(node)
         if len(ready) >= need.hosts_min:
             ready = floor.stock.afford(need.resources, ready)
             if len(ready) >= need.hosts_min:
                 return tuple(ready[: need.hosts_max])
             floor.release_holds(JobId(rank[1]))
             return None
+        if need.resources and len(floor.stock.afford(need.resources, members(kind.fit))) < (
+            need.hosts_min
+        ):
+            floor.release_holds(JobId(rank[1]))
+            return None
         floor.release_holds(JobId(rank[1]), keep=set(ready))
         floor.hold(rank, need, ready)
         return None
+
+    def _free_nodes(self, held: Iterable[NodeId]) -> Iterator[NodeId]:
+        """Those that may have room for a job that holds these, the emptiest first."""
+        levels, fit = self.floor.levels, self.kind.fit
+        for node in held:
+            fit &= ~bit(node)
+        for free in sorted(levels, reverse=True):
+            if free < self.need.cpus:
+                return
+            yield from members(levels[free] & fit & self.open)

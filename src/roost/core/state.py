@@ -42,7 +42,6 @@ from roost.core.records import (
     AttemptKey,
     Attribute,
     AttributePoint,
-    Condition,
     Event,
     Group,
     GroupId,
@@ -136,6 +135,8 @@ class State:
         self._lines: dict[NodeId, None] = {}
         """Nodes where more may be stuck than when they were last looked at."""
         self._unsettled: dict[JobId, None] = {}
+        self._started: list[JobId] = []
+        """Jobs above which everything has started as well, by the end of the message."""
         self._effects: list[Effect] = []
         self._changes = Changes()
         self._new_jobs: dict[JobId, None] = {}
@@ -146,8 +147,8 @@ class State:
         self._changed_resources: dict[ResourceId, Resource] = {}
         self._changed_attributes: dict[tuple[JobId, str], Attribute] = {}
         self._finished_roots: dict[JobId, None] = {}
-        self.advanced: dict[JobId, None] = {}
-        """Jobs of which nothing but the progress, or that of jobs below, is to be saved."""
+        self._awaited: dict[JobId, list[JobId]] = {}
+        """By roots that have ended: jobs linked with them that were not over yet."""
         self._advanced_due = Moment(0)
 
     # --- what handlers share --------------------------------------------------------------
@@ -193,6 +194,10 @@ class State:
             self.standing[job.status] += 1
         self._new_jobs.update(dict.fromkeys(new))
         self.tree.link_pairs(edges)
+        parents = self.tree.parents
+        self._finished_roots.update(
+            (job.id, None) for job in jobs if job.status in FINAL and job.id not in parents
+        )
         self._changes.edges.extend(edges)
         now = self.now
         self._changes.events.extend([Event(job.id, now, job.status.value) for job in jobs])
@@ -217,7 +222,7 @@ class State:
         if job.status not in FINAL and job.spec.has_command and progress > job.progress:
             new = replace(job, progress=min(progress, PROGRESS_UNIT))
             self.jobs[job.id] = new
-            self.tree.job_changed(job, new, self.tree.touched if at_once else self.advanced)
+            self.tree.job_changed(job, new, at_once=at_once)
 
     def update_spec(self, job: Job, spec: JobSpec) -> Job:
         """Replace a job's specification; `requeue_below` it when its need may have changed."""
@@ -245,11 +250,10 @@ class State:
             self.enqueue_all((new,))
         self._update_assigned(new)
         if status in FINAL:
-            parents = self.tree.parents.get(job.id)
-            if parents:
-                self._unsettled.update(dict.fromkeys(parents))
-            else:
-                self._finished_roots[job.id] = None
+            self._unsettled.update(dict.fromkeys(self.tree.parents.get(job.id, ())))
+            root = self.tree.root_of(job.id)
+            if self.jobs[root].status in FINAL:
+                self._finished_roots[root] = None
         return new
 
     def is_over(self, job_id: JobId) -> bool:
@@ -272,11 +276,16 @@ class State:
             self.standing[self.jobs.pop(job).status] -= 1
             self._finished_roots.pop(job, None)
             self.attributes.pop(job, None)
+            self.floor.forgive(job)
             self._changes.deleted.append(job)
             self.board.forget_job(job)
         for parent in sorted(parents.difference(gone)):
             self.unsettle(parent)
         self.requeue_below(children)
+        self._awaited.clear()
+        for kept in (*parents, *children):
+            if kept in self.jobs:
+                self._finished_roots[self.tree.root_of(kept)] = None
 
     def unsettle(self, job: JobId) -> None:
         """Have `_settle` look at a waiting job again before the message ends."""
@@ -314,13 +323,17 @@ class State:
         A runnable one does when the failed child that it was to report on has been deleted.
         """
         while self._unsettled:
-            job_id = next(iter(self._unsettled))
-            del self._unsettled[job_id]
-            job = self.jobs.get(job_id)
-            if job is None or job.status not in (S.QUEUED, S.RUNNABLE):
-                continue
-            if self.next_status(job, job.command_outcome) is not job.status:
-                self.move_on(job)
+            unsettled, self._unsettled = self._unsettled, {}
+            for job_id in unsettled:
+                job = self.jobs.get(job_id)
+                if job is None or job.status not in (S.QUEUED, S.RUNNABLE):
+                    continue
+                if self.next_status(job, job.command_outcome) is not job.status:
+                    self.move_on(job)
+        if self._started:
+            started, self._started = self._started, []
+            for job_id in self.tree.with_ancestors(started):
+                self.start_with_others(self.jobs[job_id], self.now)
 
     def _children_failed_text(self, job: Job) -> str:
         tally = self.tree.tallies.get(job.id)
@@ -328,35 +341,36 @@ class State:
             return ""
         return f"{tally.children_failed} of its {len(self.tree.children[job.id])} children failed"
 
-    def conditions(self, job: Job) -> tuple[Condition, ...]:
-        """Those in force: its own, or else its root's (decision 13)."""
-        if job.spec.conditions:
-            return job.spec.conditions
-        return self.jobs[self.tree.root_of(job.id)].spec.conditions
-
     def need(self, job: Job) -> Need:
-        return need_of(job.spec, self.conditions(job), self._blocked_for(job))
+        """What matters of a job for where it may run. It has its root's conditions if it has none
+        of its own (decision 13)."""
+        root = self.tree.root_of(job.id)
+        wary = root if root in self.floor.blocked else None
+        return need_of(job.spec, job.spec.conditions or self.jobs[root].spec.conditions, wary)
 
-    def _blocked_for(self, job: Job) -> frozenset[NodeId]:
-        """Nodes that get no more of this job's tree."""
-        limit = self.rules.max_failures_per_client
-        if not limit:
-            return frozenset()
-        failures = self.jobs[self.tree.root_of(job.id)].failures
-        return frozenset(node for node, count in failures if count > limit)
+    def _block_again(self, jobs: Iterable[Job]) -> None:
+        """Jobs have come into memory: block what was blocked for them."""
+        if limit := self.rules.max_failures_per_client:
+            for job in jobs:
+                for node, count in job.failures:
+                    if count > limit:
+                        self.floor.block(job.id, node)
 
     def _count_failure(self, job: Job, node: NodeId) -> Job:
         """A run of the job failed on this node; its root keeps count."""
         root = self.jobs[self.tree.root_of(job.id)]
-        blocked = self._blocked_for(root)
         counts = dict(root.failures)
         counts[node] = counts.get(node, 0) + 1
         root = self.update_job(root, failures=tuple(counts.items()))
-        if self._blocked_for(root) != blocked:
+        limit = self.rules.max_failures_per_client
+        if limit and counts[node] == limit + 1:
             root = self.update_job(root, blocked_warning=True)
             label = self.nodes[node].facts.label
             self.log(root.id, "client blocked", f"{counts[node]} runs failed on {label}")
-            self.requeue_below((root.id,))
+            is_first = root.id not in self.floor.blocked
+            self.floor.block(root.id, node)
+            if is_first:
+                self.requeue_below((root.id,))
         return self.jobs[job.id]
 
     def enqueue_all(self, jobs: Iterable[Job]) -> None:
@@ -432,8 +446,7 @@ class State:
             command_started_at=None,
             command_ended_at=None,
         )
-        for ancestor_id in self.tree.ancestors(job_id):
-            self.start_with_others(self.jobs[ancestor_id], self.now)
+        self._started.append(job_id)
         self.emit(StartAttempt(nodes[0], self.order(job, attempt)))
 
     def start_with_others(self, job: Job, at: Moment) -> None:

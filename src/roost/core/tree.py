@@ -1,13 +1,14 @@
 """Who is whose child, and what every job knows of all its descendants.
 
 Jobs form a directed acyclic graph: a job may have several parents. Each job that has children
-owns a `Tally` of *distinct* descendants, so a job reachable by two paths counts once. A change
-of one job costs one small update per distinct ancestor (the depth, in a tree), and reading a
-roll-up costs nothing. What a job adds to its ancestors is its `share`, a pure function of its
-record, so the old record and the new one give the difference and nothing is stored twice.
+owns a `Tally` of *distinct* descendants, so a job reachable by two paths counts once. What a job
+adds to its ancestors is its `share`, a pure function of its record, so the old record and the new
+one give the difference and nothing is stored twice.
 
-Links that are made together cost what there is of them, however deep they go: they are made from
-the bottom up, and a family in which nobody has two parents is added as a whole.
+Differences wait next to the job until somebody reads a tally or changes an edge; `settle` then
+carries all of them up together. So a thousand jobs that change at once cost one step for each of
+them and one for each job above, be these jobs beside or beneath each other; and jobs that are
+linked together are counted by letting the whole of their shares rise.
 
 The tree holds ids and counts; it reads job records from the mapping its owner passes in, and it
 tells which roll-ups it touched through `touched`. It decides nothing.
@@ -25,6 +26,8 @@ from roost.core.records import PROGRESS_UNIT, Job, JobId, JobStatus, NodeId, Rol
 EXCLUDE_PROGRESS_TAG = "excludeProgress"
 _TALLIED = FINAL | FAILED
 """Between the other statuses a job moves without a difference to its ancestors."""
+FEW_RISES = 2
+"""So many changes are carried up by themselves: where they meet is not worth finding out."""
 
 
 class Share(Struct, frozen=True, gc=False):
@@ -50,21 +53,10 @@ class Share(Struct, frozen=True, gc=False):
         )
 
 
-class Tally:
-    """Sums over the distinct descendants of a job, and over its direct children."""
+class Sum:
+    """Shares of some jobs, and the nodes that run them."""
 
-    __slots__ = (
-        "children_failed",
-        "children_open",
-        "counted",
-        "done",
-        "failed",
-        "nodes",
-        "open",
-        "progress",
-        "shared",
-        "tasks",
-    )
+    __slots__ = ("counted", "done", "failed", "nodes", "open", "progress", "tasks")
 
     def __init__(self) -> None:
         self.tasks = 0
@@ -73,14 +65,9 @@ class Tally:
         self.counted = 0
         self.progress = 0
         self.open = 0
-        """Descendants that are not in a final status."""
+        """Those that are not in a final status."""
         self.nodes: dict[NodeId, int] = {}
-        """Nodes that run descendants, with how many."""
-        self.children_open = 0
-        self.children_failed = 0
-        """Direct children that ended failed or cancelled (decision 7)."""
-        self.shared = False
-        """A descendant has, or has had, several parents. It is then said of all above as well."""
+        """Nodes, with how many of the jobs each runs; none with none."""
 
     def add(self, share: Share, times: int = 1) -> None:
         self.tasks += times * share.tasks
@@ -90,24 +77,40 @@ class Tally:
         self.progress += times * share.progress
         self.open += times * share.open
 
-    def add_nodes(self, nodes: Iterable[NodeId], sign: int = 1) -> None:
+    def add_nodes(self, nodes: Iterable[NodeId], times: int = 1) -> None:
         for node in nodes:
-            count = self.nodes.get(node, 0) + sign
-            if count:
-                self.nodes[node] = count
-            else:
-                del self.nodes[node]
+            self._add_node(node, times)
 
-    def add_all(self, below: Tally) -> None:
-        """Everything that is below a job which is now below this one."""
-        self.tasks += below.tasks
-        self.done += below.done
-        self.failed += below.failed
-        self.counted += below.counted
-        self.progress += below.progress
-        self.open += below.open
-        for node, count in below.nodes.items():
-            self.nodes[node] = self.nodes.get(node, 0) + count
+    def add_all(self, other: Sum) -> None:
+        self.tasks += other.tasks
+        self.done += other.done
+        self.failed += other.failed
+        self.counted += other.counted
+        self.progress += other.progress
+        self.open += other.open
+        for node, times in other.nodes.items():
+            self._add_node(node, times)
+
+    def _add_node(self, node: NodeId, times: int) -> None:
+        count = self.nodes.get(node, 0) + times
+        if count:
+            self.nodes[node] = count
+        else:
+            self.nodes.pop(node, None)
+
+
+class Tally(Sum):
+    """Sums over the distinct descendants of a job, and over its direct children."""
+
+    __slots__ = ("children_failed", "children_open", "shared")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.children_open = 0
+        self.children_failed = 0
+        """Direct children that ended failed or cancelled (decision 7)."""
+        self.shared = False
+        """A descendant has, or has had, several parents. It is then said of all above as well."""
 
     def as_tuple(self) -> tuple[object, ...]:
         """For comparison with a naive recount."""
@@ -122,6 +125,23 @@ class Tally:
             self.children_open,
             self.children_failed,
         )
+
+
+class Rise(Sum):
+    """A difference on its way up: still to be added to some jobs, and to all that is above them."""
+
+    __slots__ = ("at", "at_once")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_once = False
+        """Whether the roll-ups that it changes are to be saved with the next changes."""
+        self.at: set[JobId] = set()
+        """Where it splits: the jobs that it is still to be added to, and to all above them."""
+
+    def join(self, other: Rise) -> None:
+        self.add_all(other)
+        self.at_once |= other.at_once
 
 
 def share_of(job: Job, has_children: bool) -> Share:
@@ -165,6 +185,14 @@ class Tree:
         self.assigned: dict[JobId, tuple[NodeId, ...]] = {}
         self.touched: dict[JobId, None] = {}
         """Jobs whose roll-up changed since their owner last cleared this; insertion-ordered."""
+        self.advanced: dict[JobId, None] = {}
+        """The same where nothing but progress changed, and its saving may wait."""
+        self._roots: dict[JobId, JobId] = {}
+        """Of jobs with children, as far as somebody has asked."""
+        self._rising: dict[JobId, Rise] = {}
+        """By the one parent of jobs that changed: it and all above it are yet to be told."""
+        self._branching: dict[JobId, Rise] = {}
+        """By the job itself where it has several parents."""
 
     # --- walking --------------------------------------------------------------------------
 
@@ -206,8 +234,14 @@ class Tree:
 
     def root_of(self, job: JobId) -> JobId:
         """Follow first parents to the top (decision 13)."""
+        way: list[JobId] = []
         while parents := self.parents.get(job):
             job = parents[0]
+            if (known := self._roots.get(job)) is not None:
+                job = known
+                break
+            way.append(job)
+        self._roots.update(dict.fromkeys(way, job))
         return job
 
     def component(self, job: JobId) -> list[JobId]:
@@ -231,6 +265,7 @@ class Tree:
 
     def is_open(self, job: Job) -> bool:
         """The job or one below it has not ended; costs nothing, however many there are."""
+        self.settle()
         tally = self.tallies.get(job.id)
         return job.status not in FINAL or (tally is not None and tally.open > 0)
 
@@ -240,6 +275,7 @@ class Tree:
         return share_of(job, job.id in self.children)
 
     def rollup(self, job: Job) -> Rollup:
+        self.settle()
         share = self.share(job)
         tally = self.tallies.get(job.id)
         tasks, done, failed = share.tasks, share.done, share.failed
@@ -273,23 +309,18 @@ class Tree:
 
     # --- changing -------------------------------------------------------------------------
 
-    def job_changed(self, old: Job, new: Job, touched: dict[JobId, None] | None = None) -> None:
-        """The record was replaced: carry the difference to all ancestors. Whose roll-up changed is
-        put down in `touched`, or else in that of the tree."""
-        if touched is None:
-            touched = self.touched
-        touched[new.id] = None
+    def job_changed(self, old: Job, new: Job, *, at_once: bool = True) -> None:
+        """The record was replaced: the difference is for all ancestors. `at_once=False` puts those
+        whose roll-up changes down in `advanced` and not in `touched`."""
+        (self.touched if at_once else self.advanced)[new.id] = None
         is_same = old.status is new.status or not (old.status in _TALLIED or new.status in _TALLIED)
         if is_same and old.progress == new.progress and old.spec is new.spec:
             return
         has_children = new.id in self.children
         before = share_of(old, has_children)
         after = share_of(new, has_children)
-        if before != after:
-            difference = after.since(before)
-            for ancestor in self.ancestors(new.id):
-                self.tallies[ancestor].add(difference)
-                touched[ancestor] = None
+        if before != after and (rise := self._rise_from(new.id, at_once=at_once)) is not None:
+            rise.add(after.since(before))
         was_open, is_open = old.status not in FINAL, new.status not in FINAL
         was_bad, is_bad = _spoils_parent(old.status), _spoils_parent(new.status)
         if was_open != is_open or was_bad != is_bad:
@@ -305,81 +336,186 @@ class Tree:
             self.assigned[job] = nodes
         if before != nodes:
             self.touched[job] = None
-            for ancestor in self.ancestors(job):
-                tally = self.tallies[ancestor]
-                tally.add_nodes(before, -1)
-                tally.add_nodes(nodes)
-                self.touched[ancestor] = None
+            if (rise := self._rise_from(job)) is not None:
+                rise.add_nodes(before, -1)
+                rise.add_nodes(nodes)
 
-    def link_pairs(self, pairs: Sequence[tuple[JobId, JobId]]) -> None:
+    def _rise_from(self, job: JobId, *, at_once: bool = True) -> Rise | None:
+        """What all ancestors of the job are yet to be told; None when it has none."""
+        above = self.parents.get(job)
+        if not above:
+            return None
+        waiting, key = (self._rising, above[0]) if len(above) == 1 else (self._branching, job)
+        rise = waiting.get(key)
+        if rise is None:
+            rise = waiting[key] = Rise()
+        rise.at_once |= at_once
+        return rise
+
+    def settle(self) -> None:
+        """Tell all ancestors what has changed below them, from the bottom up.
+
+        What rises from jobs with one parent joins there. At a job with several parents it splits,
+        and what has split joins again where all of its ways meet: then nobody is told twice.
+        """
+        rising, branching = self._rising, self._branching
+        if not (rising or branching):
+            return
+        self._rising, self._branching = {}, {}
+        if len(rising) + len(branching) <= FEW_RISES:
+            for parent, rise in rising.items():
+                self._tell((parent, *self.ancestors(parent)), rise)
+            for job, rise in branching.items():
+                self._tell(self.ancestors(job), rise)
+            return
+        parents = self.parents
+        firsts = dict.fromkeys(rising)
+        for job in branching:
+            firsts.update(dict.fromkeys(parents[job]))
+        affected = self._walk([], firsts, parents)
+        to_come = dict.fromkeys(affected, 0)
+        for job in affected:
+            for parent in parents.get(job, ()):
+                to_come[parent] += 1
+        split: dict[JobId, dict[Rise, None]] = {}
+        """What has split, by the jobs that it has come to."""
+        fresh: dict[tuple[JobId, ...], Rise] = {}
+        """By parents: what came to all of them from one child, for that from the next one."""
+
+        def pass_on(job: JobId, rise: Rise | None, held: Iterable[Rise]) -> None:
+            above = parents.get(job, ())
+            among = set(above)
+            for one in held:
+                one.at.discard(job)
+                if one.at <= among:  # all that it is still for is above this job
+                    for parent in one.at:
+                        del split[parent][one]
+                    one.at = set()
+                    if rise is None:
+                        rise = one
+                    else:
+                        rise.join(one)
+                else:
+                    for parent in above:
+                        split.setdefault(parent, {})[one] = None
+                    one.at |= among
+            if rise is None or not above:
+                return
+            if len(above) == 1:
+                known = rising.setdefault(above[0], rise)
+            elif (known := fresh.setdefault(above, rise)).at != among:
+                fresh[above] = known = rise
+                rise.at = among
+                for parent in above:
+                    split.setdefault(parent, {})[rise] = None
+            if known is not rise:
+                known.join(rise)
+
+        for job in [job for job in branching if job not in to_come]:
+            pass_on(job, branching[job], ())
+        ready = [job for job in affected if not to_come[job]]
+        for job in ready:
+            risen, held, own = rising.get(job), split.pop(job, {}), branching.get(job)
+            above = parents.get(job, ())
+            for told in (*held, *((risen,) if risen is not None else ())):
+                self._tell((job,), told)
+            if own is not None and risen is not None:
+                own.join(risen)
+            pass_on(job, own or risen, held)
+            for parent in above:
+                to_come[parent] -= 1
+                if not to_come[parent]:
+                    ready.append(parent)
+
+    def _tell(self, ids: Iterable[JobId], rise: Rise) -> None:
+        """What is below each of these has changed by so much."""
+        changed = self.touched if rise.at_once else self.advanced
+        for job in ids:
+            self.tallies[job].add_all(rise)
+            changed[job] = None
+
+    def link_pairs(self, pairs: Iterable[tuple[JobId, JobId]]) -> None:
         """Link each (parent, child): a parent's in the order of its children, a child's in that of
         its parents. None of the pairs may be linked yet."""
-        below: dict[JobId, list[JobId]] = {}
+        children: dict[JobId, list[JobId]] = {}
+        parents: dict[JobId, list[JobId]] = {}
         for parent, child in pairs:
-            below.setdefault(parent, []).append(child)
-        self.link_all(below)
-        parents: dict[JobId, dict[JobId, None]] = {}
-        for parent, child in pairs:
-            if len(self.parents[child]) > 1:
-                parents.setdefault(child, {})[parent] = None
-        for child, new in parents.items():
-            above = (*(one for one in self.parents[child] if one not in new), *new)
-            if above != self._last_parents:
-                self._last_parents = above
-            self.parents[child] = self._last_parents
+            children.setdefault(parent, []).append(child)
+            parents.setdefault(child, []).append(parent)
+        self._link(children, parents)
 
-    def link_all(self, children: Mapping[JobId, Sequence[JobId]]) -> None:
-        """Link each of these parents with its children: those at the bottom first, so that what is
-        linked has little above it yet, in whichever order a chain of jobs was listed."""
-        order: Iterable[JobId] = children
-        if any(not children.keys().isdisjoint(below) for below in children.values()):
-            order = _from_the_bottom(children)
-        for parent in order:
-            self.link(parent, *children[parent])
-
-    def link(self, parent: JobId, *children: JobId) -> None:
-        """Make these, in their order, children of `parent`. None of them may be one yet, nor be
-        above it. Leaves without a parent, as the frames of a new job are, are counted together."""
-        parent_job = self.jobs[parent]
-        above = [parent, *self.ancestors(parent)]
-        if parent not in self.children:
-            leaf, container = share_of(parent_job, False), share_of(parent_job, True)
-            if leaf != container:
-                difference = container.since(leaf)
-                for ancestor in above[1:]:
-                    self.tallies[ancestor].add(difference)
-            self.children[parent] = []
-            self.tallies[parent] = Tally()
-        if self._last_parents != (parent,):
-            self._last_parents = (parent,)
-        alone = self._last_parents
-        alike: list[list[Job]] = []
-        """Leaves without a parent, as far as neighbours add the same."""
-        families: list[JobId] = []
-        for child in children:
-            if child in self.parents or child in self.children or child in self.assigned:
-                families.append(child)
-                continue
-            job = self.jobs[child]
-            if alike and share_alike(alike[-1][0], job):
-                alike[-1].append(job)
-            else:
-                alike.append([job])
-            self.parents[child] = alone
-        self._link_families(parent, above, families)
-        for first, *others in alike:
-            count = 1 + len(others)
-            self._count_child(parent, first.status, count)
-            for ancestor in above:
-                self.tallies[ancestor].add(share_of(first, False), count)
-        self.touched.update(dict.fromkeys(above))
-        self.children[parent].extend(children)
-
-    def _link_families(
-        self, parent: JobId, above: Sequence[JobId], families: Sequence[JobId]
+    def link_all(
+        self,
+        children: Mapping[JobId, Sequence[JobId]],
+        parents: Mapping[JobId, Sequence[JobId]],
     ) -> None:
-        """Link jobs that have relatives already: `above` them is now `parent` and what is above
-        it, and they and those below them count there, where they do not yet."""
+        """The same, by parent; `parents` are those of each child that has several."""
+        above: dict[JobId, Sequence[JobId]] = {}
+        for parent, below in children.items():
+            above |= dict.fromkeys(below, (parent,))
+        self._link(children, {**above, **parents})
+
+    def _link(
+        self, below: Mapping[JobId, Sequence[JobId]], above: Mapping[JobId, Sequence[JobId]]
+    ) -> None:
+        """Jobs without relatives are linked at once, and their shares rise. Others bring those
+        below them along, of which some may be known above already."""
+        self.settle()
+        before = {job: self.parents[job] for job in above if job in self.parents}
+        families = {job for job in above if job in self.children or job in before}
+        for parent in below:
+            if parent not in self.children:
+                self._become_parent(parent)
+        shared: list[JobId] = []
+        last: Job | None = None
+        share: Share | None = None
+        for child, its_parents in above.items():
+            if child in families:
+                continue
+            if len(self._last_parents) != len(its_parents) or any(
+                one != other for one, other in zip(self._last_parents, its_parents, strict=True)
+            ):
+                self._last_parents = tuple(its_parents)
+            self.parents[child] = self._last_parents
+            if len(its_parents) > 1:
+                shared += its_parents
+            job = self.jobs[child]
+            is_leaf = child not in self.children
+            if share is None or last is None or not (is_leaf and share_alike(last, job)):
+                share, last = self.share(job), job if is_leaf else None
+            rise = self._rise_from(child)
+            assert rise is not None
+            rise.add(share)
+            rise.add_nodes(self.assigned.get(child, ()))
+            for parent in its_parents:
+                self._count_child(parent, job.status)
+        for parent, children in below.items():
+            self.children[parent].extend(one for one in children if one not in families)
+        self._mark_shared(shared)
+        self.settle()
+        if families:
+            self._roots.clear()
+        for parent, children in below.items():
+            if found := [one for one in children if one in families]:
+                self._link_families(parent, found)
+                known = len(self.children[parent]) - (len(children) - len(found))
+                self.children[parent][known:] = children
+        for child in families:
+            self.parents[child] = (*before.get(child, ()), *above[child])
+
+    def _become_parent(self, job: JobId) -> None:
+        leaf, container = share_of(self.jobs[job], False), share_of(self.jobs[job], True)
+        if leaf != container and (rise := self._rise_from(job)) is not None:
+            rise.add(container.since(leaf))
+        self.touched[job] = None
+        self.children[job] = []
+        self.tallies[job] = Tally()
+
+    def _link_families(self, parent: JobId, families: Sequence[JobId]) -> None:
+        """Link jobs that have relatives already: above them is now `parent` and what is above it,
+        and they and those below them count there, where they do not yet."""
+        above = [parent, *self.ancestors(parent)]
+        self.touched.update(dict.fromkeys(above))
         reached: dict[JobId, set[JobId]] = {}
         """What is below those above, as far as somebody had to know."""
         linked: list[JobId] = []
@@ -405,11 +541,8 @@ class Tree:
             for ancestor in reached.keys() & gaining:
                 self._walk_into(reached[ancestor], child)
             linked.append(child)
-            self._count_child(parent, self.jobs[child].status, 1)
-            parents = (*before, parent)
-            if parents != self._last_parents:
-                self._last_parents = parents
-            self.parents[child] = self._last_parents
+            self._count_child(parent, self.jobs[child].status)
+            parents = self.parents[child] = (*before, parent)
             if before or ((tally := self.tallies.get(child)) is not None and tally.shared):
                 # Above its earlier parents as well; where there were several, this is known there.
                 self._mark_shared(parents if len(before) == 1 else (parent,))
@@ -453,30 +586,33 @@ class Tree:
                 self.tallies[one].shared = True
                 waiting.extend(self.parents.get(one, ()))
 
-    def _count_child(self, parent: JobId, status: JobStatus, times: int) -> None:
+    def _count_child(self, parent: JobId, status: JobStatus) -> None:
         tally = self.tallies[parent]
-        tally.children_open += times * (status not in FINAL)
-        tally.children_failed += times * _spoils_parent(status)
+        tally.children_open += status not in FINAL
+        tally.children_failed += _spoils_parent(status)
 
     def remove(self, doomed: Iterable[JobId]) -> list[tuple[JobId, JobId]]:
         """Forget these jobs and every edge that touches them; returns those edges.
 
         Call it while the records of the doomed jobs are still in the mapping.
         """
+        self.settle()
         gone = dict.fromkeys(doomed)
         orphans = dict.fromkeys(
             child for job in gone for child in self.children.get(job, ()) if child not in gone
         )
-        kept_below = [job for job in self.with_descendants(orphans) if job not in gone]
-        above_before = {job: self.ancestors(job) for job in kept_below}
         is_whole = all(parent in gone for job in gone for parent in self.parents.get(job, ()))
-        for job in gone:
-            share, nodes = self.share(self.jobs[job]), self.assigned.pop(job, ())
-            for ancestor in () if is_whole else self.ancestors(job):
-                if ancestor not in gone:
-                    self.tallies[ancestor].add(share, -1)
-                    self.tallies[ancestor].add_nodes(nodes, -1)
-                    self.touched[ancestor] = None
+        above_before: dict[JobId, list[JobId]] = {}
+        if not is_whole:
+            kept_below = [job for job in self.with_descendants(orphans) if job not in gone]
+            above_before = {job: self.ancestors(job) for job in kept_below}
+            for job in gone:
+                if (rise := self._rise_from(job)) is not None:
+                    rise.add(self.share(self.jobs[job]), -1)
+                    rise.add_nodes(self.assigned.get(job, ()), -1)
+            self.settle()
+        if not is_whole or orphans:
+            self._roots.clear()
         edges: list[tuple[JobId, JobId]] = []
         thinned: dict[JobId, None] = {}
         for job in gone:
@@ -487,17 +623,19 @@ class Tree:
                     tally = self.tallies[parent]
                     tally.children_open -= self.jobs[job].status not in FINAL
                     tally.children_failed -= _spoils_parent(self.jobs[job].status)
-            for child in self.children.pop(job, ()):
-                if child not in gone:
-                    edges.append((job, child))
-                    left = tuple(one for one in self.parents.pop(child) if one != job)
-                    if left:
-                        self.parents[child] = left
+            edges += [(job, child) for child in self.children.pop(job, ()) if child not in gone]
             self.tallies.pop(job, None)
+            self._roots.pop(job, None)
+            self.assigned.pop(job, None)
             self.touched.pop(job, None)
-        for job in kept_below:
+            self.advanced.pop(job, None)
+        for child in orphans:
+            left = tuple(parent for parent in self.parents.pop(child) if parent not in gone)
+            if left:
+                self.parents[child] = left
+        for job, above in above_before.items():
             share, nodes = self.share(self.jobs[job]), self.assigned.get(job, ())
-            for ancestor in set(above_before[job]).difference(self.ancestors(job), gone):
+            for ancestor in set(above).difference(self.ancestors(job), gone):
                 self.tallies[ancestor].add(share, -1)
                 self.tallies[ancestor].add_nodes(nodes, -1)
                 self.touched[ancestor] = None
@@ -511,26 +649,8 @@ class Tree:
         del self.children[job], self.tallies[job]
         record = self.jobs[job]
         container, leaf = share_of(record, True), share_of(record, False)
-        if leaf != container:
-            difference = leaf.since(container)
-            for ancestor in self.ancestors(job):
-                self.tallies[ancestor].add(difference)
-                self.touched[ancestor] = None
-
-
-def _from_the_bottom(children: Mapping[JobId, Sequence[JobId]]) -> list[JobId]:
-    """The parents, each after those of its descendants that are parents too."""
-    ordered: dict[JobId, None] = {}
-    for first in children:
-        stack = [(first, False)]
-        while stack:
-            job, leaving = stack.pop()
-            if leaving:
-                ordered[job] = None
-            elif job not in ordered:
-                stack.append((job, True))
-                stack.extend((one, False) for one in children[job] if one in children)
-    return list(ordered)
+        if leaf != container and (rise := self._rise_from(job)) is not None:
+            rise.add(leaf.since(container))
 
 
 def _spoils_parent(status: JobStatus) -> bool:
