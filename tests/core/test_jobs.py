@@ -149,6 +149,7 @@ def test_a_paused_job_whose_command_is_killed_does_not_try_again_until_it_is_res
     play.pauses(job)
     play.ends(job, -9)
     assert (play.status(job), play.job(job).tries_left) == ("paused", 0)
+    assert play.story(job)[-2:] == ["paused", "run ended"]
     play.resume(job)
     assert (play.status(job), play.job(job).attempt) == ("running", 2)
 

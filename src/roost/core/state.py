@@ -309,7 +309,7 @@ class State:
         if status not in FINAL and job.status is S.PAUSED:
             job = self.update_job(job, **fields)
             self._update_assigned(job)
-            self.log(job.id, S.PAUSED.value, message)
+            self.log(job.id, "run ended", message)
             return job
         if status not in FINAL and job.status is S.PAUSING:
             status = S.PAUSED
