@@ -60,7 +60,7 @@ def test_jobs_of_a_new_record_have_no_output_of_an_earlier_one(farm: Any) -> Non
         farm.server.stop()
         farm.agents[""].stop()
         (farm.folder / "server" / "roost.db").unlink()
-    [kept] = (farm.folder / "server").glob("before-new-record-*/output/000/0000/1.1.log")
+    [kept] = (farm.folder / "server").glob("output/before-new-record-*/000/0000/1.1.log")
     assert kept.read_text() == "longer\n"
 
 

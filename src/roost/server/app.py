@@ -145,7 +145,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             postman.take(changes.notices)
 
         if await database.migrate():
-            _set_aside(options.data, (OUTPUT_FOLDER, JOBS_FOLDER))
+            _set_aside([options.data / OUTPUT_FOLDER, options.data / JOBS_FOLDER])
         await engine.load()
         database.lengthen_log()
         postman.take(await database.read(queries.notices))
@@ -189,15 +189,16 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
         await database.close()
 
 
-def _set_aside(data: Path, folders: Sequence[str]) -> None:
-    """A new record numbers its jobs from 1 again, and files of an earlier one are not theirs."""
-    found = [folder for folder in folders if (data / folder).is_dir()]
-    if found:
-        aside = data / time.strftime("before-new-record-%Y%m%d-%H%M%S")
-        aside.mkdir()
-        for folder in found:
-            (data / folder).rename(aside / folder)
-        log.warning("the record is new, files of an earlier one were moved", to=str(aside))
+def _set_aside(folders: Sequence[Path]) -> None:
+    """A new record numbers its jobs from 1 again, and files of an earlier one are not theirs. These
+    stay on their disk: a folder may be a link, or a disk of its own with other things in it."""
+    for folder in filter(Path.is_dir, folders):
+        if old := [file for file in folder.iterdir() if file.name.isdigit()]:
+            aside = folder / time.strftime("before-new-record-%Y%m%d-%H%M%S")
+            aside.mkdir()
+            for file in old:
+                file.rename(aside / file.name)
+            log.warning("the record is new, files of an earlier one were moved", to=str(aside))
 
 
 def _routes() -> list[BaseRoute]:
