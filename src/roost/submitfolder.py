@@ -65,8 +65,7 @@ class Answer(NamedTuple):
     """Where the rest of the data is, for `pread`; the asker closes it."""
 
 
-_S = 1_000_000_000
-"""In nanoseconds."""
+_SECOND_NS = 1_000_000_000
 
 
 def stat_numbers(status: os.stat_result) -> bytes:
@@ -75,7 +74,8 @@ def stat_numbers(status: os.stat_result) -> bytes:
         (
             status.st_dev, status.st_ino, status.st_mode, status.st_nlink, status.st_uid,
             status.st_gid, status.st_rdev, status.st_size, status.st_blksize, status.st_blocks,
-            status.st_atime_ns // _S, status.st_mtime_ns // _S, status.st_ctime_ns // _S,
+            status.st_atime_ns // _SECOND_NS, status.st_mtime_ns // _SECOND_NS,
+            status.st_ctime_ns // _SECOND_NS,
         )
     )  # fmt: skip
 

@@ -40,7 +40,7 @@ from roost.websocket import WebSocket
 from roost.wire import channel as wire
 from roost.wire import link
 
-HELLO_SECONDS_MAX = 10.0
+HELLO_S_MAX = 10.0
 CHANNELS_MAX = 256
 """Data channels of all agents together, each with a thread; beyond them, all takes the links."""
 
@@ -156,7 +156,7 @@ class Session:
         self._socket = socket
         self._loop = asyncio.get_running_loop()
         self._outbox: list[link.FromServer] = []
-        self._hello_due = self._loop.call_later(HELLO_SECONDS_MAX, self.close)
+        self._hello_due = self._loop.call_later(HELLO_S_MAX, self.close)
         self._greeted = False
         self._early: list[link.FromAgent] | None = []
         """What came before the agent was welcomed or refused."""

@@ -60,7 +60,7 @@ from roost.web import pages
 from roost.web.site import Look, Site
 from roost.wire import link
 
-STOP_SECONDS_MAX = 1
+STOP_S_MAX = 1
 TURN_S = 0.001
 """How long a thread keeps the interpreter that another one wants: while a large call is read in a
 thread, small ones have several turns each."""
@@ -213,7 +213,7 @@ class _Server:
             log_config=None,
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=STOP_SECONDS_MAX,
+            timeout_graceful_shutdown=STOP_S_MAX,
             server_header=False,
         )
 
