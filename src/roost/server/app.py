@@ -41,6 +41,7 @@ from roost.errors import Conflict, Invalid
 from roost.folder import lock_folder
 from roost.hqueue import dispatch as hqueue
 from roost.hqueue.folders import hq_root
+from roost.sameorigin import SameOrigin
 from roost.server.access import Access, Upgrades
 from roost.server.agents import Agents
 from roost.server.chirp import Desk, SubmitFolders
@@ -50,7 +51,6 @@ from roost.server.expiry import Expiry
 from roost.server.local import LocalSocket
 from roost.server.postman import Postman
 from roost.server.removal import Removal
-from roost.server.sameorigin import SameOrigin
 from roost.server.websocket import websocket_class
 from roost.settings import ServerOptions, ServerReady
 from roost.store import queries

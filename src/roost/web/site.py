@@ -4,7 +4,7 @@ Knows templates, headers and forms. Must not decide anything about the farm: pag
 what to show, and every form becomes a command that the JSON API has as well.
 
 Always holds: a page answers a GET and changes nothing; a form answers a POST, which another
-site's page cannot send (`server.sameorigin`), and leads back by a redirect, so that reloading does
+site's page cannot send (`sameorigin`), and leads back by a redirect, so that reloading does
 not do it again. No page contains a script or a style of its own, and the
 policy sent with it forbids any that is not a file of ours.
 """

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
 
-from roost.server.sameorigin import SameOrigin, is_private
+from roost.sameorigin import SameOrigin, is_private
 
 EVERYTHING = ["/", "/RPC2", "/api/v1/jobs", "/jobs/act"]
 WITH_LANGUAGE = {"accept-language": "de"}
