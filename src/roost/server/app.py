@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,13 +170,14 @@ class _Server:
         running.add_done_callback(lambda _: http.stop())
         await self._local.serve(self._agents.open_channel)
         parts = (self._removal.run, self._expiry.run, self._access.statistics.run)
-        tidying = asyncio.gather(*map(_logged, parts))
+        tidying = [asyncio.ensure_future(_logged(part)) for part in parts]
         with self._told_to_stop(http.stop):
             await http.listening(serving)
             on_ready(ServerReady(self._url, os.getpid()))
             await http.stopping.wait()
-            tidying.cancel()
-            await asyncio.wait([tidying])
+            for part in tidying:
+                part.cancel()
+            await asyncio.wait(tidying)
             self._access.stop_following()
             self._engine.stop()
             await running
@@ -294,7 +295,7 @@ class _Uvicorn(uvicorn.Server):
         self.stopping.set()
 
 
-async def _logged(part: Callable[[], Any]) -> None:
+async def _logged(part: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Of what ends a part of the server that nobody waits for, the log has to tell."""
     try:
         await part()
