@@ -28,6 +28,8 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 PRIVATE_SUFFIXES = (".localhost", ".local", ".lan", ".home", ".corp", ".internal", ".intranet",
                     ".private", ".home.arpa")  # fmt: skip
 """What names end with that nobody can register."""
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+"""Browsers leave them out."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(:\d*)?")
 
 
@@ -43,8 +45,9 @@ class SameOrigin:
         self._app = app
         self._setting = setting
         public = urlsplit(public_url.casefold())
-        self._names = {name.casefold(), public.hostname or ""}
-        self._origin = f"{public.scheme}://{public.netloc}"
+        self._names = {name.casefold(), public.hostname}
+        host = public.netloc.removesuffix(DEFAULT_PORTS.get(public.scheme, ""))
+        self._origin = f"{public.scheme}://{host}"
         self._own_name = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +66,7 @@ class SameOrigin:
         host = given.decode("latin-1").casefold()
         found = _HOST.fullmatch(host)
         name = found[1].rstrip(".") if found else ""
-        if not (is_private(name) or name in self._names or await self._is_of_this_machine(name)):
+        if not (name and await self._is_known(name)):
             return (
                 f'This server does not know itself as "{name[:80]}". If that is its name, say so '
                 f"in its setting {self._setting}; else use its address."
@@ -72,8 +75,11 @@ class SameOrigin:
             return "This was sent by a page of another site, which may not act here."
         return ""
 
-    async def _is_of_this_machine(self, name: str) -> bool:
-        """Its full name is asked for when it matters, as that may take a while."""
+    async def _is_known(self, name: str) -> bool:
+        """As one of ours. The machine's full name is asked for when it matters, as that may take a
+        while."""
+        if is_private(name) or name in self._names:
+            return True
         if not self._own_name:
             self._own_name = (await asyncio.to_thread(socket.getfqdn)).casefold()
         return name == self._own_name
