@@ -239,7 +239,13 @@ class Settings(Struct, frozen=True):
     """What these, and variables, say that changes nothing, in sentences."""
 
     def server_options(self, *, exit_with_stdin: bool = False) -> ServerOptions:
+        """Raises `Invalid`."""
         values = self.values
+        if values.public_url and not _is_address(values.public_url):
+            raise Invalid(
+                f"Setting public_url = {values.public_url!r} from {self.sources['public_url']} "
+                "is no address of a server: write it like http://farm:5000."
+            )
         return ServerOptions(
             data=values.data,
             host=values.host,
@@ -359,13 +365,17 @@ def read_inis(files: Sequence[Path]) -> inifiles.Ini:
 
 def check_address(url: str) -> None:
     """Raises `Invalid` for what cannot be the address of a server."""
+    if not _is_address(url):
+        raise Invalid(f"{url!r} is no address of a server: write it like http://farm:5000.")
+
+
+def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        is_one = False
-    if not is_one or not url.isprintable():
-        raise Invalid(f"{url!r} is no address of a server: write it like http://farm:5000.")
+        return False
+    return bool(is_one) and url.isprintable()
 
 
 def _read_ini(file: Path) -> inifiles.Ini:
