@@ -207,7 +207,8 @@ def test_a_flood_that_fills_the_disk_goes_on_when_there_is_room(farm: Farm, tmp_
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
-        (farm.folder / "server").mkdir(exist_ok=True)
+        server = farm.start_server()  # whose record is new: what is there before is moved aside
+        assert server.stop() == 0
         (farm.folder / "server" / "output").symlink_to(disk)
         ballast = disk / "ballast"
         ballast.write_bytes(bytes(FLOOD // 2))
