@@ -29,8 +29,6 @@ from msgspec import Struct
 from roost import inifiles
 from roost.errors import Invalid
 
-DAY_MS = 24 * 60 * 60 * 1000
-
 SECRETS = frozenset({"database_url", "mail_password", "webhooks"})
 """Settings whose value is shown to nobody."""
 
@@ -267,7 +265,7 @@ class Settings(Struct, frozen=True):
             upgrades=values.upgrades,
             upgrade_priority=values.upgrade_priority,
             chirp_folder_bytes_max=values.chirp_folder_bytes_max,
-            expire_after_ms=round(values.expire_jobs_days * DAY_MS),
+            expire_after_ms=round(values.expire_jobs_days * 24 * 3600 * 1000),
             farm_name=values.farm_name,
             farm_colour=values.farm_colour,
             shown=self.shown(),
