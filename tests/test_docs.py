@@ -31,7 +31,7 @@ from roost.hqueue import jobs as hqueue_jobs
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda page: str(page))
 DEFAULT_SERVER = settings.Values().server
-PAGE_SECONDS_MAX = 120
+PAGE_S_MAX = 120
 
 
 def name_of(page: Path) -> str:
@@ -103,7 +103,7 @@ def test_the_commands_of_a_page_run(page: Path, farm: str, data: Path, tmp_path:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PAGE_SECONDS_MAX,
+            timeout=PAGE_S_MAX,
             check=False,
         )
         said = f"{body}\n--- exit code {run.returncode}\n{run.stdout}\n{run.stderr}"

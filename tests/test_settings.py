@@ -117,3 +117,12 @@ def test_a_variable_that_is_nearly_a_setting_is_told_of() -> None:
         "ROOST_CPUZ is no setting and is ignored; did you mean ROOST_CPUS?",
         "ROOST_WEBHOOKS is ignored: webhooks can only be in the settings file.",
     )
+
+
+@pytest.mark.parametrize("address", ["farm.example", "http://[", "ftp://farm.example"])
+def test_the_public_address_of_a_server_is_one(address: str) -> None:
+    found = settings.load({}, {"ROOST_PUBLIC_URL": address})
+    with pytest.raises(Invalid) as refusal:
+        found.server_options()
+    for word in ("public_url", repr(address), "ROOST_PUBLIC_URL", "http://farm:5000"):
+        assert word in str(refusal.value)

@@ -1,7 +1,8 @@
 """One process per data folder: a lock that ends with the process, however it ends.
 
 The lock file holds the owner's process id, for the sentence that refuses a second one. A file
-left over from a process that is gone is no obstacle.
+left over from a process that is gone is no obstacle. A folder that is made here is for its owner
+alone, as XDG's base directories are, since jobs' environments and output may hold secrets.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def lock_folder(folder: Path, name: str) -> int:
     that has it, and `Invalid` when the folder cannot be made or written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise Invalid(
@@ -41,3 +42,15 @@ def lock_folder(folder: Path, name: str) -> int:
         os.truncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def _make(folder: Path) -> None:
+    """If it is not there, with all that is missing above it. Raises `OSError`."""
+    try:
+        folder.mkdir(0o700)
+    except FileNotFoundError:
+        _make(folder.parent)
+        folder.mkdir(0o700, exist_ok=True)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise

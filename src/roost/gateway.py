@@ -17,6 +17,8 @@ from msgspec import Struct
 from roost.core.lifecycle import ON_NODE
 from roost.core.messages import Command
 from roost.core.records import (
+    HOUR_MS,
+    MINUTE_MS,
     PROGRESS_UNIT,
     Activity,
     Attempt,
@@ -62,9 +64,9 @@ class Part(Enum):
 ALL_PARTS = frozenset(Part)
 
 
-SILENT_MS = 3_600_000
+SILENT_MS = HOUR_MS
 """A run that gives no sign for so long is worth a look, if nothing else tells what is usual."""
-SILENT_MS_MIN = 60_000
+SILENT_MS_MIN = MINUTE_MS
 """Below, silence is not worth a word, however short such runs usually are."""
 
 

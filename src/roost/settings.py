@@ -29,8 +29,6 @@ from msgspec import Struct
 from roost import inifiles
 from roost.errors import Invalid
 
-DAY_MS = 24 * 60 * 60 * 1000
-
 SECRETS = frozenset({"database_url", "mail_password", "webhooks"})
 """Settings whose value is shown to nobody."""
 
@@ -239,7 +237,13 @@ class Settings(Struct, frozen=True):
     """What these, and variables, say that changes nothing, in sentences."""
 
     def server_options(self, *, exit_with_stdin: bool = False) -> ServerOptions:
+        """Raises `Invalid`."""
         values = self.values
+        if values.public_url and not _is_address(values.public_url):
+            raise Invalid(
+                f"Setting public_url = {values.public_url!r} from {self.sources['public_url']} "
+                "is no address of a server: write it like http://farm:5000."
+            )
         return ServerOptions(
             data=values.data,
             host=values.host,
@@ -261,7 +265,7 @@ class Settings(Struct, frozen=True):
             upgrades=values.upgrades,
             upgrade_priority=values.upgrade_priority,
             chirp_folder_bytes_max=values.chirp_folder_bytes_max,
-            expire_after_ms=round(values.expire_jobs_days * DAY_MS),
+            expire_after_ms=round(values.expire_jobs_days * 24 * 3600 * 1000),
             farm_name=values.farm_name,
             farm_colour=values.farm_colour,
             shown=self.shown(),
@@ -359,13 +363,17 @@ def read_inis(files: Sequence[Path]) -> inifiles.Ini:
 
 def check_address(url: str) -> None:
     """Raises `Invalid` for what cannot be the address of a server."""
+    if not _is_address(url):
+        raise Invalid(f"{url!r} is no address of a server: write it like http://farm:5000.")
+
+
+def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        is_one = False
-    if not is_one or not url.isprintable():
-        raise Invalid(f"{url!r} is no address of a server: write it like http://farm:5000.")
+        return False
+    return bool(is_one) and url.isprintable()
 
 
 def _read_ini(file: Path) -> inifiles.Ini:

@@ -30,6 +30,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from roost.beneath import Beneath, statfs_of, walk
+from roost.core.messages import ChirpOrder
 from roost.wire.chirp import COMMANDS, Code, code_of_errno, format_numbers
 
 PIECE_BYTES = 1024 * 1024
@@ -64,8 +65,7 @@ class Answer(NamedTuple):
     """Where the rest of the data is, for `pread`; the asker closes it."""
 
 
-_S = 1_000_000_000
-"""In nanoseconds."""
+_SECOND_NS = 1_000_000_000
 
 
 def stat_numbers(status: os.stat_result) -> bytes:
@@ -74,7 +74,8 @@ def stat_numbers(status: os.stat_result) -> bytes:
         (
             status.st_dev, status.st_ino, status.st_mode, status.st_nlink, status.st_uid,
             status.st_gid, status.st_rdev, status.st_size, status.st_blksize, status.st_blocks,
-            status.st_atime_ns // _S, status.st_mtime_ns // _S, status.st_ctime_ns // _S,
+            status.st_atime_ns // _SECOND_NS, status.st_mtime_ns // _SECOND_NS,
+            status.st_ctime_ns // _SECOND_NS,
         )
     )  # fmt: skip
 
@@ -740,8 +741,15 @@ def root_of(folder: str, roots: Sequence[Path]) -> Path | None:
     return max(above, key=lambda root: len(root.parts), default=None)
 
 
-def beneath_root(folder: str, root: Path) -> Beneath:
-    """Open a folder that lies beneath a root by its name. Raises `OSError`, also when it leads out
-    of it over links."""
+def files_beneath(root: Path, order: ChirpOrder) -> JobFiles:
+    """Of a job that names its folder, which lies beneath a root by its name. Raises `OSError`, also
+    when it leads out of it over links."""
     with Beneath.at(root) as allowed:
-        return allowed.below(bytes(Path(folder).relative_to(root)))
+        folder = allowed.below(bytes(Path(order.submit_dir).relative_to(root)))
+    return files_in(folder, order, Space(0))
+
+
+def files_in(folder: Beneath, order: ChirpOrder, space: Space) -> JobFiles:
+    """Of a job whose folder this is, as it may use it. Takes it over. Raises `OSError`."""
+    folder.virtual_root = order.virtual_root
+    return JobFiles(folder, FileRules(order.read_only, order.umask), space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -31,3 +32,14 @@ async def test_a_part_that_fails_is_in_the_log_and_the_server_goes_on(
     assert [line["event"] for line in logs if line["log_level"] == "error"] == [
         "a part of the server has ended"
     ]
+
+
+async def test_a_server_that_is_stopped_has_nothing_to_complain_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ServerOptions(data=tmp_path, port=0)
+    with capture_logs() as logs:
+        assert await app.run_server(options, lambda _: os.kill(os.getpid(), signal.SIGTERM)) == 0
+    gc.collect()  # what nobody asked for its failure says so when it goes
+    assert [line for line in logs if line["log_level"] in ("warning", "error")] == []
+    assert caplog.records == []

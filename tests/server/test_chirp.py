@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from roost.beneath import Beneath
-from roost.core.messages import NewJob, NodeJoined, SetAttributes, SubmitJobs
+from roost.core.messages import ChirpOrder, NewJob, NodeJoined, SetAttributes, SubmitJobs
 from roost.core.records import JobId, JobSpec, NodeFacts, NodeId
 from roost.core.state import Rules
 from roost.server.channel import Channel
 from roost.server.chirp import Desk, SubmitFolders
 from roost.server.engine import Engine
 from roost.store.database import Database
-from roost.submitfolder import THREADS, Answer, beneath_root
+from roost.submitfolder import THREADS, Answer, JobFiles, files_beneath
 from roost.wire import channel as wire
 from roost.wire import link
 from roost.wire.chirp import Code
@@ -208,11 +207,11 @@ async def test_a_submit_folder_that_hangs_holds_up_only_the_jobs_of_its_root(
 ) -> None:
     mount = threading.Event()
 
-    def hang(folder: str, root: Path) -> Beneath:
+    def hang(root: Path, order: ChirpOrder) -> JobFiles:
         mount.wait()
-        return beneath_root(folder, root)
+        return files_beneath(root, order)
 
-    monkeypatch.setattr("roost.server.chirp.beneath_root", hang)
+    monkeypatch.setattr("roost.server.chirp.files_beneath", hang)
     await office.run(GATES, submit_dir=str(tmp_path / "projects"))
     waiting = [office.ask(caller, "stat", b".") for caller in range(THREADS + 1)]
     await office.run(GATES)

@@ -21,9 +21,9 @@ from roost.core import messages as m
 from roost.core.records import AttemptCause, JobId, NodeFacts, NodeId
 from roost.core.state import Rules
 from roost.hqueue import dispatch
+from roost.sameorigin import SameOrigin
 from roost.server.access import Access
 from roost.server.engine import Engine
-from roost.server.sameorigin import SameOrigin
 from roost.store.database import Database
 from roost.store.output import OutputStore
 from roost.web import pages

@@ -7,9 +7,9 @@ from urllib.parse import parse_qsl
 import pytest
 from starlette.datastructures import QueryParams
 
-from roost.core.records import JobStatus, Moment
+from roost.core.records import HOUR_MS, JobStatus, Moment
 from roost.web import views
-from roost.web.views import HOUR_MS, JobsView, parse
+from roost.web.views import JobsView, parse
 
 NOW = Moment(1_760_000_000_000)
 

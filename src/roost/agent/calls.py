@@ -39,15 +39,7 @@ from roost.busypoll import BusyPoll
 from roost.core import attributes
 from roost.core.messages import ChirpOrder, EntryKind
 from roost.core.records import AttemptKey
-from roost.submitfolder import (
-    Answer,
-    FileRules,
-    JobFiles,
-    LanesOfRoots,
-    Space,
-    beneath_root,
-    root_of,
-)
+from roost.submitfolder import Answer, LanesOfRoots, files_beneath, root_of
 from roost.wire.chirp import COMMANDS, GETS, Code, Gate
 from roost.wire.link import LANE, NO_CHANNEL, ChirpAnswer, ChirpCall, ChirpCallerGone, FromAgent
 
@@ -217,7 +209,7 @@ class Calls:
 
         order = caller.order
         self._files.of(root).run(
-            caller, lambda: _open(root, order), command, words, numbers, data, answer
+            caller, lambda: files_beneath(root, order), command, words, numbers, data, answer
         )
 
     def _begin_entry(
@@ -427,9 +419,3 @@ def _goes_with_link(waiting: _Waiting) -> bool:
     if not isinstance(call, ChirpCall):
         return False
     return call.channel != NO_CHANNEL or COMMANDS[call.command].numbers[:1] == ("fd",)
-
-
-def _open(root: Path, order: ChirpOrder) -> JobFiles:
-    folder = beneath_root(order.submit_dir, root)
-    folder.virtual_root = order.virtual_root
-    return JobFiles(folder, FileRules(order.read_only, order.umask), Space(0))

@@ -31,7 +31,6 @@ from msgspec import Struct
 from roost.agent.calls import Caller, Calls
 from roost.agent.channel import Channel, Channels, forward
 from roost.agent.contact import Contact
-from roost.core.messages import ChirpOrder
 from roost.submitfolder import PIECE_BYTES, STRIDES_MAX, WRITE_BYTES_MAX, Answer
 from roost.wire.chirp import (
     COMMANDS,
@@ -292,7 +291,7 @@ class Connection(asyncio.Protocol):
     # --- answering ----------------------------------------------------------------------------
 
     def _answer(self, contact: Contact, request: Request) -> None:
-        if not _allowed(contact.order, request):
+        if request.command == "cookie" or not request.gate.is_open(contact.order.gates):
             self._refuse(request, Code.INVALID_REQUEST)
             return
         own = -1
@@ -345,7 +344,7 @@ class Connection(asyncio.Protocol):
         if self._alone or len(self._owed) >= WINDOW or not isinstance(event, Request):
             return False
         assert self.contact is not None
-        if not _is_one_among_others(event) or not _allowed(self.contact.order, event):
+        if not _is_one_among_others(event) or not event.gate.is_open(self.contact.order.gates):
             return False
         return (
             event.command not in _WITH_DESCRIPTOR
@@ -671,18 +670,6 @@ class _Descriptors:
 
     def remove(self, own: int) -> None:
         del self._open[own]
-
-
-def _allowed(order: ChirpOrder, request: Request) -> bool:
-    gates = order.gates
-    match COMMANDS[request.command].gate:
-        case Gate.IO:
-            return gates.io
-        case Gate.UPD:
-            return gates.updates
-        case Gate.DLY:
-            return gates.delayed
-    return request.command == "version"
 
 
 def _is_one_among_others(request: Request) -> bool:

@@ -593,7 +593,7 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
             folder.write_port(port)
             agent = Agent(options, folder, port)
             calls = {"wakeup": agent.wakeup, "terminate": agent.terminate}
-            server = hqnode.Server(calls)
+            server = hqnode.Server(calls, options.host)
             await server.start(listener)
             host = f"[{options.host}]" if ":" in options.host else options.host
 

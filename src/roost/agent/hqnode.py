@@ -23,11 +23,13 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from roost.body import whole_body
 from roost.core.jobspec import show
 from roost.errors import Conflict, ProtocolError, TooLarge
 from roost.folder import lock_folder
+from roost.sameorigin import SameOrigin
 from roost.wire import xmlrpc
 
 DEFAULT_PORT = 5001
@@ -124,8 +126,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def application(calls: dict[str, Callable[[], None]]) -> Starlette:
-    """An XML-RPC server of methods that take nothing and answer None."""
+def application(calls: dict[str, Callable[[], None]], host: str) -> ASGIApp:
+    """An XML-RPC server, at `host`, of methods that take nothing and answer None."""
 
     async def answer(request: Request) -> Response:
         if not xmlrpc.is_content_type(request.headers.get("content-type", "")):
@@ -138,7 +140,8 @@ def application(calls: dict[str, Callable[[], None]]) -> Starlette:
             return Response(f"{error}\n", 413)
         return Response(_call(calls, body), media_type="text/xml")
 
-    return Starlette(routes=[Route(path, answer, methods=["POST"]) for path in PATHS])
+    app = Starlette(routes=[Route(path, answer, methods=["POST"]) for path in PATHS])
+    return SameOrigin(app, host, setting="agent_host")
 
 
 def _call(calls: dict[str, Callable[[], None]], body: bytes) -> bytes:
@@ -164,9 +167,9 @@ class Server:
     wake an idle agent ten times a second.
     """
 
-    def __init__(self, calls: dict[str, Callable[[], None]]) -> None:
+    def __init__(self, calls: dict[str, Callable[[], None]], host: str) -> None:
         self._config = uvicorn.Config(
-            application(calls),
+            application(calls, host),
             lifespan="off",
             ws="none",
             log_config=None,

@@ -50,6 +50,7 @@ from roost.core.messages import (
     SetResource,
 )
 from roost.core.records import (
+    HOUR_MS,
     PROGRESS_UNIT,
     Attempt,
     GroupId,
@@ -908,7 +909,7 @@ async def get_statistics(gateway: Gateway, request: Request) -> rest.Statistics:
     hours = _query(request, "hours", float, 24.0)
     if not 0 < hours <= STATISTICS_HOURS_MAX:
         raise Invalid(f"hours: must be above 0, and {STATISTICS_HOURS_MAX} at most.")
-    since = Moment(gateway.now() - round(hours * 3_600_000))
+    since = Moment(gateway.now() - round(hours * HOUR_MS))
     found = await gateway.samples(since, STATISTICS_MOMENTS_MAX)
     names = [name for name in Sample.__struct_fields__ if name != "at"]
     return rest.Statistics(

@@ -25,10 +25,10 @@ from roost import memory, openfiles
 from roost.agent import keeper
 from roost.settings import ServerReady, Settings, Values
 
-AGENT_REST_SECONDS = 0.5
+AGENT_REST_S = 0.5
 """Between the end of an agent and the start of the next."""
-AGENT_STOP_SECONDS_MAX = 1.5
-KEEPER_END_SECONDS_MAX = 0.3
+AGENT_STOP_S_MAX = 1.5
+KEEPER_END_S_MAX = 0.3
 """How long a keeper that has nothing left to keep may take to be gone."""
 
 
@@ -84,7 +84,7 @@ async def up(found: Settings, *, announce: bool, exit_with_stdin: bool) -> int:
 async def keeper_stays(folder: Path) -> bool:
     """Whether jobs go on: their keeper holds its lock as long as one lives, and ends with it."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + KEEPER_END_SECONDS_MAX
+    deadline = loop.time() + KEEPER_END_S_MAX
     try:
         with (folder / keeper.LOCK).open() as lock:
             while loop.time() < deadline:
@@ -135,7 +135,7 @@ class LocalAgent:
             click.echo(f"roost: the agent ended by itself with exit code {code}.", err=True)
             if not line:
                 return code or 1
-            await asyncio.sleep(AGENT_REST_SECONDS)
+            await asyncio.sleep(AGENT_REST_S)
             if self.stopping:
                 return 0
             click.echo("roost: starting it again; its jobs went on meanwhile.", err=True)
@@ -148,7 +148,7 @@ class LocalAgent:
             return
         process.terminate()
         # Harmless when it has ended by then: Popen remembers that and sends nothing.
-        asyncio.get_running_loop().call_later(AGENT_STOP_SECONDS_MAX, process.kill)
+        asyncio.get_running_loop().call_later(AGENT_STOP_S_MAX, process.kill)
 
     def _say(self, agent: dict[str, Any]) -> None:
         url = self.server.url

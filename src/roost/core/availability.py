@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from msgspec.structs import replace
 
-from roost.core.records import DAY_MINUTES, AvailabilityRule, Moment
+from roost.core.records import DAY_MINUTES, DAY_MS, MINUTE_MS, AvailabilityRule, Moment
 from roost.errors import Invalid
 
 Rules = Sequence[AvailabilityRule]
@@ -43,11 +43,9 @@ DAYS: dict[str, frozenset[int]] = {
 
 RULES_MAX = 100
 IDLE_MINUTES_MAX = 7 * DAY_MINUTES
-LOOKED_AHEAD_MS = 15 * DAY_MINUTES * 60_000
+LOOKED_AHEAD_MS = 15 * DAY_MS
 """Two weeks and a day: every day of the week comes twice, once surely without a clock change."""
 
-_MINUTE_MS = 60_000
-_DAY_MS = DAY_MINUTES * _MINUTE_MS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WEEKDAY_OF_EPOCH = 3
 _SPAN = re.compile(r"(\d{1,2}):(\d\d)-(\d{1,2}):(\d\d)")
@@ -105,7 +103,7 @@ def _enabled(rules: Rules, kind: str) -> Iterable[AvailabilityRule]:
 
 
 def _holds_by_time(rules: Rules, now: Moment, zone: tzinfo) -> bool:
-    day, minute = divmod((now + _offset_ms(now, zone)) // _MINUTE_MS, DAY_MINUTES)
+    day, minute = divmod((now + _offset_ms(now, zone)) // MINUTE_MS, DAY_MINUTES)
     today, yesterday = (day + _WEEKDAY_OF_EPOCH) % 7, (day + _WEEKDAY_OF_EPOCH - 1) % 7
     for rule in _enabled(rules, "time"):
         days = DAYS[rule.day]
@@ -121,8 +119,8 @@ def _next_look(at: Moment, marks: Iterable[int], zone: tzinfo) -> Moment:
     """The first moment after this one at which the clock shows one of the minutes, or is put
     forward or back."""
     offset = _offset_ms(at, zone)
-    since_midnight = (at + offset) % _DAY_MS
-    wait = min((mark * _MINUTE_MS - since_midnight) % _DAY_MS or _DAY_MS for mark in marks)
+    since_midnight = (at + offset) % DAY_MS
+    wait = min((mark * MINUTE_MS - since_midnight) % DAY_MS or DAY_MS for mark in marks)
     same, other = at, Moment(at + wait)
     if _offset_ms(other, zone) == offset:
         return other
@@ -147,7 +145,7 @@ def _offset_ms(at: Moment, zone: tzinfo) -> int:
 
 def offset_minutes(at: Moment, zone: tzinfo) -> int:
     """How far the zone's clocks are ahead of UTC at that moment."""
-    return _offset_ms(at, zone) // _MINUTE_MS
+    return _offset_ms(at, zone) // MINUTE_MS
 
 
 def midnight(at: Moment, zone: tzinfo) -> Moment:

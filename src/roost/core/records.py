@@ -32,6 +32,9 @@ AttemptKey = tuple[JobId, int]
 PROGRESS_UNIT = 1_000_000
 """Progress is counted in whole millionths, so that sums over a tree are exact."""
 DAY_MINUTES = 24 * 60
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
 
 
 class JobStatus(StrEnum):

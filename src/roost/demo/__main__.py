@@ -26,8 +26,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from roost.demo import picture
 
-DEADLINE_SECONDS = 240
-LOOK_SECONDS = 0.25
+DEADLINE_S = 240
+LOOK_S = 0.25
 ENDED = ("succeeded", "failed", "cancelled", "abandoned")
 SAMPLE = (0, 9, 23)
 """Tiles that are rendered again here to be compared."""
@@ -132,7 +132,7 @@ def tree(folder: Path) -> dict[str, Any]:
 def watch(server: xmlrpc.client.ServerProxy, ids: list[int], console: Console) -> None:
     """Draw the tree's progress until its root has ended; raises `DemoFailed` unless it did well."""
     root, *children = ids
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + DEADLINE_S
     columns = (TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn())
     shown = -1
     with Progress(
@@ -151,8 +151,8 @@ def watch(server: xmlrpc.client.ServerProxy, ids: list[int], console: Console) -
             if status[root] in ENDED:
                 break
             if time.monotonic() > deadline:
-                raise DemoFailed(f"job {root} was not done after {DEADLINE_SECONDS} seconds.")
-            time.sleep(LOOK_SECONDS)
+                raise DemoFailed(f"job {root} was not done after {DEADLINE_S} seconds.")
+            time.sleep(LOOK_S)
     if status[root] != "succeeded":
         failed = next((job for job in jobs[1:] if job["status"] != "succeeded"), jobs[0])
         output = str(server.getJobOutput(failed["id"])).strip()

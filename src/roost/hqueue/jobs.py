@@ -29,12 +29,11 @@ from roost.core.messages import (
     SetConditions,
     SetPriority,
 )
-from roost.core.records import PROGRESS_UNIT, JobId, JobStatus, Moment, Node, NodeId
+from roost.core.records import MINUTE_MS, PROGRESS_UNIT, JobId, JobStatus, Moment, Node, NodeId
 from roost.errors import Invalid, NotFound
 from roost.gateway import ALL_PARTS, Gateway, JobView, Part
 from roost.wire.xmlrpc import UtcTime, is_heavy
 
-MINUTE_MS = 60_000
 UTF8_BYTES_MAX = 4
 """A character takes at most this many bytes."""
 SHAPED_INLINE_MAX = 50

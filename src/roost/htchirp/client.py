@@ -64,7 +64,7 @@ IDENTITY_BYTES = 1024
 LINK_BYTES = 4096
 SKIP_BYTES_MAX = 16 * PIECE_BYTES
 """So much of an unwanted answer is read to stay connected, when the local end has failed."""
-SPARE_SECONDS_MAX = 5.0
+SPARE_S_MAX = 5.0
 CONTACT_FILE = ".chirp.config"
 
 _FLAGS = "rwatcx"
@@ -249,7 +249,7 @@ class HTChirp:
         process, since, connection = self._spare
         if (
             process == os.getpid()
-            and time.monotonic() - since < SPARE_SECONDS_MAX
+            and time.monotonic() - since < SPARE_S_MAX
             and connection.is_quiet()
         ):
             self._spare = None

@@ -32,7 +32,7 @@ FAILED = 1
 LEGACY_FAILED = 255
 METER_BYTES_MIN = 8 * 1024 * 1024
 """Smaller transfers show no progress."""
-METER_SECONDS = 0.2
+METER_S = 0.2
 TIMES = ("atime", "mtime", "ctime")
 
 Options = dict[str, list[str]]
@@ -326,7 +326,7 @@ class _Meter:
             return
         now = time.monotonic()
         if now >= self._next or self._done == self._total:
-            self._next = now + METER_SECONDS
+            self._next = now + METER_S
             self._wrote = True
             sys.stderr.write(f"\r{self._name}: {self._text()}\x1b[K")
             sys.stderr.flush()

@@ -31,7 +31,7 @@ from roost.core.messages import (
 )
 from roost.core.records import JobId, NodeId
 from roost.errors import Conflict, ProtocolError, Refused, StoreFailure
-from roost.server.channel import Channel
+from roost.server.channel import Channel, on_loop
 from roost.server.chirp import Desk
 from roost.server.engine import Engine
 from roost.server.local import is_here
@@ -40,7 +40,7 @@ from roost.websocket import WebSocket
 from roost.wire import channel as wire
 from roost.wire import link
 
-HELLO_SECONDS_MAX = 10.0
+HELLO_S_MAX = 10.0
 CHANNELS_MAX = 256
 """Data channels of all agents together, each with a thread; beyond them, all takes the links."""
 
@@ -156,7 +156,7 @@ class Session:
         self._socket = socket
         self._loop = asyncio.get_running_loop()
         self._outbox: list[link.FromServer] = []
-        self._hello_due = self._loop.call_later(HELLO_SECONDS_MAX, self.close)
+        self._hello_due = self._loop.call_later(HELLO_S_MAX, self.close)
         self._greeted = False
         self._early: list[link.FromAgent] | None = []
         """What came before the agent was welcomed or refused."""
@@ -375,7 +375,7 @@ class Session:
                     channel.discard(message.size)
             except (OSError, StoreFailure) as error:
                 failure = error
-            _on_loop(loop, lambda: done(size, failure))
+            on_loop(loop, done, size, failure)
 
         def done(size: int, failure: OSError | StoreFailure | None) -> None:
             if failure is not None:
@@ -415,8 +415,3 @@ def _store_file(
         if file is None or (stored := os.fstat(file).st_size) < offset or source is None:
             return 0 if file is None else stored
         return max(stored, offset + channel.copy(source, file, offset, size))
-
-
-def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(call)

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
 
 from roost import package, stopping, timezone
 from roost.api import routes as api
@@ -42,16 +41,16 @@ from roost.errors import Conflict, Invalid
 from roost.folder import lock_folder
 from roost.hqueue import dispatch as hqueue
 from roost.hqueue.folders import hq_root
+from roost.sameorigin import SameOrigin
 from roost.server.access import Access, Upgrades
 from roost.server.agents import Agents
 from roost.server.chirp import Desk, SubmitFolders
-from roost.server.connection import Connection, connection_class
+from roost.server.connection import connection_class
 from roost.server.engine import Engine
 from roost.server.expiry import Expiry
 from roost.server.local import LocalSocket
 from roost.server.postman import Postman
 from roost.server.removal import Removal
-from roost.server.sameorigin import SameOrigin
 from roost.server.websocket import websocket_class
 from roost.settings import ServerOptions, ServerReady
 from roost.store import queries
@@ -59,10 +58,9 @@ from roost.store.database import Database
 from roost.store.output import OutputStore
 from roost.web import pages
 from roost.web.site import Look, Site
-from roost.websocket import WebSocket
 from roost.wire import link
 
-STOP_SECONDS_MAX = 1
+STOP_S_MAX = 1
 TURN_S = 0.001
 """How long a thread keeps the interpreter that another one wants: while a large call is read in a
 thread, small ones have several turns each."""
@@ -96,97 +94,140 @@ async def run_server(options: ServerOptions, on_ready: Callable[[ServerReady], N
 
 async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]) -> int:
     rules = _rules(options)
-    listener = _listen(options.host, options.port)
-    database = Database(
-        options.database_url or f"sqlite:///{options.data / DATABASE_FILE}",
-        complain=lambda text: access.note_error(text),
-    )
-    output = OutputStore(options.data / OUTPUT_FOLDER)
-    local = LocalSocket(options.data.resolve() / SOCKET_FILE)
-    try:
-        bytes_max = options.chirp_folder_bytes_max
-        folders = SubmitFolders(Path(rules.submit_folder), options.submit_roots, bytes_max)
-        desk = Desk(lambda: engine, folders)
-        removal = Removal(output)
+    with contextlib.closing(_listen(options.host, options.port)) as listener:
+        server = _Server(options, rules, listener)
+        try:
+            await server.load()
+            await server.run(on_ready)
+        finally:
+            await server.close()
+    return 0
 
-        def delete_output(jobs: Sequence[JobId]) -> None:
-            removal.add(jobs)
-            for job in jobs:
-                desk.forget(job)
 
-        agents = Agents(
-            lambda: engine,
-            output,
+class _Server:
+    """The parts, and who tells whom. Of two that need each other, one is looked up when needed."""
+
+    def __init__(self, options: ServerOptions, rules: Rules, listener: socket.socket) -> None:
+        """Raises `Invalid`."""
+        self._options = options
+        self._listener = listener
+        self._url = _url_of(options.host, listener)
+        self._database = Database(
+            options.database_url or f"sqlite:///{options.data / DATABASE_FILE}",
+            complain=lambda text: self._access.note_error(text),
+        )
+        self._output = OutputStore(options.data / OUTPUT_FOLDER)
+        self._local = LocalSocket(options.data.resolve() / SOCKET_FILE)
+        self._desk = Desk(
+            lambda: self._engine,
+            SubmitFolders(
+                Path(rules.submit_folder), options.submit_roots, options.chirp_folder_bytes_max
+            ),
+        )
+        self._agents = Agents(
+            lambda: self._engine,
+            self._output,
             options.heartbeat_ms,
-            lambda job: access.job_changed(job),
-            delete_output,
-            desk,
-            local.path,
+            lambda job: self._access.job_changed(job),
+            self._deleted,
+            self._desk,
+            self._local.path,
             lambda system: hq_root(options.config.get, system, is_client=True),
         )
-        engine = Engine(database, rules, agents.act, lambda changes: saved(changes), agents.cut_off)
-        access = Access(
-            engine,
-            database,
-            output,
+        self._engine = Engine(
+            self._database, rules, self._agents.act, self._saved, self._agents.cut_off
+        )
+        self._access = Access(
+            self._engine,
+            self._database,
+            self._output,
             options.config,
             Upgrades(options.upgrades, options.upgrade_priority),
         )
-        postman = Postman(
+        self._postman = Postman(
             options.mail,
             options.webhooks,
-            options.public_url or _url_of(options.host, listener),
-            lambda done: engine.tell(done),
-            access.note_error,
+            options.public_url or self._url,
+            self._engine.tell,
+            self._access.note_error,
         )
+        self._removal = Removal(self._output)
+        self._expiry = Expiry(self._engine, self._database, options.expire_after_ms)
 
-        def saved(changes: Changes) -> None:
-            access.publish(changes)
-            postman.take(changes.notices)
+    async def load(self) -> None:
+        """Raises `StoreFailure`."""
+        if await self._database.migrate():
+            _set_aside([self._options.data / name for name in (OUTPUT_FOLDER, JOBS_FOLDER)])
+        await self._engine.load()
+        self._database.lengthen_log()
+        self._postman.take(await self._database.read(queries.notices))
 
-        if await database.migrate():
-            _set_aside([options.data / OUTPUT_FOLDER, options.data / JOBS_FOLDER])
-        await engine.load()
-        database.lengthen_log()
-        postman.take(await database.read(queries.notices))
+    async def run(self, on_ready: Callable[[ServerReady], None]) -> None:
+        """Serve what was loaded, until we are told to stop."""
+        http = _Uvicorn(self._configuration())
+        running = asyncio.ensure_future(self._engine.run())
+        serving = asyncio.ensure_future(http.serve(sockets=[self._listener]))
+        running.add_done_callback(lambda _: http.stop())
+        await self._local.serve(self._agents.open_channel)
+        parts = (self._removal.run, self._expiry.run, self._access.statistics.run)
+        tidying = [asyncio.ensure_future(_logged(part)) for part in parts]
+        with self._told_to_stop(http.stop):
+            await http.listening(serving)
+            on_ready(ServerReady(self._url, os.getpid()))
+            await http.stopping.wait()
+            for part in tidying:
+                part.cancel()
+            await asyncio.wait(tidying)
+            self._access.stop_following()
+            self._engine.stop()
+            await running
+            await self._postman.close()
+            self._agents.cut_off()
+            await serving
+            self._desk.close()
+
+    async def close(self) -> None:
+        self._local.close()
+        self._output.close()
+        await self._database.close()
+
+    @contextlib.contextmanager
+    def _told_to_stop(self, stop: Callable[[], None]) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            stops = dict.fromkeys((signal.SIGTERM, signal.SIGINT), stop)
+            stack.enter_context(stopping.on_signals(stops))
+            if self._options.exit_with_stdin:
+                stack.enter_context(stopping.on_end_of_stdin(stop))
+            yield
+
+    def _configuration(self) -> uvicorn.Config:
+        """What is answered on our port, and by whom."""
+        options, access, agents = self._options, self._access, self._agents
         site = Site(access, Look(options.farm_name, options.farm_colour, options.shown))
         routes = [*_routes(), *pages.routes(site), *api.routes(access)]
         others = Starlette(routes=routes, exception_handlers={404: site.nothing_here})
         app = hqueue.Endpoint(access, others, options.body_bytes_max)
-        guarded = SameOrigin(app, options.host, options.public_url)
-        http = connection_class(agents.open_channel, app.respond, options.body_bytes_max)
-        links = websocket_class(link.PATH, link.FRAME_BYTES_MAX, agents.open_session)
-        server = _Server(_configuration(guarded, http, links))
-        running = asyncio.ensure_future(engine.run())
-        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-        running.add_done_callback(lambda _: server.stop())
-        await local.serve(agents.open_channel)
-        expiry = Expiry(engine, database, options.expire_after_ms)
-        parts = (removal.run, expiry.run, access.statistics.run)
-        tidying = asyncio.gather(*map(_logged, parts))
-        with contextlib.ExitStack() as stack:
-            stops = dict.fromkeys((signal.SIGTERM, signal.SIGINT), server.stop)
-            stack.enter_context(stopping.on_signals(stops))
-            if options.exit_with_stdin:
-                stack.enter_context(stopping.on_end_of_stdin(server.stop))
-            await server.listening(serving)
-            on_ready(ServerReady(_url_of(options.host, listener), os.getpid()))
-            await server.stopping.wait()
-            tidying.cancel()
-            await asyncio.wait([tidying])
-            access.stop_following()
-            engine.stop()
-            await running
-            await postman.close()
-            agents.cut_off()
-            await serving
-            desk.close()
-        return 0
-    finally:
-        listener.close()
-        local.close()
-        output.close()
-        await database.close()
+        return uvicorn.Config(
+            SameOrigin(app, options.host, options.public_url),
+            http=connection_class(agents.open_channel, app.respond, options.body_bytes_max),
+            ws=websocket_class(link.PATH, link.FRAME_BYTES_MAX, agents.open_session),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=STOP_S_MAX,
+            server_header=False,
+        )
+
+    # --- what parts tell each other -----------------------------------------------------------
+
+    def _saved(self, changes: Changes) -> None:
+        self._access.publish(changes)
+        self._postman.take(changes.notices)
+
+    def _deleted(self, jobs: Sequence[JobId]) -> None:
+        self._removal.add(jobs)
+        for job in jobs:
+            self._desk.forget(job)
 
 
 def _set_aside(folders: Sequence[Path]) -> None:
@@ -208,19 +249,6 @@ def _routes() -> list[BaseRoute]:
     return [Route(package.PATH, own_package, methods=["GET"])]
 
 
-def _configuration(app: ASGIApp, http: type[Connection], links: type[WebSocket]) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=http,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws=links,
-        timeout_graceful_shutdown=STOP_SECONDS_MAX,
-        server_header=False,
-    )
-
-
 def _rules(options: ServerOptions) -> Rules:
     """Raises `Invalid`."""
     return Rules(
@@ -239,7 +267,7 @@ def _rules(options: ServerOptions) -> Rules:
     )
 
 
-class _Server(uvicorn.Server):
+class _Uvicorn(uvicorn.Server):
     """A uvicorn that is stopped by us: signals are ours, since the engine stops first."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -268,7 +296,7 @@ class _Server(uvicorn.Server):
         self.stopping.set()
 
 
-async def _logged(part: Callable[[], Any]) -> None:
+async def _logged(part: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Of what ends a part of the server that nobody waits for, the log has to tell."""
     try:
         await part()

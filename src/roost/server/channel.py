@@ -16,6 +16,7 @@ socket, done and answered without anybody else being woken.
 from __future__ import annotations
 
 import array
+import asyncio
 import contextlib
 import ctypes
 import errno
@@ -26,11 +27,14 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
+from typing import TypeVarTuple
 
 from roost.errors import ProtocolError
 from roost.pace import Pace
 from roost.submitfolder import write_at
 from roost.wire import channel as wire
+
+Said = TypeVarTuple("Said")
 
 PIPE_BYTES = 1024 * 1024
 """As much as anybody may have; of a smaller pipe, the bytes take more rounds."""
@@ -224,6 +228,12 @@ class Channel:
             pass
         except ProtocolError:
             self.cut()
+
+
+def on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[*Said], None], *said: *Said) -> None:
+    """In a thread: have the loop call this, unless it has ended meanwhile."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call, *said)
 
 
 class _Lane:

@@ -13,13 +13,13 @@ its root job's own, made when it is first used and removed with that job.
 from __future__ import annotations
 
 import asyncio
+import errno
 import operator
 import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 from msgspec import Struct, field
@@ -29,30 +29,30 @@ from roost.beneath import Beneath, remove_tree
 from roost.busypoll import BusyPoll
 from roost.core import blackboard
 from roost.core.attributes import SWITCHES
-from roost.core.messages import ChirpOrder, SetAttribute
+from roost.core.messages import ChirpOrder, Gates, SetAttribute
 from roost.core.records import JobId, NodeId
 from roost.errors import Forbidden, Invalid, ProtocolError, Refused, TooLarge, Unavailable
-from roost.server.channel import Channel
+from roost.server.channel import Channel, on_loop
 from roost.server.engine import Engine
 from roost.submitfolder import (
     Answer,
-    FileRules,
     JobFiles,
     LanesOfRoots,
     Run,
     Space,
-    beneath_root,
+    files_beneath,
+    files_in,
     is_known,
     root_of,
 )
 from roost.wire import link
-from roost.wire.chirp import COMMANDS, GETS, Code, Form, Gate, code_of_errno
+from roost.wire.chirp import COMMANDS, GETS, Code, Gate, code_of_errno
 from roost.wire.link import LANE, NO_CHANNEL, ChirpAnswer, ChirpCall
 
-Said = TypeVar("Said")
 _Seen = tuple[object, ...]
 
-_LANE_FORM = Form(Gate.IO, (), ())
+BESIDE = frozenset(("pread", "pwrite"))
+"""Commands whose bytes may pass over a data channel."""
 OUTSIDE = "is not beneath any of the server's submit_roots"
 
 log = structlog.get_logger(__name__)
@@ -72,28 +72,24 @@ class SubmitFolders:
 
     def open(self, order: ChirpOrder) -> JobFiles:
         """Raises `OSError`."""
-        if order.submit_dir:
-            folder = self._beneath_a_root(order.submit_dir)
-            space = Space(0)
-        else:
-            place = self._own / str(order.root)
-            place.mkdir(0o700, parents=True, exist_ok=True)
-            folder = Beneath.at(place)
-            space = self._spaces.setdefault(order.root, Space(self._bytes_max))
-        folder.virtual_root = order.virtual_root
-        return JobFiles(folder, FileRules(order.read_only, order.umask), space)
+        if not order.submit_dir:
+            return self._open_own(order)
+        if root := self.root_of(order):
+            return files_beneath(root, order)
+        if order.submit_dir not in self._warned:
+            self._warned.add(order.submit_dir)
+            log.warning("a job's submit folder " + OUTSIDE, folder=order.submit_dir)
+        raise PermissionError(errno.EACCES, OUTSIDE, order.submit_dir)
+
+    def _open_own(self, order: ChirpOrder) -> JobFiles:
+        place = self._own / str(order.root)
+        place.mkdir(0o700, parents=True, exist_ok=True)
+        space = self._spaces.setdefault(order.root, Space(self._bytes_max))
+        return files_in(Beneath.at(place), order, space)
 
     def root_of(self, order: ChirpOrder) -> Path | None:
         """Of those that jobs may name; None for a folder of our own."""
         return root_of(order.submit_dir, self._roots) if order.submit_dir else None
-
-    def _beneath_a_root(self, path: str) -> Beneath:
-        if root := root_of(path, self._roots):
-            return beneath_root(path, root)
-        if path not in self._warned:
-            self._warned.add(path)
-            log.warning("a job's submit folder " + OUTSIDE, folder=path)
-        raise PermissionError(13, OUTSIDE, path)
 
     def remove(self, job: JobId) -> None:
         """Of a deleted job; blocks on the disk."""
@@ -160,26 +156,18 @@ class Desk:
             reply(Answer(code))
 
         order = self._order(node, call)
-        form = _LANE_FORM if call.command == LANE else COMMANDS.get(call.command)
         if order is None:
             refuse(Code.NOT_AUTHORIZED)
-        elif form is None or not _open(order, form.gate):
+        elif not _is_offered(call, order.gates):
             refuse(Code.INVALID_REQUEST)
-        elif form is _LANE_FORM:
-            if channel is None:
-                refuse(Code.OFFLINE)
-            else:
-                self._lend(session, _Grant(channel, node, call, order, self._seen(call)), reply)
-        elif form.gate is Gate.IO and not is_known(call.command, call.words, call.numbers):
-            refuse(Code.INVALID_REQUEST)
-        elif form.gate is Gate.IO and call.channel == NO_CHANNEL:
-            self._run(session, order, call, reply)
-        elif form.gate is not Gate.IO:
+        elif not _is_about_files(call):
             self._take_attribute(node, call, reply)
+        elif call.channel == NO_CHANNEL and call.command != LANE:
+            self._run(session, order, call, reply)
         elif channel is None:
             refuse(Code.OFFLINE)
-        elif call.command not in ("pread", "pwrite"):
-            refuse(Code.INVALID_REQUEST)
+        elif call.command == LANE:
+            self._lend(session, _Grant(channel, node, call, order, self._seen(call)), reply)
         else:
             self._run_beside(session, order, call, reply, channel)
 
@@ -198,7 +186,7 @@ class Desk:
             call.words,
             call.numbers,
             call.data,
-            lambda answer: _on_loop(loop, reply, answer),
+            lambda answer: on_loop(loop, reply, answer),
         )
 
     def _run_beside(
@@ -216,7 +204,7 @@ class Desk:
         _, length, offset = call.numbers
 
         def begin(lent: Answer) -> None:
-            channel.add(lambda: _on_loop(loop, reply, move(channel, lent.result, offset, length)))
+            channel.add(lambda: on_loop(loop, reply, move(channel, lent.result, offset, length)))
 
         lend = replace(call, command="lend", numbers=(*call.numbers, writes))
         self._run(session, order, lend, begin)
@@ -228,13 +216,13 @@ class Desk:
 
         def borrow(run: Run, give_back: Callable[[], None]) -> None:
             def work() -> None:
-                _on_loop(loop, reply, Answer(0))
+                on_loop(loop, reply, Answer(0))
                 try:
                     answer = partial(self._on_lane, grant, run)
                     grant.channel.serve(partial(_answer_frame, answer), grant.end)
                 finally:
                     give_back()
-                    _on_loop(loop, self._lent.discard, grant)
+                    on_loop(loop, self._lent.discard, grant)
 
             grant.channel.add(work)
 
@@ -246,7 +234,7 @@ class Desk:
     def _on_lane(self, grant: _Grant, run: Run, call: ChirpCall) -> Answer:
         """In the channel's thread: one call, of the grant's caller whatever it says."""
         if call.command in GETS:
-            if _open(grant.order, COMMANDS[call.command].gate):
+            if COMMANDS[call.command].gate.is_open(grant.order.gates):
                 return self._attribute(grant.call.job, call)
         elif is_known(call.command, call.words, call.numbers):
             return run(call.command, call.words, call.numbers, call.data)
@@ -324,6 +312,23 @@ class Desk:
         return _text("UNDEFINED") if call.command == "get_job_attr" else Answer(Code.DOESNT_EXIST)
 
 
+def _is_about_files(call: ChirpCall) -> bool:
+    return call.command == LANE or COMMANDS[call.command].gate is Gate.IO
+
+
+def _is_offered(call: ChirpCall, gates: Gates) -> bool:
+    """Whether there is such a call, for a job with these gates."""
+    if call.command == LANE:
+        return gates.io
+    form = COMMANDS.get(call.command)
+    if form is None or not form.gate.is_open(gates):
+        return False
+    if form.gate is not Gate.IO:
+        return True
+    goes_there = call.channel == NO_CHANNEL or call.command in BESIDE
+    return goes_there and is_known(call.command, call.words, call.numbers)
+
+
 def _answer_frame(answer: Callable[[ChirpCall], Answer], frame: memoryview) -> bytes:
     """In the channel's thread: one frame of a lane."""
     answers: list[link.FromServer] = []
@@ -362,11 +367,6 @@ def _receive(channel: Channel, file: int, offset: int, length: int) -> Answer:
         os.close(file)
 
 
-def _open(order: ChirpOrder, gate: Gate) -> bool:
-    gates = order.gates
-    return {Gate.IO: gates.io, Gate.UPD: gates.updates, Gate.DLY: gates.delayed}.get(gate, True)
-
-
 def _text(text: str) -> Answer:
     data = text.encode()
     return Answer(len(data), data)
@@ -383,8 +383,3 @@ def _code(refusal: Refused) -> Code:
         case Unavailable():
             return Code.OFFLINE
     return Code.NOT_AUTHORIZED
-
-
-def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[Said], None], said: Said) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(call, said)

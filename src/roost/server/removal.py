@@ -18,7 +18,7 @@ from roost.errors import StoreFailure
 from roost.store.output import OutputStore
 
 JOBS_AT_ONCE = 20
-REST_SECONDS = 0.1
+REST_S = 0.1
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Removal:
                     self._waiting.popleft() for _ in range(min(JOBS_AT_ONCE, len(self._waiting)))
                 ]
                 await asyncio.to_thread(self._delete, some)
-                await asyncio.sleep(REST_SECONDS)
+                await asyncio.sleep(REST_S)
             self._output.clear_doomed()
             self._some.clear()
             await self._some.wait()

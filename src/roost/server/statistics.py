@@ -14,18 +14,17 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from roost.core.messages import Changes
-from roost.core.records import AttemptCause, JobId, Moment
+from roost.core.records import DAY_MS, HOUR_MS, AttemptCause, JobId, Moment
 from roost.errors import Refused, StoreFailure
 from roost.gateway import FarmCounts, Pace, Sample
 from roost.server.engine import now
 from roost.store import queries, rows
 from roost.store.database import Database
 
-SAMPLE_SECONDS = 60
-HOUR_MS = 3_600_000
-HOUR_SAMPLES = HOUR_MS // 1000 // SAMPLE_SECONDS
-KEPT_MS = 90 * 24 * 3_600_000
-ACTIVITY_KEPT_MS = 365 * 24 * 3_600_000
+SAMPLE_S = 60
+HOUR_SAMPLES = HOUR_MS // 1000 // SAMPLE_S
+KEPT_MS = 90 * DAY_MS
+ACTIVITY_KEPT_MS = 365 * DAY_MS
 ACTIVITIES_FORGOTTEN_MAX = 2_000
 """In a minute."""
 WAITS_MAX = 20_000
@@ -78,7 +77,7 @@ class Statistics:
         except StoreFailure as failure:
             log.warning("samples of the last hour cannot be read", reason=str(failure))
         while True:
-            await asyncio.sleep(SAMPLE_SECONDS)
+            await asyncio.sleep(SAMPLE_S)
             try:
                 sample = self.sample(await self._counts(), now())
                 await self._database.write(rows.save_sample, sample, Moment(sample.at - KEPT_MS))

@@ -35,7 +35,7 @@ LINE_BYTES_MAX = 4096
 """What is given of a longer line."""
 FILES_MAX = 256
 """Files whose counts are remembered; a count of 200 MB takes 2 KB."""
-SEARCH_SECONDS_MAX = 2.5
+SEARCH_S_MAX = 2.5
 
 ArrivedAt = Callable[[bytes | Path, Sequence[int]], list[int]]
 """Given a piece and offsets in it: when these bytes arrived, in seconds since 1970, or 0."""
@@ -85,7 +85,7 @@ class LineIndex:
         pattern: str,
         first: int,
         matches_max: int,
-        seconds_max: float = SEARCH_SECONDS_MAX,
+        seconds_max: float = SEARCH_S_MAX,
     ) -> OutputMatches:
         """Which lines from number `first` on match, as far as time and `matches_max` allow.
 

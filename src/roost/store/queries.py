@@ -38,6 +38,8 @@ from sqlalchemy import (
 from roost.core import attributes
 from roost.core.lifecycle import FINAL
 from roost.core.records import (
+    DAY_MS,
+    HOUR_MS,
     Activity,
     Attempt,
     Attribute,
@@ -80,8 +82,6 @@ from roost.store.rows import (
 )
 
 Id = TypeVar("Id", bound=int)
-
-HOUR_MS = 3_600_000
 
 _jobs = schema.jobs.c
 _edges = schema.job_edges.c
@@ -322,7 +322,7 @@ def _with_status(
     return statement.where(_jobs.status.in_(_texts(statuses))) if statuses else statement
 
 
-SET_BACK_MS_MAX = 24 * 3_600_000
+SET_BACK_MS_MAX = DAY_MS
 """No clock is set back by more than this."""
 _NEXT_ID = (
     select(_jobs.id, _jobs.queued_at)

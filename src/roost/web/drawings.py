@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from roost.core import attributes
 from roost.core.jobspec import WHOLE_MAX
-from roost.core.records import Attempt, AttemptCause, JobId, JobStatus, Moment, NodeId
+from roost.core.records import HOUR_MS, Attempt, AttemptCause, JobId, JobStatus, Moment, NodeId
 from roost.errors import Invalid, NotFound, Refused
 from roost.gateway import AttemptView, Gateway, NodeView, OutputLines, Part
 from roost.web import presenters
@@ -329,7 +329,7 @@ class Timeline(Struct, frozen=True):
 async def node_timeline(gateway: Gateway, request: Request) -> Timeline:
     """The attempts on a node in the last `?hours=24`."""
     end = gateway.now()
-    start = Moment(end - int(_asked(request, HoursAsked).hours * 3_600_000))
+    start = Moment(end - int(_asked(request, HoursAsked).hours * HOUR_MS))
     found = await gateway.attempts_on_node(NodeId(id_in_path(request)), start, ATTEMPTS_MAX + 1)
     return await _timeline(gateway, found, start, end)
 

@@ -22,6 +22,7 @@ from roost.core.messages import (
     SetResource,
 )
 from roost.core.records import (
+    DAY_MS,
     GroupId,
     JobStatus,
     Moment,
@@ -47,7 +48,6 @@ from roost.web.site import Form, Site, id_in_path
 
 HOME_JOBS = 12
 HOME_NODES = 12
-DAY_MS = 24 * 3_600_000
 FEED_NOTES = 50
 THREADS_SHOWN = 100
 

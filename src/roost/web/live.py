@@ -29,8 +29,8 @@ from roost.web.jobs import row_parts
 from roost.web.site import Site
 from roost.web.views import JobsView
 
-BEAT_SECONDS = 2.0
-PAUSE_SECONDS = 1.0
+BEAT_S = 2.0
+PAUSE_S = 1.0
 """Between two updates of one page; each makes the browser paint it anew."""
 FOLLOWED_MAX = 1_000
 NEW_MAX = 100
@@ -90,7 +90,7 @@ async def _events(site: Site, wish: Wish) -> AsyncIterator[ServerSentEvent]:
         coming = asyncio.ensure_future(anext(changes))
         try:
             while True:
-                await asyncio.wait({coming}, timeout=BEAT_SECONDS)
+                await asyncio.wait({coming}, timeout=BEAT_S)
                 if coming.done():
                     try:
                         change = coming.result()
@@ -99,7 +99,7 @@ async def _events(site: Site, wish: Wish) -> AsyncIterator[ServerSentEvent]:
                     async for event in _told(site, wish, change):
                         yield event
                     coming = asyncio.ensure_future(anext(changes))
-                    await asyncio.sleep(PAUSE_SECONDS)
+                    await asyncio.sleep(PAUSE_S)
                 else:
                     yield ServerSentEvent("", event="beat")
                 fresh = await site.headline()

@@ -4,7 +4,7 @@ Knows templates, headers and forms. Must not decide anything about the farm: pag
 what to show, and every form becomes a command that the JSON API has as well.
 
 Always holds: a page answers a GET and changes nothing; a form answers a POST, which another
-site's page cannot send (`server.sameorigin`), and leads back by a redirect, so that reloading does
+site's page cannot send (`sameorigin`), and leads back by a redirect, so that reloading does
 not do it again. No page contains a script or a style of its own, and the
 policy sent with it forbids any that is not a file of ours.
 """
@@ -57,7 +57,7 @@ HEADERS = {
     "referrer-policy": "same-origin",
     "cache-control": "no-cache",
 }
-STATIC_SECONDS = 365 * 24 * 3600
+STATIC_S = 365 * 24 * 3600
 
 # A level further costs twice the time and saves a tenth. Streams of events are left as they are.
 _COMPRESSED = Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
@@ -301,7 +301,7 @@ async def _file(request: Request) -> Response:
         return Response(status_code=404)
     plain, packed, media_type = found
     headers = {
-        "cache-control": f"public, max-age={STATIC_SECONDS}, immutable",
+        "cache-control": f"public, max-age={STATIC_S}, immutable",
         "x-content-type-options": "nosniff",
         "vary": "accept-encoding",
     }

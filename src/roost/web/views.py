@@ -16,16 +16,15 @@ from msgspec.structs import asdict, replace
 
 from roost.core.jobspec import WHOLE_MAX
 from roost.core.lifecycle import FINAL
-from roost.core.records import JobId, JobStatus, Moment
+from roost.core.records import DAY_MS, HOUR_MS, JobId, JobStatus, Moment
 from roost.gateway import SORTS, JobFilter
 
-HOUR_MS = 3_600_000
 PERIODS = {
     "1h": HOUR_MS,
     "8h": 8 * HOUR_MS,
-    "24h": 24 * HOUR_MS,
-    "7d": 7 * 24 * HOUR_MS,
-    "30d": 30 * 24 * HOUR_MS,
+    "24h": DAY_MS,
+    "7d": 7 * DAY_MS,
+    "30d": 30 * DAY_MS,
 }
 PAGE_JOBS = 100
 IDS_MAX = 200

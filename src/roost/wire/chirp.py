@@ -30,7 +30,7 @@ import errno
 import re
 from collections.abc import Iterable
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from roost.errors import ProtocolError
 
@@ -143,6 +143,19 @@ def errno_of_code(code: int) -> int:
 # --- commands ---------------------------------------------------------------------------------
 
 
+class Gates(Protocol):
+    """Which are open for a job, as `core.messages.Gates` tells."""
+
+    @property
+    def io(self) -> bool: ...
+
+    @property
+    def updates(self) -> bool: ...
+
+    @property
+    def delayed(self) -> bool: ...
+
+
 class Gate(StrEnum):
     """What a job must be allowed before a command exists for it."""
 
@@ -150,6 +163,16 @@ class Gate(StrEnum):
     IO = "IO"
     UPD = "UPD"
     DLY = "DLY"
+
+    def is_open(self, gates: Gates) -> bool:
+        match self:
+            case Gate.IO:
+                return gates.io
+            case Gate.UPD:
+                return gates.updates
+            case Gate.DLY:
+                return gates.delayed
+        return True
 
 
 class Form(NamedTuple):

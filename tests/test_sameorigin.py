@@ -8,14 +8,16 @@ import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
 
-from roost.server.sameorigin import SameOrigin, is_private
+from roost.sameorigin import SameOrigin, is_private
 
 EVERYTHING = ["/", "/RPC2", "/api/v1/jobs", "/jobs/act"]
 WITH_LANGUAGE = {"accept-language": "de"}
 
 
-async def status(method: str, url: str, **headers: str) -> int:
-    guarded = SameOrigin(PlainTextResponse("done"), "", "https://farm.example/")
+async def status(
+    method: str, url: str, public_url: str = "https://farm.example/", **headers: str
+) -> int:
+    guarded = SameOrigin(PlainTextResponse("done"), "", public_url)
     transport = httpx2.ASGITransport(guarded)
     async with httpx2.AsyncClient(transport=transport) as client:
         return (await client.request(method, url, headers=headers)).status_code
@@ -63,6 +65,20 @@ async def test_a_proxy_may_ask_by_another_name_than_the_browser() -> None:
     url = "http://127.0.0.1:5000/jobs/act"
     assert await status("POST", url, origin="https://farm.example") == 200
     assert await status("POST", url, origin="https://farm.example:8443") == 403
+
+
+async def test_browsers_leave_out_the_usual_port_of_the_public_address() -> None:
+    url, public_url = "http://127.0.0.1:5000/jobs/act", "https://farm.example:443"
+    assert await status("POST", url, public_url, origin="https://farm.example") == 200
+    assert await status("POST", url, public_url, origin="https://farm.example:8443") == 403
+
+
+@pytest.mark.parametrize("host", ["", ".", "[", "user@farm"])
+async def test_no_page_is_answered_by_no_name(host: str) -> None:
+    for public_url in ("", "https://farm.example/"):
+        url = "http://127.0.0.1:5000/jobs/act"
+        assert await status("POST", url, public_url, host=host, origin="null") == 403
+        assert await status("GET", url, public_url, host=host, **WITH_LANGUAGE) == 403
 
 
 async def test_the_machine_s_own_name_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
-"""Keeps what other sites' pages do in somebody's browser away from the farm.
+"""Keeps what other sites' pages do in somebody's browser away from the farm and from its nodes.
 
-A farm without a login trusts whoever reaches its port. A browser reaches it for every page that it
+Without a login, whoever reaches a port is trusted. A browser reaches it for every page that it
 shows, so what a browser sends is looked at: whatever changes something must come from a page of
 ours, and the name by which we are asked must be one that strangers cannot have. A page of
 evil.example whose name begins to mean 127.0.0.1 (DNS rebinding) is of the same origin as a server
@@ -28,19 +28,26 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 PRIVATE_SUFFIXES = (".localhost", ".local", ".lan", ".home", ".corp", ".internal", ".intranet",
                     ".private", ".home.arpa")  # fmt: skip
 """What names end with that nobody can register."""
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+"""Browsers leave them out."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(:\d*)?")
 
 
 class SameOrigin:
     """An application before which another one's pages stand still. The server is known by the name
     in `public_url`, and by `name`, besides its addresses and the machine's own name. Its pages come
-    from there also where a proxy before it changes by which name it is asked."""
+    from there also where a proxy before it changes by which name it is asked. `setting` is where
+    people give it another name."""
 
-    def __init__(self, app: ASGIApp, name: str = "", public_url: str = "") -> None:
+    def __init__(
+        self, app: ASGIApp, name: str = "", public_url: str = "", setting: str = "public_url"
+    ) -> None:
         self._app = app
+        self._setting = setting
         public = urlsplit(public_url.casefold())
-        self._names = {name.casefold(), public.hostname or ""}
-        self._origin = f"{public.scheme}://{public.netloc}"
+        self._names = {name.casefold(), public.hostname}
+        host = public.netloc.removesuffix(DEFAULT_PORTS.get(public.scheme, ""))
+        self._origin = f"{public.scheme}://{host}"
         self._own_name = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,17 +66,20 @@ class SameOrigin:
         host = given.decode("latin-1").casefold()
         found = _HOST.fullmatch(host)
         name = found[1].rstrip(".") if found else ""
-        if not (is_private(name) or name in self._names or await self._is_of_this_machine(name)):
+        if not (name and await self._is_known(name)):
             return (
                 f'This server does not know itself as "{name[:80]}". If that is its name, say so '
-                "in its setting public_url; else use its address."
+                f"in its setting {self._setting}; else use its address."
             )
         if scope["method"] not in READING and not self._is_own(host, fields):
             return "This was sent by a page of another site, which may not act here."
         return ""
 
-    async def _is_of_this_machine(self, name: str) -> bool:
-        """Its full name is asked for when it matters, as that may take a while."""
+    async def _is_known(self, name: str) -> bool:
+        """As one of ours. The machine's full name is asked for when it matters, as that may take a
+        while."""
+        if is_private(name) or name in self._names:
+            return True
         if not self._own_name:
             self._own_name = (await asyncio.to_thread(socket.getfqdn)).casefold()
         return name == self._own_name
