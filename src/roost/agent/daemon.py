@@ -378,7 +378,7 @@ class Agent:
             if not course.over:
                 self._proxy.admit(course.order, course.slot)
         self._proxy.sweep()
-        self._slots.clear_outputs(course.slot for course in courses)
+        self._tailer.clear(self._slots.spare_outputs(course.slot for course in courses))
 
     def _on_keeper_lost(self, error: BaseException) -> None:
         self._failure = error
