@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import signal
 from pathlib import Path
@@ -31,3 +33,15 @@ async def test_a_part_that_fails_is_in_the_log_and_the_server_goes_on(
     assert [line["event"] for line in logs if line["log_level"] == "error"] == [
         "a part of the server has ended"
     ]
+
+
+async def test_a_stop_leaves_nothing_to_complain_of(tmp_path: Path) -> None:
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
+
+    def on_ready(_: ServerReady) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert await app.run_server(ServerOptions(data=tmp_path, port=0), on_ready) == 0
+    gc.collect()
+    assert not complaints

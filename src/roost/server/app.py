@@ -173,7 +173,7 @@ async def _serve(options: ServerOptions, on_ready: Callable[[ServerReady], None]
             on_ready(ServerReady(_url_of(options.host, listener), os.getpid()))
             await server.stopping.wait()
             tidying.cancel()
-            await asyncio.wait([tidying])
+            await asyncio.gather(tidying, return_exceptions=True)
             access.stop_following()
             engine.stop()
             await running
