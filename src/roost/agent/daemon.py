@@ -25,7 +25,7 @@ from typing import Any, assert_never
 
 from msgspec import Struct
 
-from roost import package, stopping
+from roost import openfiles, package, stopping
 from roost.agent import hqnode, plan, probe
 from roost.agent.calls import Calls
 from roost.agent.channel import Channels, OutputChannel
@@ -83,6 +83,9 @@ JOIN_S_MAX = 3.0
 """A start waits at most this long for the server's welcome before the agent is said to be ready."""
 OUTPUT_PAUSE_S = 0.02
 """Files that are written to without a break are looked at this often."""
+FILES_OF_AGENT = 64
+FILES_PER_CPU = 8
+"""Descriptors for what jobs print and for their Chirp connections; few jobs need so many."""
 OUTPUT_LOOK_S = 0.5
 """How often files are looked at where the system does not tell of writes."""
 
@@ -585,6 +588,7 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
     another's, `Unreachable` when the keeper cannot be started, `OSError` when the folder cannot be
     used.
     """
+    _warn_of_few_files(options.cpus or probe.cpus())
     folder = hqnode.Folder(options.data)
     try:
         wanted = folder.wanted_port() if options.port is None else options.port
@@ -619,6 +623,19 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
     finally:
         folder.close()
     return RESTART if agent.restarting else 0
+
+
+def _warn_of_few_files(cpus: int) -> None:
+    allowed, wanted = openfiles.allowed(), FILES_OF_AGENT + FILES_PER_CPU * cpus
+    if allowed < wanted:
+        log.warning(
+            "This agent may have %d files open at a time and, with %d CPUs, can need %d: without, "
+            "output comes late and Chirp calls of jobs fail. Raise the hard limit (ulimit -Hn), "
+            "such as LimitNOFILE=65536 in a unit of systemd, or give it fewer CPUs (--cpus).",
+            allowed,
+            cpus,
+            wanted,
+        )
 
 
 # --- names: a run is `<job>.<number>/<purpose>` to the keeper --------------------------------
