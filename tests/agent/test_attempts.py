@@ -1,6 +1,8 @@
 """Attempts through link, agent and keeper, with real processes."""
 
 import asyncio
+import os
+import resource
 import signal
 
 import pytest
@@ -318,6 +320,23 @@ async def test_a_repeated_order_is_not_started_twice(server, agent):
     await server.signal("cancel")
     await server.ended()
     assert server.text() == "up\n"
+
+
+async def test_jobs_keep_their_parent_on_a_disk_that_takes_nothing(server, agent):
+    go = agent.options.data / "go"
+    os.mkfifo(go)
+    await server.order(f"echo up; read line < {go}; exit 3", job=1)
+    await server.printed("up")
+    keeper = int((agent.options.data / "keeper.lock").read_text())
+    limits = resource.prlimit(keeper, resource.RLIMIT_FSIZE)
+    resource.prlimit(keeper, resource.RLIMIT_FSIZE, (0, limits[1]))  # for ledger and log alike
+    await server.order("echo never", job=2)
+    assert "The node cannot record it" in (await server.ended(2)).text
+    resource.prlimit(keeper, resource.RLIMIT_FSIZE, limits)
+    go.write_text("on\n")
+    assert (await server.ended(1)).exit_code == 3
+    await server.order("exit 4", job=3)
+    assert (await server.ended(3)).exit_code == 4
 
 
 def _beats(server):

@@ -184,7 +184,7 @@ class Keeper:
             self._ledger.save(self._runs.values())
         except OSError as error:
             # The disk is full. Memory still has it, as long as this process lives.
-            print(f"The ledger cannot be written: {error}", file=sys.stderr, flush=True)
+            _complain(f"The ledger cannot be written: {error}")
             return error
         return None
 
@@ -249,7 +249,7 @@ class Keeper:
                 self._obey(json.loads(line))
         except ValueError as error:
             # An agent that talks nonsense must not cost the jobs their parent.
-            print(f"The agent is not understood: {error}", file=sys.stderr, flush=True)
+            _complain(f"The agent is not understood: {error}")
             self._leave()
 
     def _obey(self, requests: list[list[Any]]) -> None:
@@ -527,6 +527,12 @@ class Keeper:
 def _kill(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+
+
+def _complain(text: str) -> None:
+    """Into our log, which mostly is on the disk that the ledger is on."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode())
 
 
 def _become_subreaper() -> bool:
