@@ -9,6 +9,8 @@ import pytest
 
 from roost.core.messages import AttemptPaused, AttemptResumed, AttemptStarted, ChirpOrder, Gates
 from roost.core.records import PROGRESS_UNIT, AttemptCause
+from roost.errors import StoreFailure
+from roost.wire.link import Farewell
 
 
 async def test_true_exit_status_and_output_are_reported(server, agent):
@@ -331,12 +333,14 @@ async def test_jobs_keep_their_parent_on_a_disk_that_takes_nothing(server, agent
     limits = resource.prlimit(keeper, resource.RLIMIT_FSIZE)
     resource.prlimit(keeper, resource.RLIMIT_FSIZE, (0, limits[1]))  # for ledger and log alike
     await server.order("echo never", job=2)
-    assert "The node cannot record it" in (await server.ended(2)).text
+    assert (await server.ended(2)).cause is AttemptCause.EJECTED, "it goes to another machine"
+    assert any(isinstance(message, Farewell) for message in server.messages)
+    assert agent.task is not None and not agent.task.done()
     resource.prlimit(keeper, resource.RLIMIT_FSIZE, limits)
     go.write_text("on\n")
     assert (await server.ended(1)).exit_code == 3
-    await server.order("exit 4", job=3)
-    assert (await server.ended(3)).exit_code == 4
+    with pytest.raises(StoreFailure, match=r"cannot record it: .* The agent leaves"):
+        await agent.task
 
 
 def _beats(server):

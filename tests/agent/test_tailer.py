@@ -417,3 +417,13 @@ def test_what_could_not_be_cleared_is_before_the_next_attempt(tailer, tmp_path):
     file.write_bytes(b"of the first")
     tailer.follow((2, 1), str(file))
     assert file.read_bytes() == b""
+
+
+def test_an_attempt_never_shows_what_cannot_be_cleared(tailer, tmp_path):
+    file = tmp_path / "0"
+    file.mkdir()
+    tailer.follow((1, 1), str(file))
+    tailer.forget((1, 1))
+    assert not tailer.follow((2, 1), str(file))
+    tailer.drain((2, 1))
+    assert tailer.pull(100) == ([], [((2, 1), 0)])

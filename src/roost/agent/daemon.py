@@ -46,7 +46,7 @@ from roost.core.messages import (
     EntryReported,
 )
 from roost.core.records import AttemptKey, JobId, Moment, NodeFacts
-from roost.errors import Conflict, Unreachable
+from roost.errors import Conflict, StoreFailure, Unreachable
 from roost.wire.chirp import Code
 from roost.wire.link import (
     FRAME_BYTES_SOFT,
@@ -248,6 +248,17 @@ class Agent:
         self._tell(plan.Leaving())
         self._settle()
 
+    def _leave(self, reason: str) -> None:
+        """Nothing can be started here. Each job that came would fail at once, and others come in
+        its place: soon nothing of the queue would be left."""
+        if self._failure is None:
+            self._failure = StoreFailure(
+                f"Nothing can be started with the data folder {self._folder.path}: {reason} "
+                "The agent leaves the farm; start it again when the folder can be written."
+            )
+            log.error("%s", self._failure)
+            self.terminate()
+
     # --- the plan -----------------------------------------------------------------------------
 
     def _now(self) -> Moment:
@@ -271,7 +282,10 @@ class Agent:
             case plan.StartRun(run, order, note, slot, cpus, frees):
                 key = (order.job, order.number)
                 output = self._slots.output(slot)
-                self._tailer.follow(key, output)
+                if not self._tailer.follow(key, output):
+                    self._leave(f"{output} cannot be cleared.")
+                    self._tell(plan.RunWithdrawn(run))
+                    return
                 self._tether.request(
                     "start",
                     _run_name(run),
@@ -352,6 +366,8 @@ class Agent:
                     self._tell(plan.RunStarted(run, Moment(at)))
                 case ["ended", name, status, at, text]:
                     self._tell(RunEnded(_run_key(name), Moment(at), status, text))
+                case ["unfit", str(text)]:
+                    self._leave(text)
                 case ["withdrawn", name]:
                     self._tell(plan.RunWithdrawn(_run_key(name)))
                 case ["signalled", name, number]:

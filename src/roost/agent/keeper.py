@@ -15,7 +15,7 @@ requests or of events:
     ["held", [run, …], now]   first: everything it remembers (see `ledger.Run.as_record`)
     ["started", name, at]     ["ended", name, status, at, text]     ["signalled", name, number]
     ["ran", name, started at, status, at]             instead of both, if it was over so soon
-    ["withdrawn", name]
+    ["withdrawn", name]       ["unfit", text]                   nothing can be started here, and why
 
 A run that finds no CPU free waits here (see `admission`) and starts when another one ends, without
 a word to the agent, who is then told of many at once: nobody waits for it.
@@ -328,8 +328,19 @@ class Keeper:
             if error is None:
                 self._spawn(start)
             else:
-                self._not_started(start.run, f"The node cannot record it: {error}.")
+                self._give_back(start.run, f"The node cannot record it: {error}.")
         starts.clear()
+
+    def _give_back(self, run: Run, text: str) -> None:
+        """It is no fault of the job's that nothing can be started here."""
+        if not run.cpus:  # what follows a command is not for others to run
+            self._not_started(run, text)
+            return
+        del self._runs[run.name]
+        self._ledger.note(ledger.forgotten(run))
+        self._admission.free(run.mark)
+        self._tell(("unfit", text))
+        self._tell(("withdrawn", run.name))
 
     # --- starting and signalling -------------------------------------------------------------
 
@@ -340,7 +351,7 @@ class Keeper:
         try:
             output = os.open(run.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
-            self._not_started(run, f"Its output cannot be written: {error}.")
+            self._give_back(run, f"Its output cannot be written: {error}.")
             return
         try:
             if isinstance(start.command, ValueError):

@@ -155,14 +155,18 @@ class Tailer:
                 self._uncleared.add(path)
                 log.warning("The output of an earlier attempt stays for now: %s", error)
 
-    def follow(self, key: AttemptKey, path: str) -> None:
-        """Begin to follow an attempt; its file need not exist yet."""
-        if path in self._uncleared and key not in self._tails:
+    def follow(self, key: AttemptKey, path: str) -> bool:
+        """Begin to follow an attempt; its file need not exist yet. False: the attempt must not
+        start, as its file has the output of an earlier one and cannot be cleared."""
+        if key in self._tails:
+            return True
+        if path in self._uncleared:
             self._uncleared.discard(path)
             self.clear([path])
-        if key not in self._tails:
-            tail = self._tails[key] = _Tail(key, path)
-            self._names[tail.name] = tail
+        is_clear = path not in self._uncleared
+        tail = self._tails[key] = _Tail(key, path if is_clear else "")
+        self._names[tail.name] = tail
+        return is_clear
 
     def written(self, names: Iterable[str]) -> None:
         """These files have grown."""
