@@ -500,11 +500,12 @@ class Keeper:
         family = self._family(run)
         if run.boot == self._boot and not run.pid:
             # Its keeper died between the two lines of the ledger.
-            for process in kin.members(_NOBODY, family):
-                if process.session == process.pid:
-                    run.pid, run.at = process.pid, _now()
-                    self._ledger.note(ledger.started(run))
-                    break
+            members = list(kin.members(_NOBODY, family))
+            # Others may lead sessions too, but the leader was there before them.
+            first = min((process.session for process in members), default=0)
+            if any(process.pid == first for process in members):
+                run.pid, run.at = first, _now()
+                self._ledger.note(ledger.started(run))
         if run.boot == self._boot and run.pid and family.claims(run.pid):
             self._watch(run.pid, run)
         else:
