@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import sys
 
 _usual: tuple[int, int] | None = None
 """The limits that we were started with, once ours are others."""
@@ -22,6 +23,12 @@ def raise_limit() -> None:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             _usual = (soft, hard)
+
+
+def allowed() -> int:
+    """How many this process may have open at a time."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def give_back(pid: int = 0) -> None:

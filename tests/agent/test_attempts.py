@@ -1,12 +1,16 @@
 """Attempts through link, agent and keeper, with real processes."""
 
 import asyncio
+import os
+import resource
 import signal
 
 import pytest
 
 from roost.core.messages import AttemptPaused, AttemptResumed, AttemptStarted, ChirpOrder, Gates
 from roost.core.records import PROGRESS_UNIT, AttemptCause
+from roost.errors import StoreFailure
+from roost.wire.link import Farewell
 
 
 async def test_true_exit_status_and_output_are_reported(server, agent):
@@ -318,6 +322,25 @@ async def test_a_repeated_order_is_not_started_twice(server, agent):
     await server.signal("cancel")
     await server.ended()
     assert server.text() == "up\n"
+
+
+async def test_jobs_keep_their_parent_on_a_disk_that_takes_nothing(server, agent):
+    go = agent.options.data / "go"
+    os.mkfifo(go)
+    await server.order(f"echo up; read line < {go}; exit 3", job=1)
+    await server.printed("up")
+    keeper = int((agent.options.data / "keeper.lock").read_text())
+    limits = resource.prlimit(keeper, resource.RLIMIT_FSIZE)
+    resource.prlimit(keeper, resource.RLIMIT_FSIZE, (0, limits[1]))  # for ledger and log alike
+    await server.order("echo never", job=2)
+    assert (await server.ended(2)).cause is AttemptCause.EJECTED, "it goes to another machine"
+    assert any(isinstance(message, Farewell) for message in server.messages)
+    assert agent.task is not None and not agent.task.done()
+    resource.prlimit(keeper, resource.RLIMIT_FSIZE, limits)
+    go.write_text("on\n")
+    assert (await server.ended(1)).exit_code == 3
+    with pytest.raises(StoreFailure, match=r"cannot record it: .* The agent leaves"):
+        await agent.task
 
 
 def _beats(server):

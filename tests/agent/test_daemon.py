@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import time
 import xmlrpc.client
@@ -372,3 +373,13 @@ async def _call(agent, method):
             return getattr(proxy, method)()
 
     return await asyncio.to_thread(call)
+
+
+async def test_too_few_descriptors_for_the_cpus_are_told_at_the_start(server, make_agent, caplog):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (143, limits[1]))
+    try:
+        await make_agent(cpus=10).start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert "may have 143 files open at a time and, with 10 CPUs, can need 144" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -39,6 +40,20 @@ async def clients(tmp_path: Path) -> AsyncIterator[Clients]:
         writer.close()
     proxy.close()
     calls.close()
+
+
+async def test_the_file_is_named_that_finds_no_room(tmp_path: Path) -> None:
+    channels = Channels("http://nowhere", lambda: None)
+    calls = make_calls(channels)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as failed:
+            Proxy(tmp_path, Slots(tmp_path), calls, channels)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        calls.close()
+    assert failed.value.filename == str(tmp_path / "bin" / "condor_chirp.new")
 
 
 async def say(client: Ends, request: bytes) -> bytes:

@@ -69,7 +69,8 @@ def test_only_the_outputs_of_free_slots_are_cleared(slots: Slots) -> None:
     files = [Path(slots.output(slot)) for slot in range(3)]
     for file in files:
         file.write_text("text")
-    slots.clear_outputs([1])
+    for spare in slots.spare_outputs([1]):
+        clear_output(spare)
     assert [file.read_text() for file in files] == ["", "text", ""]
 
 

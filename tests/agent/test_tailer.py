@@ -1,6 +1,8 @@
 """Progress lines, and which bytes leave when."""
 
+import contextlib
 import os
+import resource
 
 import pytest
 
@@ -346,3 +348,82 @@ def test_a_file_that_was_cut_ends_no_line(tailer, channel, printed, tmp_path):
     print_at(tmp_path / "1.1", {}, 2 * CHUNK)
     assert everything(tailer) == [OutputAhead(7, 1, 1, CHUNK, CHUNK)]
     assert tailer.progressed() == []
+
+
+@contextlib.contextmanager
+def no_descriptor_left():
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_output_waits_for_a_descriptor_and_is_not_lost(tailer, tmp_path):
+    file = tmp_path / "1.1"
+    file.write_bytes(b"output")
+    tailer.follow((1, 1), str(file))
+    tailer.drain((1, 1))
+    with no_descriptor_left():
+        assert tailer.pull(100) == ([], [])
+    assert tailer.pull(100) == ([Output(1, 1, 0, b"output")], [((1, 1), 0)])
+
+
+def test_a_flood_waits_for_a_descriptor(tailer, tmp_path, channel):
+    file, size = tmp_path / "1.1", OUTPUT_CHUNK_BYTES_MAX + STRETCH_BYTES_MAX
+    file.write_bytes(bytes(size))
+    tailer.follow((1, 1), str(file))
+    tailer.look()
+    tailer.pull(1 << 30)
+    channel.room = 1
+    tailer.link_down()
+    tailer.rewind({(1, 1): OUTPUT_CHUNK_BYTES_MAX})
+    tailer.close()
+    with no_descriptor_left():
+        assert tailer.pull(1 << 30) == ([], [])
+    assert tailer.pull(1 << 30)[0], "by whichever way"
+
+
+def test_open_files_of_others_give_way(tailer, tmp_path):
+    files = [tmp_path / "1.1", tmp_path / "2.1"]
+    for number, file in enumerate(files, 1):
+        file.write_bytes(b"output")
+        tailer.follow((number, 1), str(file))
+    tailer.written(["1.1"])
+    assert tailer.pull(100) == ([Output(1, 1, 0, b"output")], [])
+    tailer.drain((2, 1))
+    with no_descriptor_left():
+        assert tailer.pull(100)[0] == [Output(2, 1, 0, b"output")]
+
+
+def test_an_output_is_cleared_without_a_descriptor(tailer, tmp_path):
+    file = tmp_path / "1.1"
+    file.write_bytes(b"of the first")
+    tailer.follow((1, 1), str(file))
+    with no_descriptor_left():
+        tailer.forget((1, 1))
+    assert not file.exists()
+
+
+def test_what_could_not_be_cleared_is_before_the_next_attempt(tailer, tmp_path):
+    file = tmp_path / "0"
+    file.mkdir()  # which neither opens for writing nor unlinks
+    tailer.follow((1, 1), str(file))
+    tailer.forget((1, 1))
+    file.rmdir()
+    file.write_bytes(b"of the first")
+    tailer.follow((2, 1), str(file))
+    assert file.read_bytes() == b""
+
+
+def test_an_attempt_never_shows_what_cannot_be_cleared(tailer, tmp_path):
+    file = tmp_path / "0"
+    file.mkdir()
+    tailer.follow((1, 1), str(file))
+    tailer.forget((1, 1))
+    assert not tailer.follow((2, 1), str(file))
+    tailer.drain((2, 1))
+    assert tailer.pull(100) == ([], [((2, 1), 0)])

@@ -25,7 +25,7 @@ from typing import Any, assert_never
 
 from msgspec import Struct
 
-from roost import package, stopping
+from roost import openfiles, package, stopping
 from roost.agent import hqnode, plan, probe
 from roost.agent.calls import Calls
 from roost.agent.channel import Channels, OutputChannel
@@ -46,7 +46,7 @@ from roost.core.messages import (
     EntryReported,
 )
 from roost.core.records import AttemptKey, JobId, Moment, NodeFacts
-from roost.errors import Conflict, Unreachable
+from roost.errors import Conflict, StoreFailure, Unreachable
 from roost.wire.chirp import Code
 from roost.wire.link import (
     FRAME_BYTES_SOFT,
@@ -83,6 +83,9 @@ JOIN_S_MAX = 3.0
 """A start waits at most this long for the server's welcome before the agent is said to be ready."""
 OUTPUT_PAUSE_S = 0.02
 """Files that are written to without a break are looked at this often."""
+FILES_OF_AGENT = 64
+FILES_PER_CPU = 8
+"""Descriptors for what jobs print and for their Chirp connections; few jobs need so many."""
 OUTPUT_LOOK_S = 0.5
 """How often files are looked at where the system does not tell of writes."""
 
@@ -245,6 +248,17 @@ class Agent:
         self._tell(plan.Leaving())
         self._settle()
 
+    def _leave(self, reason: str) -> None:
+        """Nothing can be started here. Each job that came would fail at once, and others come in
+        its place: soon nothing of the queue would be left."""
+        if self._failure is None:
+            self._failure = StoreFailure(
+                f"Nothing can be started with the data folder {self._folder.path}: {reason} "
+                "The agent leaves the farm; start it again when the folder can be written."
+            )
+            log.error("%s", self._failure)
+            self.terminate()
+
     # --- the plan -----------------------------------------------------------------------------
 
     def _now(self) -> Moment:
@@ -268,7 +282,10 @@ class Agent:
             case plan.StartRun(run, order, note, slot, cpus, frees):
                 key = (order.job, order.number)
                 output = self._slots.output(slot)
-                self._tailer.follow(key, output)
+                if not self._tailer.follow(key, output):
+                    self._leave(f"{output} cannot be cleared.")
+                    self._tell(plan.RunWithdrawn(run))
+                    return
                 self._tether.request(
                     "start",
                     _run_name(run),
@@ -349,6 +366,8 @@ class Agent:
                     self._tell(plan.RunStarted(run, Moment(at)))
                 case ["ended", name, status, at, text]:
                     self._tell(RunEnded(_run_key(name), Moment(at), status, text))
+                case ["unfit", str(text)]:
+                    self._leave(text)
                 case ["withdrawn", name]:
                     self._tell(plan.RunWithdrawn(_run_key(name)))
                 case ["signalled", name, number]:
@@ -378,7 +397,7 @@ class Agent:
             if not course.over:
                 self._proxy.admit(course.order, course.slot)
         self._proxy.sweep()
-        self._slots.clear_outputs(course.slot for course in courses)
+        self._tailer.clear(self._slots.spare_outputs(course.slot for course in courses))
 
     def _on_keeper_lost(self, error: BaseException) -> None:
         self._failure = error
@@ -585,6 +604,7 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
     another's, `Unreachable` when the keeper cannot be started, `OSError` when the folder cannot be
     used.
     """
+    _warn_of_few_files(options.cpus or probe.cpus())
     folder = hqnode.Folder(options.data)
     try:
         wanted = folder.wanted_port() if options.port is None else options.port
@@ -619,6 +639,19 @@ async def run_agent(options: AgentOptions, on_ready: Callable[[AgentReady], None
     finally:
         folder.close()
     return RESTART if agent.restarting else 0
+
+
+def _warn_of_few_files(cpus: int) -> None:
+    allowed, wanted = openfiles.allowed(), FILES_OF_AGENT + FILES_PER_CPU * cpus
+    if allowed < wanted:
+        log.warning(
+            "This agent may have %d files open at a time and, with %d CPUs, can need %d: without, "
+            "output comes late and Chirp calls of jobs fail. Raise the hard limit (ulimit -Hn), "
+            "such as LimitNOFILE=65536 in a unit of systemd, or give it fewer CPUs (--cpus).",
+            allowed,
+            cpus,
+            wanted,
+        )
 
 
 # --- names: a run is `<job>.<number>/<purpose>` to the keeper --------------------------------

@@ -15,7 +15,7 @@ requests or of events:
     ["held", [run, …], now]   first: everything it remembers (see `ledger.Run.as_record`)
     ["started", name, at]     ["ended", name, status, at, text]     ["signalled", name, number]
     ["ran", name, started at, status, at]             instead of both, if it was over so soon
-    ["withdrawn", name]
+    ["withdrawn", name]       ["unfit", text]                   nothing can be started here, and why
 
 A run that finds no CPU free waits here (see `admission`) and starts when another one ends, without
 a word to the agent, who is then told of many at once: nobody waits for it.
@@ -184,7 +184,7 @@ class Keeper:
             self._ledger.save(self._runs.values())
         except OSError as error:
             # The disk is full. Memory still has it, as long as this process lives.
-            print(f"The ledger cannot be written: {error}", file=sys.stderr, flush=True)
+            _complain(f"The ledger cannot be written: {error}")
             return error
         return None
 
@@ -249,7 +249,7 @@ class Keeper:
                 self._obey(json.loads(line))
         except ValueError as error:
             # An agent that talks nonsense must not cost the jobs their parent.
-            print(f"The agent is not understood: {error}", file=sys.stderr, flush=True)
+            _complain(f"The agent is not understood: {error}")
             self._leave()
 
     def _obey(self, requests: list[list[Any]]) -> None:
@@ -328,8 +328,19 @@ class Keeper:
             if error is None:
                 self._spawn(start)
             else:
-                self._not_started(start.run, f"The node cannot record it: {error}.")
+                self._give_back(start.run, f"The node cannot record it: {error}.")
         starts.clear()
+
+    def _give_back(self, run: Run, text: str) -> None:
+        """It is no fault of the job's that nothing can be started here."""
+        if not run.cpus:  # what follows a command is not for others to run
+            self._not_started(run, text)
+            return
+        del self._runs[run.name]
+        self._ledger.note(ledger.forgotten(run))
+        self._admission.free(run.mark)
+        self._tell(("unfit", text))
+        self._tell(("withdrawn", run.name))
 
     # --- starting and signalling -------------------------------------------------------------
 
@@ -340,7 +351,7 @@ class Keeper:
         try:
             output = os.open(run.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
-            self._not_started(run, f"Its output cannot be written: {error}.")
+            self._give_back(run, f"Its output cannot be written: {error}.")
             return
         try:
             if isinstance(start.command, ValueError):
@@ -489,11 +500,12 @@ class Keeper:
         family = self._family(run)
         if run.boot == self._boot and not run.pid:
             # Its keeper died between the two lines of the ledger.
-            for process in kin.members(_NOBODY, family):
-                if process.session == process.pid:
-                    run.pid, run.at = process.pid, _now()
-                    self._ledger.note(ledger.started(run))
-                    break
+            members = list(kin.members(_NOBODY, family))
+            # Others may lead sessions too, but the leader was there before them.
+            first = min((process.session for process in members), default=0)
+            if any(process.pid == first for process in members):
+                run.pid, run.at = first, _now()
+                self._ledger.note(ledger.started(run))
         if run.boot == self._boot and run.pid and family.claims(run.pid):
             self._watch(run.pid, run)
         else:
@@ -527,6 +539,12 @@ class Keeper:
 def _kill(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+
+
+def _complain(text: str) -> None:
+    """Into our log, which mostly is on the disk that the ledger is on."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode())
 
 
 def _become_subreaper() -> bool:

@@ -221,9 +221,12 @@ def _write_new(file: str, data: bytes) -> None:
 
 
 def _write(file: str, data: bytes, flags: int) -> None:
+    """Raises `OSError` that names the file; of itself, a full disk does not say what it is."""
     descriptor = os.open(file, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
     try:
         os.write(descriptor, data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, file) from error
     finally:
         os.close(descriptor)
 
@@ -241,7 +244,7 @@ def _make_tool(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     tool = folder / "condor_chirp"
     new = tool.with_suffix(".new")
-    new.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    _write(str(new), f'#!/bin/sh\nexec {command} "$@"\n'.encode(), os.O_CREAT | os.O_TRUNC)
     new.chmod(0o755)
     new.rename(tool)
 

@@ -37,20 +37,22 @@ class Slots:
         """Path of its scratch folder; it may not exist yet."""
         return f"{self.scratch}{os.sep}{slot}"
 
-    def clear_outputs(self, in_use: Iterable[int]) -> None:
-        """Clear every output file but those of these slots."""
+    def spare_outputs(self, in_use: Iterable[int]) -> list[str]:
+        """Paths of all output files but those of these slots. Raises `OSError`."""
         kept = {str(slot) for slot in in_use}
-        for name in os.listdir(self.outputs):  # noqa: PTH208  (names are wanted, not paths)
-            if name not in kept:
-                clear_output(f"{self.outputs}{os.sep}{name}")
+        names = os.listdir(self.outputs)  # noqa: PTH208  (names are wanted, not paths)
+        return [f"{self.outputs}{os.sep}{name}" for name in names if name not in kept]
 
 
 def clear_output(path: str) -> None:
     """Leave an empty file that nobody else has open, or none. A file with another name is the log
-    of a job by now."""
+    of a job by now. Raises `OSError` when what is in it stays."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:
+        return
+    except OSError:  # such as for want of descriptors
+        os.unlink(path)  # noqa: PTH108
         return
     close = os.close
     try:

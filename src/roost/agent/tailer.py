@@ -19,8 +19,9 @@ followed by more than `LOOK_BYTES` in the same stretch is passed over, and the n
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import errno
+import logging
 import os
 import re
 import struct
@@ -34,6 +35,8 @@ from roost.agent.slots import clear_output
 from roost.core.records import PROGRESS_UNIT, AttemptKey
 from roost.wire.link import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_WINDOW_BYTES, Output, OutputAhead
 
+log = logging.getLogger(__name__)
+
 LINE_BYTES_MAX = 4096
 """A line longer than this is not looked at for progress."""
 STRETCH_BYTES_MIN = 256 * 1024
@@ -42,6 +45,8 @@ LOOK_BYTES = 256 * 1024
 """Of a stretch, what is read for progress, at its end. What comes by less than this in
 `daemon.OUTPUT_PAUSE_S`, 12 MiB a second, is read wholly."""
 
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
+"""What keeps a file from being read now says nothing of the next time."""
 _WORD = b"PROGRESS"
 """What every line about progress has."""
 _PROGRESS = re.compile(
@@ -137,12 +142,31 @@ class Tailer:
         """Those that may have something to send, the longest waiting first."""
         self._under_way = 0
         self._progressed: dict[AttemptKey, _Tail] = {}
+        self._uncleared: set[str] = set()
+        """Files with the output of earlier attempts."""
 
-    def follow(self, key: AttemptKey, path: str) -> None:
-        """Begin to follow an attempt; its file need not exist yet."""
-        if key not in self._tails:
-            tail = self._tails[key] = _Tail(key, path)
-            self._names[tail.name] = tail
+    def clear(self, paths: Iterable[str]) -> None:
+        """What is in these files is nobody's any more. Where it cannot be cleared now, it is when
+        the file gets its next attempt."""
+        for path in paths:
+            try:
+                clear_output(path)
+            except OSError as error:
+                self._uncleared.add(path)
+                log.warning("The output of an earlier attempt stays for now: %s", error)
+
+    def follow(self, key: AttemptKey, path: str) -> bool:
+        """Begin to follow an attempt; its file need not exist yet. False: the attempt must not
+        start, as its file has the output of an earlier one and cannot be cleared."""
+        if key in self._tails:
+            return True
+        if path in self._uncleared:
+            self._uncleared.discard(path)
+            self.clear([path])
+        is_clear = path not in self._uncleared
+        tail = self._tails[key] = _Tail(key, path if is_clear else "")
+        self._names[tail.name] = tail
+        return is_clear
 
     def written(self, names: Iterable[str]) -> None:
         """These files have grown."""
@@ -214,6 +238,8 @@ class Tailer:
             if room <= 0 and not finished:
                 continue
             data = b"" if finished else self._read(tail, room, tail.sent)
+            if data is None:
+                continue
             # Taken out and, if there may be more, put in last: everybody gets a turn.
             del self._dirty[tail.key]
             if data:
@@ -253,8 +279,7 @@ class Tailer:
         self._dirty.pop(key, None)
         self._progressed.pop(key, None)
         self._under_way -= tail.linked - tail.acknowledged
-        with contextlib.suppress(OSError):
-            clear_output(tail.path)
+        self.clear([tail.path])
 
     def close(self) -> None:
         self._channel.reset()
@@ -270,21 +295,43 @@ class Tailer:
         del self._dirty[tail.key]
         size = min(STRETCH_BYTES_MAX, _size(tail.path) - tail.sent)
         if size > 0 and not tail.cut_short and self._channel.may_send:
+            look = min(size, LOOK_BYTES)
+            end = self._read(tail, look, tail.sent + size - look)
+            if tail.file < 0 or end is None:
+                tail.flooding = False  # `pull` knows what becomes of it
+                self._dirty[tail.key] = tail
+                return
             offset = tail.sent
             tail.sent += size
             tail.stretches.append(tail.sent)
-            look = min(size, LOOK_BYTES)
-            self._learn(tail, tail.sent - look, self._read(tail, look, tail.sent - look))
+            self._learn(tail, tail.sent - look, end)
             yield self._channel.send(tail.key, tail.file, offset, size)
             self._dirty[tail.key] = tail
 
-    def _read(self, tail: _Tail, size: int, offset: int) -> bytes:
+    def _read(self, tail: _Tail, size: int, offset: int) -> bytes | None:
+        """None: not now, it has to be tried again. Empty: there is no more to be had."""
         try:
             if tail.file < 0:
-                tail.file = os.open(tail.path, os.O_RDONLY)
+                tail.file = self._open(tail)
             return os.pread(tail.file, size, offset)
-        except OSError:
+        except FileNotFoundError:
             return b""
+        except OSError as error:
+            if error.errno in _PASSING:
+                return None
+            log.warning("The rest of an output cannot be read: %s: %s", tail.path, error.strerror)
+            return b""
+
+    def _open(self, tail: _Tail) -> int:
+        """Files are kept open to save time only: where no descriptor is left, others do without."""
+        try:
+            return os.open(tail.path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            for other in self._tails.values():
+                self._close(other)
+            return os.open(tail.path, os.O_RDONLY)
 
     def _learn(self, tail: _Tail, offset: int, data: bytes, *, last: bool = False) -> None:
         if offset > tail.read_to:
