@@ -187,7 +187,8 @@ class Postman:
 
     def letter(self, notice: Notice) -> EmailMessage:
         """Raises `ValueError` for a target that is no address."""
-        addresses = [address for _, address in getaddresses([notice.target]) if address]
+        found = [address for _, address in getaddresses([notice.target])]
+        addresses = [address for address in found if address.partition("@")[0]]
         if not addresses:
             raise ValueError(f"{notice.target!r} is no address")
         letter = EmailMessage()
