@@ -171,6 +171,18 @@ def share_alike(one: Job, other: Job) -> bool:
     )
 
 
+class _Alike:
+    """A job that is being linked, and how many come with it: neighbours that have the same one
+    parent and nothing below them, and that add the same, as the frames of a new job do."""
+
+    __slots__ = ("count", "is_plain", "job")
+
+    def __init__(self, job: Job, is_plain: bool) -> None:
+        self.job = job
+        self.is_plain = is_plain
+        self.count = 1
+
+
 class Tree:
     """The edges between the jobs in memory, and the tallies over them."""
 
@@ -438,10 +450,18 @@ class Tree:
         """Link each (parent, child): a parent's in the order of its children, a child's in that of
         its parents. None of the pairs may be linked yet."""
         children: dict[JobId, list[JobId]] = {}
-        parents: dict[JobId, list[JobId]] = {}
+        parents: dict[JobId, tuple[JobId, ...]] = {}
+        several: dict[JobId, list[JobId]] = {}
+        alone: tuple[JobId, ...] = ()
         for parent, child in pairs:
             children.setdefault(parent, []).append(child)
-            parents.setdefault(child, []).append(parent)
+            if child in parents:
+                several.setdefault(child, [*parents[child]]).append(parent)
+            else:
+                if alone != (parent,):
+                    alone = (parent,)
+                parents[child] = alone
+        parents.update((child, tuple(above)) for child, above in several.items())
         self._link(children, parents)
 
     def link_all(
@@ -450,13 +470,14 @@ class Tree:
         parents: Mapping[JobId, Sequence[JobId]],
     ) -> None:
         """The same, by parent; `parents` are those of each child that has several."""
-        above: dict[JobId, Sequence[JobId]] = {}
+        above: dict[JobId, tuple[JobId, ...]] = {}
         for parent, below in children.items():
             above |= dict.fromkeys(below, (parent,))
-        self._link(children, {**above, **parents})
+        above.update((child, tuple(its_parents)) for child, its_parents in parents.items())
+        self._link(children, above)
 
     def _link(
-        self, below: Mapping[JobId, Sequence[JobId]], above: Mapping[JobId, Sequence[JobId]]
+        self, below: Mapping[JobId, Sequence[JobId]], above: Mapping[JobId, tuple[JobId, ...]]
     ) -> None:
         """Jobs without relatives are linked at once, and their shares rise. Others bring those
         below them along, of which some may be known above already."""
@@ -466,29 +487,34 @@ class Tree:
         for parent in below:
             if parent not in self.children:
                 self._become_parent(parent)
-        shared: list[JobId] = []
-        last: Job | None = None
-        share: Share | None = None
+        alike: list[_Alike] = []
         for child, its_parents in above.items():
             if child in families:
                 continue
-            if len(self._last_parents) != len(its_parents) or any(
-                one != other for one, other in zip(self._last_parents, its_parents, strict=True)
-            ):
-                self._last_parents = tuple(its_parents)
+            has_last = its_parents == self._last_parents
+            if not has_last:
+                self._last_parents = its_parents
             self.parents[child] = self._last_parents
+            job = self.jobs[child]
+            is_plain = len(its_parents) == 1 and not (
+                child in self.children or child in self.assigned
+            )
+            last = alike[-1] if alike and has_last and is_plain else None
+            if last is not None and last.is_plain and share_alike(last.job, job):
+                last.count += 1
+            else:
+                alike.append(_Alike(job, is_plain))
+        shared: list[JobId] = []
+        for one in alike:
+            its_parents = self.parents[one.job.id]
             if len(its_parents) > 1:
                 shared += its_parents
-            job = self.jobs[child]
-            is_leaf = child not in self.children
-            if share is None or last is None or not (is_leaf and share_alike(last, job)):
-                share, last = self.share(job), job if is_leaf else None
-            rise = self._rise_from(child)
+            rise = self._rise_from(one.job.id)
             assert rise is not None
-            rise.add(share)
-            rise.add_nodes(self.assigned.get(child, ()))
+            rise.add(self.share(one.job), one.count)
+            rise.add_nodes(self.assigned.get(one.job.id, ()))
             for parent in its_parents:
-                self._count_child(parent, job.status)
+                self._count_child(parent, one.job.status, one.count)
         for parent, children in below.items():
             self.children[parent].extend(one for one in children if one not in families)
         self._mark_shared(shared)
@@ -586,10 +612,10 @@ class Tree:
                 self.tallies[one].shared = True
                 waiting.extend(self.parents.get(one, ()))
 
-    def _count_child(self, parent: JobId, status: JobStatus) -> None:
+    def _count_child(self, parent: JobId, status: JobStatus, times: int = 1) -> None:
         tally = self.tallies[parent]
-        tally.children_open += status not in FINAL
-        tally.children_failed += _spoils_parent(status)
+        tally.children_open += times * (status not in FINAL)
+        tally.children_failed += times * _spoils_parent(status)
 
     def remove(self, doomed: Iterable[JobId]) -> list[tuple[JobId, JobId]]:
         """Forget these jobs and every edge that touches them; returns those edges.
