@@ -6,7 +6,7 @@ file; the first of these that says something wins, else the default. Each value 
 it, so that `roost doctor` can tell and a refusal can name the culprit.
 
 People write seconds and bytes; the options handed to the server hold milliseconds. The `[hqueue]`
-table of the file holds settings under HQueue's own key names (spec §10.1) for `getConfig`; it is
+table of the file holds settings under HQueue's own key names for `getConfig`; it is
 passed on and not understood here. This module reads files and the environment and knows neither
 the command line's syntax nor the farm.
 
@@ -197,7 +197,7 @@ class Values(Struct, frozen=True, kw_only=True):
 
 TYPES = {field.name: field.type for field in msgspec.structs.fields(Values)}
 JOB_VARIABLES = {"server": "HQSERVER"}
-"""Variables that a job finds (spec §7.1): a script inside it means the farm that runs it."""
+"""Variables that a job finds: a script inside it means the farm that runs it."""
 ALIKE_MIN = 0.85
 """From 0 to 1: how much a variable must be like a setting to be taken for a slip."""
 TABLES = frozenset({"hqueue", "job_environment", "webhooks"})

@@ -631,7 +631,7 @@ class State:
 
     def cancel(self, ids: Sequence[JobId], message: str = "") -> None:
         """These jobs and all below them that are not over are cancelled at once, also when nobody
-        but a time limit asks for it (spec §5); what runs of them is stopped and keeps its room
+        but a time limit asks for it; what runs of them is stopped and keeps its room
         until then. The message is for the story of `ids`."""
         named = set(ids)
         for job_id in self.tree.with_descendants(ids):
